@@ -1,0 +1,65 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One job per target; imports run one way, downward. docs/architecture.md says what lives where.
+let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+  name: "vmctop",
+  products: [.executable(name: "vmctop", targets: ["vmctop"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    .executableTarget(
+      name: "vmctop",
+      dependencies: [
+        "Architecture", "TraceFormat", "KernelMemory", "KVMHost", "Tracefs", "Sampler", "Recording",
+        "Aggregator", "Session", "Report", "Screen", "Front", "CDemo",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
+    library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
+    library("Report", ["Aggregator", "Architecture"]),
+    library("Session", ["Aggregator", "Sampler", "Recording", "KVMHost", "TraceFormat", "Architecture"]),
+    library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "TraceFormat", "Architecture"]),
+    library("Recording", ["TraceFormat"]),
+    library("Aggregator", ["Architecture", "TraceFormat"]),
+    library("Tracefs", ["TraceFormat"]),
+    library("KVMHost", ["Architecture", "KernelMemory"]),
+    library("KernelMemory"),
+    library("TraceFormat", ["CZlib", "CZstd"]),
+    library("Architecture"),
+    library("Screen"),
+    .target(
+      name: "CNcurses",
+      path: "CNcurses",
+      cSettings: [
+        .define("NCURSES_WIDECHAR", to: "1"), .define("_XOPEN_SOURCE", to: "700"), .define("_DEFAULT_SOURCE"),
+      ],
+      linkerSettings: [.linkedLibrary("ncursesw"), .linkedLibrary("tinfo")]),
+    .target(name: "CDemo", exclude: ["demo.trace.dat"], cSettings: [.unsafeFlags(["-Wno-c23-extensions"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    tests("Architecture", ["Architecture"]),
+    tests("TraceFormat", ["TraceFormat", "Recording"]),
+    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
+    tests("Tracefs", ["Tracefs", "TraceFormat"]),
+    tests("KVMHost", ["KVMHost", "KernelMemory", "Architecture"]),
+    tests("Recording", ["Recording", "TraceFormat"]),
+    tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat"]),
+    tests("Screen", ["Screen"]),
+    tests("Front", ["Front", "Screen", "Aggregator", "Architecture"]),
+    tests("Report", ["Report", "Aggregator", "Architecture"]),
+    tests("Session", ["Session", "Aggregator", "Recording", "TraceFormat"]),
+    tests("Command", ["Report", "CDemo", "vmctop"]),
+  ]
+)

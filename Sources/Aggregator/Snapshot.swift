@@ -1,0 +1,395 @@
+import Architecture
+
+/// Everything there is to show at one moment: immutable, complete, cheap to copy. The aggregator publishes one each
+/// interval; panes, the triage report, batch output and JSON are all drawn from it and from nothing else.
+///
+/// All times are nanoseconds of the trace clock. *Interval* figures cover the last interval only, the others
+/// everything since the start of counting.
+public struct Snapshot: Sendable {
+  /// Counts up by one with each snapshot.
+  public var sequence: UInt64 = 0
+  public var source = SourceDescription()
+  /// Timestamp of the first and the last event counted; equal to 0 when there were none.
+  public var firstTimestamp: UInt64 = 0
+  public var lastTimestamp: UInt64 = 0
+  /// Length of the whole window: from the start of counting (live) or the first event (recording) until now.
+  public var windowNanoseconds: UInt64 = 0
+  /// Length of the last interval.
+  public var intervalNanoseconds: UInt64 = 0
+  /// Events decoded, of any kind.
+  public var events: UInt64 = 0
+  public var intervalEvents: UInt64 = 0
+  /// Event counts by kind, most frequent first.
+  public var eventCounts: [EventCount] = []
+  public var losses = Losses()
+  /// Records that contradicted their own format and were passed over: a damaged input.
+  public var malformedRecords: UInt64 = 0
+  /// The virtual machines, in order of pid (or of thread id where a trace does not tell the pid).
+  public var vms: [VirtualMachineStatistics] = []
+  /// Statistics by scope. `scopes[0]` is everything; each VM and vCPU names its own by index.
+  public var scopes: [ScopeStatistics] = [ScopeStatistics()]
+  /// Present while a recording is played.
+  public var playback: PlaybackState?
+  /// What vmctop itself uses; nil before the first interval is over.
+  public var ownUse: OwnUse?
+  /// Messages for the log pane, oldest first, bounded.
+  public var messages: [LogMessage] = []
+
+  public init() {}
+
+  /// Everything, over all VMs.
+  public var total: ScopeStatistics { scopes[0] }
+}
+
+/// Where the events come from.
+public struct SourceDescription: Sendable {
+  public enum Kind: String, Sendable {
+    /// Live, from a private trace instance.
+    case tracefs
+    /// A recording by trace-cmd.
+    case traceDat = "trace.dat"
+    /// A recording of our own.
+    case vmctop
+  }
+  public var kind: Kind = .tracefs
+  /// The file, or the instance's folder.
+  public var path: String?
+  /// True for the recording that is part of the program.
+  public var isDemo = false
+  public var hostName: String?
+  public var kernelRelease: String?
+  /// `kvm_intel`, `kvm_amd`, or nil where neither was seen.
+  public var backend: String?
+  /// The ISA of the exits seen: `vmx`, `svm`, `isa-3` ..., or nil before the first exit.
+  public var isa: String?
+
+  public init() {}
+}
+
+public struct EventCount: Sendable, Hashable {
+  public var name: String
+  public var count: UInt64
+  public var intervalCount: UInt64
+
+  public init(name: String, count: UInt64, intervalCount: UInt64) {
+    self.name = name
+    self.count = count
+    self.intervalCount = intervalCount
+  }
+}
+
+/// Events the ring buffers dropped, from the buffers' own counters.
+public struct Losses: Sendable {
+  /// Events known to be lost since the start.
+  public var lost: UInt64 = 0
+  public var intervalLost: UInt64 = 0
+  /// How often a buffer said that events were lost without saying how many. While this is not 0, `lost` is a lower bound.
+  public var uncounted: UInt64 = 0
+  public var perCPU: [CPULoss] = []
+
+  public struct CPULoss: Sendable, Hashable {
+    public var cpu: Int
+    public var lost: UInt64
+    public var intervalLost: UInt64
+
+    public init(cpu: Int, lost: UInt64, intervalLost: UInt64) {
+      self.cpu = cpu
+      self.lost = lost
+      self.intervalLost = intervalLost
+    }
+  }
+
+  public init() {}
+}
+
+/// One virtual machine.
+public struct VirtualMachineStatistics: Sendable {
+  /// The VMM's process id; nil where a trace alone cannot tell.
+  public var pid: Int32?
+  /// The guest's name from the VMM's command line. Data of another's making, already free of control characters.
+  public var name: String?
+  /// The VMM, such as `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm`, where recognised.
+  public var vmm: String?
+  /// True where the grouping of vCPUs into this VM was inferred from thread ids only.
+  public var isInferred = false
+  public var vcpus: [VCPUStatistics] = []
+  /// Index into `Snapshot.scopes`.
+  public var scope = 0
+
+  public init() {}
+}
+
+/// One vCPU: a thread that runs one virtual processor.
+public struct VCPUStatistics: Sendable {
+  /// KVM's vcpu_id; nil where no event named it.
+  public var id: UInt32?
+  /// The host thread id.
+  public var tid: Int32
+  /// The thread's name, free of control characters.
+  public var threadName: String?
+  /// Index into `Snapshot.scopes`.
+  public var scope = 0
+  /// The last exit seen, as the tracepoint gave it.
+  public var lastExit: LastExit?
+  /// The host CPU it was last seen on.
+  public var cpu: Int?
+  /// True once the thread is gone.
+  public var isGone = false
+
+  public init(tid: Int32) { self.tid = tid }
+}
+
+/// The raw fields of a vCPU's last kvm_exit: measured, at `timestamp`.
+public struct LastExit: Sendable, Hashable {
+  public var timestamp: UInt64
+  public var isa: UInt32
+  /// The full 32-bit VM_EXIT_REASON (VMX) or the exit code (SVM).
+  public var reason: UInt32
+  public var rip: UInt64
+  /// EXIT_QUALIFICATION (VMX) or EXITINFO1 (SVM).
+  public var info1: UInt64
+  /// IDT_VECTORING_INFO_FIELD (VMX) or EXITINFO2 (SVM).
+  public var info2: UInt64
+  public var interruptionInformation: UInt32
+  public var errorCode: UInt32
+
+  public init(
+    timestamp: UInt64, isa: UInt32, reason: UInt32, rip: UInt64, info1: UInt64, info2: UInt64,
+    interruptionInformation: UInt32, errorCode: UInt32
+  ) {
+    self.timestamp = timestamp
+    self.isa = isa
+    self.reason = reason
+    self.rip = rip
+    self.info1 = info1
+    self.info2 = info2
+    self.interruptionInformation = interruptionInformation
+    self.errorCode = errorCode
+  }
+}
+
+/// Counts for everything, one VM or one vCPU.
+public struct ScopeStatistics: Sendable {
+  public var exits: UInt64 = 0
+  public var intervalExits: UInt64 = 0
+  /// Where the vCPUs' time went, since the start and in the last interval.
+  public var time = TimeSplit()
+  public var intervalTime = TimeSplit()
+  /// One row per setting, ISA and reason that occurred, most frequent first.
+  public var reasons: [ReasonStatistics] = []
+  /// One row per setting and control that caused an exit, most exits first. Their sum is `exits`.
+  public var controls: [ControlStatistics] = []
+  /// Exits per second of the last intervals, oldest first, at most 240.
+  public var history: [Double] = []
+
+  public init() {}
+}
+
+/// A partition of vCPU time. `unknown` is time across a loss, or before a vCPU's first event.
+public struct TimeSplit: Sendable, Hashable {
+  /// From kvm_entry to kvm_exit.
+  public var guest: UInt64 = 0
+  /// In the kernel's exit handling, halts and user space taken out.
+  public var kernel: UInt64 = 0
+  /// In the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN.
+  public var user: UInt64 = 0
+  /// Halted: blocked or polling after HLT, from kvm_vcpu_wakeup.
+  public var halted: UInt64 = 0
+
+  public init() {}
+
+  public var total: UInt64 { guest &+ kernel &+ user &+ halted }
+}
+
+/// One exit reason in one scope and one setting.
+public struct ReasonStatistics: Sendable {
+  /// 1 VMX, 2 SVM, as in the tracepoint's `isa`.
+  public var isa: UInt32
+  /// The basic exit reason (VMX) or the exit code (SVM).
+  public var code: UInt32
+  /// As kvm_exit prints it: `EPT_MISCONFIG`, `hlt`; the event's own print format or hex where the catalogue has none.
+  public var name: String
+  /// The setting of the controls it was counted in; 1 is the first.
+  public var setting: Int
+  public var count: UInt64
+  public var intervalCount: UInt64
+  public var handling: LatencySummary
+  /// Handling time that ended in the last interval.
+  public var intervalHandling: UInt64
+  /// What the exits were charged to, most first. The counts add up to `count`.
+  public var charges: [ChargeStatistics]
+  /// Details, most useful kind first.
+  public var details: [DetailStatistics]
+
+  public init(
+    isa: UInt32, code: UInt32, name: String, setting: Int = 1, count: UInt64 = 0, intervalCount: UInt64 = 0,
+    handling: LatencySummary = LatencySummary(), intervalHandling: UInt64 = 0, charges: [ChargeStatistics] = [],
+    details: [DetailStatistics] = []
+  ) {
+    self.isa = isa
+    self.code = code
+    self.name = name
+    self.setting = setting
+    self.count = count
+    self.intervalCount = intervalCount
+    self.handling = handling
+    self.intervalHandling = intervalHandling
+    self.charges = charges
+    self.details = details
+  }
+}
+
+/// Handling time: kvm_exit to the thread's next kvm_entry. Percentiles come from a log-linear histogram, at most 2 % off.
+public struct LatencySummary: Sendable, Hashable {
+  /// Exits that a kvm_entry followed with no loss between.
+  public var paired: UInt64 = 0
+  public var total: UInt64 = 0
+  public var min: UInt64 = 0
+  public var max: UInt64 = 0
+  public var p50: UInt64 = 0
+  public var p90: UInt64 = 0
+  public var p99: UInt64 = 0
+  public var p999: UInt64 = 0
+
+  public init() {}
+
+  /// Nil when nothing was paired.
+  public var mean: Double? { paired == 0 ? nil : Double(total) / Double(paired) }
+}
+
+/// One reason's share of one control.
+public struct ChargeStatistics: Sendable, Hashable {
+  public var control: ControlID
+  public var count: UInt64
+  public var intervalCount: UInt64
+  /// Handling time of those exits, ns.
+  public var handling: UInt64
+  public var intervalHandling: UInt64
+
+  public init(control: ControlID, count: UInt64, intervalCount: UInt64, handling: UInt64, intervalHandling: UInt64) {
+    self.control = control
+    self.count = count
+    self.intervalCount = intervalCount
+    self.handling = handling
+    self.intervalHandling = intervalHandling
+  }
+}
+
+/// All that was charged to one control in one scope and setting.
+public struct ControlStatistics: Sendable, Hashable {
+  public var control: ControlID
+  public var setting: Int
+  public var exits: UInt64
+  public var intervalExits: UInt64
+  public var handling: UInt64
+  public var intervalHandling: UInt64
+
+  public init(control: ControlID, setting: Int, exits: UInt64, intervalExits: UInt64, handling: UInt64, intervalHandling: UInt64) {
+    self.control = control
+    self.setting = setting
+    self.exits = exits
+    self.intervalExits = intervalExits
+    self.handling = handling
+    self.intervalHandling = intervalHandling
+  }
+}
+
+/// What a detail's value is.
+public enum DetailKind: UInt8, Sendable, CaseIterable {
+  case port, msr, gpa, cpuidLeaf, controlRegister, vector, debugRegister, linearAddress, apicOffset, hypercall, rip
+
+  /// The key in JSON, such as `port` or `cpuid-leaf`.
+  public var key: String {
+    switch self {
+    case .port: "port"
+    case .msr: "msr"
+    case .gpa: "gpa"
+    case .cpuidLeaf: "cpuid-leaf"
+    case .controlRegister: "cr"
+    case .vector: "vector"
+    case .debugRegister: "dr"
+    case .linearAddress: "linear-address"
+    case .apicOffset: "apic-offset"
+    case .hypercall: "hypercall"
+    case .rip: "rip"
+    }
+  }
+}
+
+/// The most frequent values of one kind of detail of one reason.
+public struct DetailStatistics: Sendable {
+  public var kind: DetailKind
+  /// How many exits had this detail: exact, even where the table overflowed.
+  public var total: UInt64
+  /// True once the bounded table was full and rare values were merged: counts are then upper bounds, off by at most `error`.
+  public var isApproximate: Bool
+  /// Most frequent first.
+  public var entries: [DetailCount]
+
+  public init(kind: DetailKind, total: UInt64, isApproximate: Bool, entries: [DetailCount]) {
+    self.kind = kind
+    self.total = total
+    self.isApproximate = isApproximate
+    self.entries = entries
+  }
+}
+
+public struct DetailCount: Sendable, Hashable {
+  /// Port, MSR index, guest-physical address, leaf (function in the low 32 bits), vector, address. For
+  /// `controlRegister` and `debugRegister`: the register number in bits 7:0, the access type (as in exit qualification
+  /// bits 5:4 of a CR access: 0 MOV to, 1 MOV from, 2 CLTS, 3 LMSW) in bits 15:8.
+  public var value: UInt64
+  public var count: UInt64
+  public var error: UInt64
+
+  public init(value: UInt64, count: UInt64, error: UInt64) {
+    self.value = value
+    self.count = count
+    self.error = error
+  }
+}
+
+/// How far the playing of a recording is.
+public struct PlaybackState: Sendable, Hashable {
+  /// Nanoseconds since the first event.
+  public var position: UInt64
+  public var duration: UInt64
+  public var isPaused: Bool
+  /// True at the end, where the last state is held.
+  public var isFinished: Bool
+  /// 1 is the pace of the recording.
+  public var speed: Double
+
+  public init(position: UInt64, duration: UInt64, isPaused: Bool, isFinished: Bool, speed: Double) {
+    self.position = position
+    self.duration = duration
+    self.isPaused = isPaused
+    self.isFinished = isFinished
+    self.speed = speed
+  }
+}
+
+public struct OwnUse: Sendable, Hashable {
+  /// Share of one core in the last interval: 0.008 is 0.8 %.
+  public var cpu: Double
+  public var residentBytes: UInt64
+
+  public init(cpu: Double, residentBytes: UInt64) {
+    self.cpu = cpu
+    self.residentBytes = residentBytes
+  }
+}
+
+public struct LogMessage: Sendable, Hashable {
+  public enum Level: String, Sendable { case info, warning, error }
+  public var level: Level
+  /// Seconds since the start of the program.
+  public var seconds: Double
+  public var text: String
+
+  public init(level: Level, seconds: Double, text: String) {
+    self.level = level
+    self.seconds = seconds
+    self.text = text
+  }
+}
