@@ -133,6 +133,8 @@ public struct VCPUStatistics: Sendable {
   public var lastExit: LastExit?
   /// The host CPU it was last seen on.
   public var cpu: Int?
+  /// The setting of the controls it is in; 1 is the first, and it grows when a control flips.
+  public var setting = 1
   /// True once the thread is gone.
   public var isGone = false
 
@@ -185,7 +187,7 @@ public struct ScopeStatistics: Sendable {
   public init() {}
 }
 
-/// A partition of vCPU time. `unknown` is time across a loss, or before a vCPU's first event.
+/// A partition of vCPU time. Time across a loss, or before a vCPU's first event, is in none of the parts.
 public struct TimeSplit: Sendable, Hashable {
   /// From kvm_entry to kvm_exit.
   public var guest: UInt64 = 0
