@@ -1,0 +1,309 @@
+import Aggregator
+import Glibc
+import Sampler
+import Synchronization
+import TraceFormat
+
+/// What the front may ask of a running session.
+public enum SessionCommand: Sendable {
+  case setInterval(seconds: Double)
+  case setPaused(Bool)
+  /// Recordings: nanoseconds since the first event.
+  case seek(to: UInt64)
+  case seek(by: Int64)
+  case setSpeed(Double)
+}
+
+/// Runs a source into an aggregator and publishes snapshots: on the calling thread for triage and batch, on a thread
+/// of its own for the terminal.
+///
+/// The live buffers are drained every `tickMilliseconds` and never waited for: a wake-up per event would be paid by
+/// the vCPU thread that writes it.
+public final class Session {
+  /// The default buffers hold four ticks at a million exits per second and CPU.
+  static let tickMilliseconds: UInt64 = 25
+
+  private let feed: any Feed
+  private let options: SessionOptions
+  private let began = monotonicNanoseconds()
+  private var log: [LogMessage] = []
+  private var lastUse: (wall: UInt64, cpu: UInt64)?
+  private var lastMaintenance: UInt64
+
+  /// Opens the source. Live: the trace instance exists from here until `close`.
+  public init(_ input: SessionInput, _ options: SessionOptions = SessionOptions()) throws(SessionError) {
+    self.options = options
+    switch input {
+    case .live(let live): feed = try LiveFeed(live, options)
+    case .file, .demo: feed = try RecordingFeed(input, options)
+    }
+    lastMaintenance = monotonicNanoseconds()
+  }
+
+  /// True for a recording.
+  public var isRecording: Bool { feed is RecordingFeed }
+
+  /// What was damaged in the recording, a line each.
+  public var damage: [String] { feed.damage }
+
+  /// Removes the trace instance. Must be called before the process ends.
+  public func close() { feed.close() }
+
+  // MARK: - On the calling thread
+
+  /// Reads a recording to its end and returns what it holds.
+  public func readAll() -> Snapshot {
+    if let recording = feed as? RecordingFeed { recording.readAll() }
+    return publish()
+  }
+
+  /// Counts live events for that long, or until `stop` says so.
+  public func collect(seconds: Double, stop: () -> Bool = { false }) -> Snapshot {
+    let end = monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9)
+    pump(until: end, stop)
+    return publish()
+  }
+
+  /// Calls `body` with a snapshot per interval until it returns false, `count` are through, the recording ends, or
+  /// `stop` says so. A recording is not waited for: its intervals are those of its own clock.
+  public func forEachInterval(
+    count: Int?, stop: () -> Bool = { false }, _ body: (Snapshot) throws -> Bool
+  ) rethrows {
+    let interval = UInt64(options.interval * 1e9)
+    var done = 0
+    var due = monotonicNanoseconds() &+ interval
+    while !stop(), count.map({ done < $0 }) ?? true {
+      if let recording = feed as? RecordingFeed {
+        if recording.isFinished, done > 0 { return }
+        recording.seek(to: recording.position &+ interval, interval: interval)
+      } else {
+        pump(until: due, stop)
+        due &+= interval
+        if stop() { return }
+      }
+      done += 1
+      if try !body(publish()) { return }
+    }
+  }
+
+  /// Drains on the tick until an instant of CLOCK_MONOTONIC.
+  private func pump(until end: UInt64, _ stop: () -> Bool) {
+    while !stop() {
+      feed.advance()
+      let now = monotonicNanoseconds()
+      maintainIfDue(now)
+      if now >= end { return }
+      nap(min(Self.tickMilliseconds, (end &- now) / 1_000_000 &+ 1))
+    }
+    feed.advance()
+  }
+
+  private func maintainIfDue(_ now: UInt64) {
+    guard now &- lastMaintenance >= 1_000_000_000 else { return }
+    lastMaintenance = now
+    feed.maintain()
+  }
+
+  private func nap(_ milliseconds: UInt64) {
+    var time = timespec(tv_sec: Int(milliseconds / 1000), tv_nsec: Int(milliseconds % 1000) * 1_000_000)
+    nanosleep(&time, nil)
+  }
+
+  private func publish() -> Snapshot {
+    var snapshot = feed.snapshot()
+    for message in feed.takeMessages() {
+      if log.count >= 200 { log.removeFirst() }
+      log.append(message)
+    }
+    snapshot.messages = log
+    snapshot.ownUse = ownUse()
+    return snapshot
+  }
+
+  private func ownUse() -> OwnUse? {
+    var usage = rusage()
+    getrusage(RUSAGE_SELF, &usage)
+    func microseconds(_ time: timeval) -> UInt64 { UInt64(time.tv_sec) &* 1_000_000 &+ UInt64(time.tv_usec) }
+    let cpu = (microseconds(usage.ru_utime) &+ microseconds(usage.ru_stime)) &* 1000
+    let wall = monotonicNanoseconds()
+    defer { lastUse = (wall, cpu) }
+    guard let lastUse, wall > lastUse.wall else { return nil }
+    return OwnUse(
+      cpu: Double(cpu &- lastUse.cpu) / Double(wall &- lastUse.wall), residentBytes: Self.residentBytes())
+  }
+
+  private static func residentBytes() -> UInt64 {
+    let file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return 0 }
+    defer { _ = Glibc.close(file) }
+    var bytes = [UInt8](repeating: 0, count: 128)
+    let count = read(file, &bytes, bytes.count)
+    guard count > 0 else { return 0 }
+    let fields = String(decoding: bytes[..<count], as: UTF8.self).split(separator: " ")
+    return fields.count > 1 ? (UInt64(fields[1]) ?? 0) &* UInt64(getpagesize()) : 0
+  }
+
+  // MARK: - On a thread of its own
+
+  /// Starts the session's thread. From here on only the returned handle may be used.
+  public consuming func start() -> RunningSession {
+    RunningSession(self, interval: options.interval)
+  }
+
+  /// The thread's loop: drain, count, publish each interval, do as told.
+  fileprivate func loop(_ shared: RunningSession.Shared) {
+    var interval = UInt64(options.interval * 1e9)
+    var due = monotonicNanoseconds()
+    var isFirst = true
+    while !shared.isStopped.load(ordering: .acquiring) {
+      var publishNow = isFirst
+      for command in shared.takeCommands() {
+        switch command {
+        case .setInterval(let seconds):
+          interval = UInt64(max(0.05, min(seconds, 3600)) * 1e9)
+          due = monotonicNanoseconds() &+ interval
+        case .setPaused(let isPaused):
+          (feed as? RecordingFeed)?.isPaused = isPaused
+          publishNow = isRecording
+        case .setSpeed(let speed):
+          (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
+          publishNow = isRecording
+        case .seek(to: let position):
+          (feed as? RecordingFeed)?.seek(to: position, interval: interval)
+          publishNow = isRecording
+        case .seek(by: let offset):
+          if let recording = feed as? RecordingFeed {
+            let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
+            recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
+            publishNow = true
+          }
+        }
+      }
+      let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
+      feed.advance()
+      let now = monotonicNanoseconds()
+      maintainIfDue(now)
+      if let recording = feed as? RecordingFeed {
+        if recording.isFinished || recording.isPaused {
+          if recording.isFinished, !wasFinished { publishNow = true }
+          due = now &+ interval
+        }
+      }
+      if now >= due {
+        publishNow = true
+        due = max(due &+ interval, now)
+      }
+      if publishNow {
+        shared.publish(publish())
+        isFirst = false
+      }
+      shared.wait(milliseconds: isRecording && (feed as? RecordingFeed)?.isFinished == true ? 1000 : Self.tickMilliseconds)
+    }
+    feed.close()
+  }
+}
+
+/// A session on its own thread: the handle that the front holds.
+public final class RunningSession: Sendable {
+  /// What both threads touch.
+  final class Shared: Sendable {
+    let latest = Mutex<Snapshot?>(nil)
+    let commands = Mutex<[SessionCommand]>([])
+    let isStopped = Atomic<Bool>(false)
+    /// Readable when a snapshot is there.
+    let wake = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+    /// Readable when a command is there.
+    let order = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+
+    deinit {
+      _ = Glibc.close(wake)
+      _ = Glibc.close(order)
+    }
+
+    func publish(_ snapshot: Snapshot) {
+      latest.withLock { $0 = snapshot }
+      var one: UInt64 = 1
+      _ = write(wake, &one, 8)
+    }
+
+    func takeCommands() -> [SessionCommand] {
+      commands.withLock { list in
+        defer { list = [] }
+        return list
+      }
+    }
+
+    func signalOrder() {
+      var one: UInt64 = 1
+      _ = write(order, &one, 8)
+    }
+
+    func wait(milliseconds: UInt64) {
+      var descriptor = pollfd(fd: order, events: Int16(POLLIN), revents: 0)
+      if poll(&descriptor, 1, Int32(clamping: milliseconds)) > 0 {
+        var count: UInt64 = 0
+        _ = read(order, &count, 8)
+      }
+    }
+  }
+
+  private let shared = Shared()
+  private let thread = Mutex<pthread_t?>(nil)
+
+  fileprivate init(_ session: consuming sending Session, interval: Double) {
+    let start = Unmanaged.passRetained(ThreadStart(session, shared))
+    var thread = pthread_t()
+    if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {
+      self.thread.withLock { $0 = thread }
+    } else {
+      start.release()
+    }
+  }
+
+  /// The newest snapshot; nil before the first.
+  public var latest: Snapshot? { shared.latest.withLock { $0 } }
+
+  /// Becomes readable (an eventfd) with each new snapshot; read 8 bytes to rearm it.
+  public var wakeDescriptor: Int32 { shared.wake }
+
+  public func perform(_ command: SessionCommand) {
+    shared.commands.withLock { $0.append(command) }
+    shared.signalOrder()
+  }
+
+  /// Ends the thread and waits for it; the trace instance is gone when this returns.
+  public func stop() {
+    guard let id = thread.withLock({ value in
+      defer { value = nil }
+      return value
+    }) else { return }
+    shared.isStopped.store(true, ordering: .releasing)
+    shared.signalOrder()
+    pthread_join(id, nil)
+  }
+
+  deinit { stop() }
+}
+
+private final class ThreadStart {
+  let session: Session
+  let shared: RunningSession.Shared
+
+  init(_ session: Session, _ shared: RunningSession.Shared) {
+    self.session = session
+    self.shared = shared
+  }
+}
+
+/// A free function: a closure made on the main actor would trap on another thread.
+private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  guard let argument else { return nil }
+  // All signals go to the main thread.
+  var all = sigset_t()
+  sigfillset(&all)
+  for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
+  pthread_sigmask(SIG_BLOCK, &all, nil)
+  let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
+  start.session.loop(start.shared)
+  return nil
+}
