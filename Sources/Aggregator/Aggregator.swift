@@ -426,7 +426,9 @@ public struct Aggregator: ~Copyable {
       if slot.pointee.activity == .handlingExit {
         slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
       }
-    case .msr: detail(slot, .msr, word(table.msrIndex))
+    case .msr:
+      if slot.pointee.awaited == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: word(table.msrIndex))) }
+      detail(slot, .msr, word(table.msrIndex))
     case .cpuid: detail(slot, .cpuidLeaf, word(table.cpuidFunction))
     case .pageFault: detail(slot, .gpa, long(table.faultAddress))
     case .mmio: detail(slot, .gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
@@ -434,6 +436,20 @@ public struct Aggregator: ~Copyable {
     case .apicvInhibit: noteInhibit(record, thread: slot.pointee.tid)
     case .other, .exit, .entry: break
     }
+  }
+
+  /// kvm_exit does not say which MSR it was. An MSR outside the bitmap's ranges exits whatever the bitmap holds: its
+  /// exit's charge moves as soon as kvm_msr names it.
+  private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
+    guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
+    else { return }
+    let exit = slot.pointee.lastExit
+    let control = governingControl(
+      of: ExitFacts(isa: exit.isa, reason: exit.reason, qualification: exit.info1, msr: msr)
+    ).control
+    guard entries[slot.pointee.openCharge].control != control else { return }
+    entries[slot.pointee.openCharge].count &-= 1
+    slot.pointee.openCharge = cell.pointee.charges.add(control)
   }
 
   private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {

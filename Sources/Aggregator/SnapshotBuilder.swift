@@ -320,9 +320,11 @@ struct SnapshotBuilder {
       } else if let entries = cell.pointee.charges.entries {
         for index in 0..<cell.pointee.charges.count {
           let entry = entries[index]
+          // A charge may have moved to another control since it was shown (see Aggregator.recharge).
+          if entry.count == 0 { continue }
           charge(
-            entry.control, entry.count, entry.count &- entry.shownCount, entry.handling,
-            entry.handling &- entry.shownHandling)
+            entry.control, entry.count, entry.count > entry.shownCount ? entry.count - entry.shownCount : 0,
+            entry.handling, entry.handling &- entry.shownHandling)
         }
       }
     }
