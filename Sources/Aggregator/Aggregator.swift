@@ -356,11 +356,10 @@ public struct Aggregator: ~Copyable {
     case .debugRegister:
       cell.pointee.details.add((info1 & 7) | ((info1 &>> 4) & 1) &<< 8, limit: Self.detailLimit)
     }
-    if rip != 0 { cell.pointee.instructionPointers.add(rip, limit: Self.instructionPointerLimit) }
+    if rip != 0 { cell.pointee.instructionPointers.add(rip) }
   }
 
   static var detailLimit: Int { 256 }
-  static var instructionPointerLimit: Int { 128 }
 
   @inline(__always)
   private mutating func countEntry(

@@ -1,5 +1,6 @@
 /// Counts values (ports, addresses, MSRs) in bounded memory: exact while it has room, then space-saving: a new value
-/// takes the place of the rarest of its neighbours and inherits its count as error. `total` is always exact.
+/// takes the place of the rarest of its neighbours and inherits what that one may have had as its error. `total` is
+/// always exact, and so is this: a value occurred at least `count` times and at most `count + error` times.
 ///
 /// Raw memory, no reference counting: it is updated once or twice per exit.
 struct DetailTable {
@@ -7,6 +8,9 @@ struct DetailTable {
     var key: UInt64
     var count: UInt64
     var error: UInt64
+
+    /// The most it can have been.
+    @inline(__always) var most: UInt64 { count &+ error }
   }
 
   private(set) var entries: UnsafeMutablePointer<Entry>?
@@ -51,15 +55,14 @@ struct DetailTable {
           entry.pointee.count &+= 1
           return
         }
-        if entry.pointee.count < entries[rarest].count { rarest = index }
+        if entry.pointee.most < entries[rarest].most { rarest = index }
       }
       if capacity < limit {
         resize(to: capacity * 2)
         continue
       }
       isApproximate = true
-      let inherited = entries[rarest].count
-      entries[rarest] = Entry(key: key, count: inherited &+ 1, error: inherited)
+      entries[rarest] = Entry(key: key, count: 1, error: entries[rarest].most)
       return
     }
   }
@@ -88,10 +91,10 @@ struct DetailTable {
         isApproximate = true
         let home = self.home(old[index].key)
         var rarest = home
-        for step in 0..<Self.window where fresh[(home + step) & (size - 1)].count < fresh[rarest].count {
+        for step in 0..<Self.window where fresh[(home + step) & (size - 1)].most < fresh[rarest].most {
           rarest = (home + step) & (size - 1)
         }
-        if old[index].count > fresh[rarest].count { fresh[rarest] = old[index] }
+        if old[index].most > fresh[rarest].most { fresh[rarest] = old[index] }
       }
     }
     old.deallocate()
@@ -106,5 +109,60 @@ struct DetailTable {
     entries?.deallocate()
     entries = nil
     capacity = 0
+  }
+}
+
+/// Finds the most frequent of very many values, such as instruction pointers, at two comparisons each: 64 pairs, one
+/// cache line a pair; a value that is not in its pair takes the place of the rarer one, by the rule of `DetailTable`.
+struct FrequentValues {
+  private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
+  private(set) var total: UInt64 = 0
+  private(set) var isApproximate = false
+  private static let pairs = 64
+  /// Entries of 24 bytes at a distance of 32 put each pair into a line of its own.
+  private static let stride = 32
+
+  @inline(__always)
+  mutating func add(_ key: UInt64) {
+    total &+= 1
+    guard let entries else { return begin(key) }
+    let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
+    let first = UnsafeMutableRawPointer(entries).advanced(by: pair &* 2 &* Self.stride)
+      .assumingMemoryBound(to: DetailTable.Entry.self)
+    let second = UnsafeMutableRawPointer(first).advanced(by: Self.stride)
+      .assumingMemoryBound(to: DetailTable.Entry.self)
+    if first.pointee.key == key {
+      first.pointee.count &+= 1
+    } else if second.pointee.key == key {
+      second.pointee.count &+= 1
+    } else {
+      let rarer = first.pointee.most < second.pointee.most ? first : second
+      let most = rarer.pointee.most
+      if most != 0 { isApproximate = true }
+      rarer.pointee = DetailTable.Entry(key: key, count: 1, error: most)
+    }
+  }
+
+  @inline(never)
+  private mutating func begin(_ key: UInt64) {
+    let bytes = Self.pairs * 2 * Self.stride
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    entries = memory.assumingMemoryBound(to: DetailTable.Entry.self)
+    total &-= 1
+    add(key)
+  }
+
+  func forEach(_ body: (DetailTable.Entry) -> Void) {
+    guard let entries else { return }
+    for index in 0..<Self.pairs * 2 {
+      let entry = UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
+      if entry.count != 0 { body(entry) }
+    }
+  }
+
+  mutating func deallocate() {
+    UnsafeMutableRawPointer(entries)?.deallocate()
+    entries = nil
   }
 }

@@ -332,9 +332,15 @@ struct SnapshotBuilder {
     row.charges = charges.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
     fillPercentiles(&row.handling, cells)
     if let kind = cells[0].pointee.detail.kind {
-      row.details.append(contentsOf: merge(kind, cells.map(\.pointee.details)))
+      row.details += merge(
+        kind, total: cells.reduce(0) { $0 &+ $1.pointee.details.total },
+        isApproximate: cells.contains { $0.pointee.details.isApproximate }
+      ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
     }
-    row.details.append(contentsOf: merge(.rip, cells.map(\.pointee.instructionPointers)))
+    row.details += merge(
+      .rip, total: cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.total },
+      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate }
+    ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
     return row
   }
 
@@ -365,30 +371,19 @@ struct SnapshotBuilder {
     handling.p999 = values[3]
   }
 
-  private func merge(_ kind: DetailKind, _ tables: [DetailTable]) -> [DetailStatistics] {
-    var total: UInt64 = 0
-    var isApproximate = false
-    var entries: [DetailCount] = []
-    if tables.count == 1 {
-      tables[0].forEach { entries.append(DetailCount(value: $0.key, count: $0.count, error: $0.error)) }
-      total = tables[0].total
-      isApproximate = tables[0].isApproximate
-    } else {
-      var sums: [UInt64: DetailCount] = [:]
-      for table in tables {
-        total &+= table.total
-        isApproximate = isApproximate || table.isApproximate
-        table.forEach {
-          var sum = sums[$0.key] ?? DetailCount(value: $0.key, count: 0, error: 0)
-          sum.count &+= $0.count
-          sum.error &+= $0.error
-          sums[$0.key] = sum
-        }
-      }
-      entries = Array(sums.values)
-    }
+  /// One table for several vCPUs: counts and errors add up.
+  private func merge(
+    _ kind: DetailKind, total: UInt64, isApproximate: Bool, each: ((DetailTable.Entry) -> Void) -> Void
+  ) -> [DetailStatistics] {
     guard total > 0 else { return [] }
-    entries.sort { ($1.count, $0.value) < ($0.count, $1.value) }
+    var sums: [UInt64: DetailCount] = [:]
+    each { entry in
+      var sum = sums[entry.key] ?? DetailCount(value: entry.key, count: 0, error: 0)
+      sum.count &+= entry.count
+      sum.error &+= entry.error
+      sums[entry.key] = sum
+    }
+    let entries = sums.values.sorted { ($1.count, $0.value) < ($0.count, $1.value) }
     return [
       DetailStatistics(
         kind: kind, total: total, isApproximate: isApproximate, entries: Array(entries.prefix(Self.shownDetails)))

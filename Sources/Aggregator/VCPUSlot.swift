@@ -17,7 +17,7 @@ struct ReasonCell {
   /// Kind of the main detail, and where it comes from.
   var detail: DetailSource
   var details = DetailTable()
-  var instructionPointers = DetailTable()
+  var instructionPointers = FrequentValues()
   /// What the last snapshot showed, for the interval's figures.
   var shownCount: UInt64 = 0
   var shownHandling: UInt64 = 0
