@@ -11,7 +11,14 @@ public struct InstanceSweep: Sendable, Hashable {
   public struct Left: Sendable, Hashable {
     public var name: String
     public var errorNumber: Int32
+
+    public init(name: String, errorNumber: Int32) {
+      self.name = name
+      self.errorNumber = errorNumber
+    }
   }
+
+  public init() {}
 
   /// Removes each instance of ours whose process is dead. No other instance is touched, nor one whose owner may live in
   /// another pid namespace.
