@@ -41,7 +41,7 @@ public enum Figures {
       if scaled < 99.95 { return fixed(scaled, 1) + unit }
       if scaled < 999.5 { return fixed(scaled, 0) + unit }
     }
-    return fixed(scaled, 0) + "E"
+    return "-"
   }
 
   /// `0ns`, `850ns`, `4.6us`, `21.0us`, `412us`, `1.2ms`, `3.4s`.

@@ -236,7 +236,10 @@ extension TriageReport {
       lines.append("More for \(names.dropFirst(Self.shownAdvice).prefix(4).joined(separator: ", ")) in --format json.")
     }
     if knobs.values.isEmpty {
-      lines.append("Current values are not known: a recording does not carry its host's parameters.")
+      lines.append(
+        snapshot.source.kind == .tracefs
+          ? "Current values are not known: no parameters of KVM's modules could be read."
+          : "Current values are not known: a recording does not carry its host's parameters.")
     }
     return lines
   }

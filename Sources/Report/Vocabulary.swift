@@ -11,11 +11,14 @@ public struct Vocabulary: Sendable {
     public var bit: Int?
     /// Linux's constant, or `UNCONDITIONAL`.
     public var name: String
+    /// A few words for a person: `HLT exiting`, `#PF exception`.
+    public var title: String
 
-    public init(word: String, bit: Int?, name: String) {
+    public init(word: String, bit: Int?, name: String, title: String? = nil) {
       self.word = word
       self.bit = bit
       self.name = name
+      self.title = title ?? name
     }
   }
 
@@ -50,14 +53,18 @@ public struct Vocabulary: Sendable {
     self.portName = portName
   }
 
-  /// A control's name without the prefix that only says which word it is in: `HLT_EXITING`.
+  /// What a narrow table calls a control: the constant of a control bit without the prefix that only says which word it
+  /// is in (`HLT_EXITING`), words for everything else (`#PF exception`, `EPT misconfig (MMIO)`).
   public func shortName(_ id: ControlID) -> String {
-    let name = control(id).name
-    for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_", "INTERCEPT_"]
-    where name.hasPrefix(prefix) {
-      return String(name.dropFirst(prefix.count))
+    let control = control(id)
+    switch control.word {
+    case "pin", "primary", "secondary", "tertiary", "exit", "secondary_exit", "entry":
+      for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_"] where control.name.hasPrefix(prefix) {
+        return String(control.name.dropFirst(prefix.count))
+      }
+      return control.name
+    default: return control.title
     }
-    return name
   }
 
   /// A detail for people: `0x3f8 COM1`, `CR3 mov-from`.
