@@ -38,19 +38,17 @@ public struct Vocabulary: Sendable {
   public var control: @Sendable (ControlID) -> ControlName
   /// By the tracepoint's `isa` and the basic reason or exit code.
   public var reason: @Sendable (_ isa: UInt32, _ code: UInt32) -> ReasonNotes?
-  public var msrName: @Sendable (UInt32) -> String?
-  public var portName: @Sendable (UInt16) -> String?
+  /// What a detail's value is called, such as `IA32_TSC_DEADLINE` for MSR 0x6e0; nil where it has no name.
+  public var detailName: @Sendable (DetailKind, UInt64) -> String?
 
   public init(
     control: @escaping @Sendable (ControlID) -> ControlName,
     reason: @escaping @Sendable (_ isa: UInt32, _ code: UInt32) -> ReasonNotes? = { _, _ in nil },
-    msrName: @escaping @Sendable (UInt32) -> String? = { _ in nil },
-    portName: @escaping @Sendable (UInt16) -> String? = { _ in nil }
+    detailName: @escaping @Sendable (DetailKind, UInt64) -> String? = { _, _ in nil }
   ) {
     self.control = control
     self.reason = reason
-    self.msrName = msrName
-    self.portName = portName
+    self.detailName = detailName
   }
 
   /// What a narrow table calls a control: the constant of a control bit without the prefix that only says which word it
@@ -69,19 +67,17 @@ public struct Vocabulary: Sendable {
 
   /// A detail for people: `0x3f8 COM1`, `CR3 mov-from`.
   public func text(_ kind: DetailKind, _ value: UInt64) -> String {
+    let name = detailName(kind, value).map { " \($0)" } ?? ""
     switch kind {
-    case .port:
-      let name = UInt16(exactly: value).flatMap(portName)
-      return name.map { "\(hex(value)) \($0)" } ?? hex(value)
-    case .msr:
-      let name = UInt32(exactly: value).flatMap(msrName)
-      return name.map { "\(hex(value)) \($0)" } ?? hex(value)
+    case .port, .msr, .gpa, .linearAddress, .apicOffset, .hypercall, .rip:
+      return hex(value) + name
     case .cpuidLeaf:
       let subleaf = value >> 32
-      let leaf = hex(value & 0xffff_ffff)
-      return subleaf == 0 ? "leaf \(leaf)" : "leaf \(leaf).\(hex(subleaf))"
+      return "leaf \(hex(value & 0xffff_ffff))\(subleaf == 0 ? "" : ".\(hex(subleaf))")\(name)"
+    case .vector:
+      return "vector \(value)\(name)"
     case .controlRegister:
-      // The access types of SDM table 28-3 (exit qualification for control-register accesses, bits 5:4).
+      // Access types of the exit qualification for control-register accesses, bits 5:4 (SDM volume 3, table 30-3).
       let access =
         switch (value >> 8) & 0xff {
         case 0: "mov-to"
@@ -93,18 +89,8 @@ public struct Vocabulary: Sendable {
       return "CR\(value & 0xff) \(access)"
     case .debugRegister:
       return "DR\(value & 0xff) \((value >> 8) & 0xff == 0 ? "mov-to" : "mov-from")"
-    case .vector:
-      return exceptionNames[value].map { "vector \(value) \($0)" } ?? "vector \(value)"
-    case .gpa, .linearAddress, .apicOffset, .hypercall, .rip:
-      return hex(value)
     }
   }
 }
-
-/// Exceptions by vector (SDM table 7-1).
-private let exceptionNames: [UInt64: String] = [
-  0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
-  12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM", 20: "#VE", 21: "#CP",
-]
 
 func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }

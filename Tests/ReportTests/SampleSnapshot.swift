@@ -23,8 +23,7 @@ let vocabulary = Vocabulary(
     default: nil
     }
   },
-  msrName: { $0 == 0x6e0 ? "IA32_TSC_DEADLINE" : nil },
-  portName: { $0 == 0x3f8 ? "COM1" : nil })
+  detailName: { kind, value in kind == .port && value == 0x3f8 ? "COM1" : nil })
 
 func latency(_ values: [UInt64]) -> LatencySummary {
   var summary = LatencySummary()
