@@ -77,7 +77,7 @@ public struct Vocabulary: Sendable {
     case .vector:
       return "vector \(value)\(name)"
     case .controlRegister:
-      // Access types of the exit qualification for control-register accesses, bits 5:4 (SDM volume 3, table 30-3).
+      // Access types of the exit qualification for control-register accesses, bits 5:4.
       let access =
         switch (value >> 8) & 0xff {
         case 0: "mov-to"
