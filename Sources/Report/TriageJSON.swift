@@ -55,6 +55,7 @@ private struct Document: Encodable {
   var lost_events: UInt64
   var lost_uncounted: UInt64
   var malformed_records: UInt64
+  var damage: [String]
   var exits: UInt64
   @Nullable var rate: Double?
   var time: Time
@@ -187,6 +188,7 @@ private struct Document: Encodable {
     lost_events = snapshot.losses.lost
     lost_uncounted = snapshot.losses.uncounted
     malformed_records = snapshot.malformedRecords
+    damage = report.damage
     exits = total.exits
     _rate = Nullable(wrappedValue: report.exitsPerSecond.map(rounded))
     time = Time(

@@ -46,7 +46,8 @@ extension TriageReport {
     var lines: [String] = []
     let losses = snapshot.losses
     if losses.lost == 0, losses.uncounted == 0 {
-      lines.append("No event was lost: the counts are exact.")
+      let isWhole = damage.isEmpty && snapshot.malformedRecords == 0
+      lines.append("No event was lost\(isWhole ? ": the counts are exact" : "").")
     } else {
       let places = losses.perCPU.filter { $0.lost > 0 }.sorted { $0.lost > $1.lost }
       var text =
@@ -67,6 +68,11 @@ extension TriageReport {
         "\(Figures.plural(snapshot.malformedRecords, "record")) contradicted their own format and were passed over:"
         + " the input is damaged, and the counts are lower bounds."
       lines += wrapped(text, head: "DAMAGED  ", width: Self.width)
+    }
+    if !damage.isEmpty {
+      for line in damage.prefix(3) { lines += wrapped(printable(line), head: "DAMAGED  ", width: Self.width) }
+      if damage.count > 3 { lines.append("DAMAGED  and \(damage.count - 3) more places") }
+      lines.append("The counts are of what could be read.")
     }
     return lines
   }

@@ -7,9 +7,14 @@ public struct TriageReport: Sendable {
   public var snapshot: Snapshot
   public var knobs: Knobs
   public var vocabulary: Vocabulary
+  /// What was found damaged in a recording, a line each.
+  public var damage: [String]
 
-  /// - Parameter knobs: the module parameters of the host that was traced; empty for a recording, whose host is not here.
-  public init(snapshot: Snapshot, knobs: Knobs, vocabulary: Vocabulary) {
+  /// - Parameters:
+  ///   - knobs: the module parameters of the host that was traced; empty for a recording, whose host is not here.
+  ///   - damage: what was found damaged in a recording, a line each.
+  public init(snapshot: Snapshot, knobs: Knobs, vocabulary: Vocabulary, damage: [String] = []) {
+    self.damage = damage
     self.snapshot = snapshot
     self.knobs = knobs
     self.vocabulary = vocabulary

@@ -5,13 +5,13 @@ import Report
 /// Where the events come from.
 enum Input {
   /// - Parameter orDemo: play the bundled recording where no guest runs or tracing is not allowed.
-  case live(LiveOptions, orDemo: Bool)
+  case live(LiveSettings, orDemo: Bool)
   case file(String)
   case demo
 }
 
 /// How a live trace is set up.
-struct LiveOptions {
+struct LiveSettings {
   var events: EventSelection = .standard
   /// KiB for each CPU; nil for the default.
   var bufferSize: Int?
@@ -40,27 +40,32 @@ struct ScreenOptions {
   var hasMouse: Bool
 }
 
-/// What the commands ask of whatever reads and counts the events.
+/// What the commands ask of whatever reads and counts the events. SIGINT, SIGTERM and SIGHUP end counting early; what
+/// was counted until then is still printed.
 protocol Engine {
   /// The traced host's module parameters; empty for a recording.
   var knobs: Knobs { get }
+  /// What was found damaged in a recording, a line each.
+  var damage: [String] { get }
   /// Counts a whole recording, as fast as it can be read.
-  func runToEnd() throws -> Snapshot
-  /// Counts live for that long, or until SIGINT.
+  func readAll() throws -> Snapshot
+  /// Counts live for that long.
   func collect(seconds: Double) throws -> Snapshot
-  /// Hands over a snapshot after each interval: so many, or until the recording ends or a signal comes.
-  func intervals(count: Int?, seconds: Double, _ body: (Snapshot) throws -> Void) throws
-  /// Opens the screen and returns when it is closed; the last snapshot tells whether events were lost.
-  func screen(_ options: ScreenOptions) throws -> Snapshot
+  /// Hands over a snapshot after each interval: so many, or until the recording ends.
+  func forEachInterval(count: Int?, seconds: Double, _ body: (Snapshot) throws -> Void) throws
+  /// Opens the screen and returns when it is closed; the last snapshot, where there was one, tells whether events were lost.
+  func screen(_ options: ScreenOptions) throws -> Snapshot?
+  /// Gives back what is held of the system: the trace instance. Is called on every way out, once.
+  func close()
 }
 
 extension SourceOptions {
-  var liveOptions: LiveOptions { LiveOptions(events: events ?? .standard, bufferSize: bufferSize, clock: clock) }
+  var liveSettings: LiveSettings { LiveSettings(events: events ?? .standard, bufferSize: bufferSize, clock: clock) }
   var selection: Selection { Selection(pids: pids?.numbers, vcpus: vcpus?.numbers) }
 
   /// - Throws: `Failure` with status 3 for a file that cannot be read, 5 for one that is no recording.
   func resolvedInput(orDemo: Bool = false) throws(Failure) -> Input {
-    guard let input else { return .live(liveOptions, orDemo: orDemo) }
+    guard let input else { return .live(liveSettings, orDemo: orDemo) }
     try checkRecording(input)
     return .file(input)
   }
@@ -82,6 +87,9 @@ func checkRecording(_ path: String) throws(Failure) {
     throw Failure(.damaged, "\(path): \(status.st_size == 0 ? "empty" : "not a trace.dat recording")")
   }
 }
+
+/// Goes, with the tests' conditions on it, when the engine is joined.
+let buildHasEngine = false
 
 /// - Throws: `Failure` with status 3 or 4 where the input cannot be had, 5 where it is damaged from the start.
 func openEngine(_ input: Input, _ selection: Selection) throws -> any Engine {

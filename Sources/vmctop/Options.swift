@@ -40,7 +40,7 @@ struct SourceOptions: ParsableArguments {
 
   @Option(
     name: [.customShort("p"), .customLong("pid")],
-    help: ArgumentHelp("Only the VMs of these VMM processes.", valueName: "pid,..."))
+    help: ArgumentHelp("Only the VMs of these processes; of a recording, the vCPUs of these threads.", valueName: "pid,..."))
   var pids: NumberList?
 
   @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))

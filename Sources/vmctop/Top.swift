@@ -38,12 +38,13 @@ struct Demo: ParsableCommand {
 
 /// The screen where there is a terminal to draw on, the main table each interval where not.
 func show(_ engine: any Engine, _ view: ViewOptions, isStrict: Bool) throws {
+  defer { engine.close() }
   var last: Snapshot?
   if view.batch || isatty(STDOUT_FILENO) == 0 {
     let table = try BatchTable(
       sort: view.sort, filter: try view.filter.map { pattern throws(Failure) in try ReasonFilter(pattern) },
       vocabulary: .catalogue)
-    try engine.intervals(count: view.count, seconds: view.interval) { snapshot in
+    try engine.forEachInterval(count: view.count, seconds: view.interval) { snapshot in
       Output.standard.write(table.text(snapshot))
       try Output.standard.flush()
       last = snapshot
@@ -55,13 +56,17 @@ func show(_ engine: any Engine, _ view: ViewOptions, isStrict: Bool) throws {
         interval: view.interval, count: view.count, filter: view.filter, sort: view.sort, hasColor: hasColor,
         isASCII: view.ascii, hasMouse: !view.noMouse))
   }
-  if let last { try checkInput(last, isStrict: isStrict) }
+  if let last { try checkInput(last, damage: engine.damage, isStrict: isStrict) }
 }
 
 /// What the input itself has to say in the exit status, once everything is printed.
 ///
 /// - Throws: `Failure` with status 5 for a damaged recording, 6 for lost events where that is asked for.
-func checkInput(_ snapshot: Snapshot, isStrict: Bool) throws(Failure) {
+func checkInput(_ snapshot: Snapshot, damage: [String], isStrict: Bool) throws(Failure) {
+  if let first = damage.first {
+    let more = damage.count > 1 ? " (and \(damage.count - 1) more)" : ""
+    throw Failure(.damaged, "damaged, read up to the damage: \(first)\(more)")
+  }
   if snapshot.malformedRecords > 0, snapshot.source.kind != .tracefs {
     throw Failure(
       .damaged, "\(snapshot.source.path ?? "the recording") is damaged: \(snapshot.malformedRecords) records were passed over")

@@ -34,14 +34,15 @@ struct Triage: ParsableCommand {
   func run() throws {
     let input = demo ? Input.demo : try source.resolvedInput()
     let engine = try openEngine(input, source.selection)
+    defer { engine.close() }
     let snapshot =
       switch input {
       case .live: try engine.collect(seconds: duration)
-      case .file, .demo: try engine.runToEnd()
+      case .file, .demo: try engine.readAll()
       }
-    let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue)
+    let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)
     Output.standard.write(format == .json ? try report.json() : report.page())
     try Output.standard.flush()
-    try checkInput(snapshot, isStrict: source.strict)
+    try checkInput(snapshot, damage: engine.damage, isStrict: source.strict)
   }
 }

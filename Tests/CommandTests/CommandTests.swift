@@ -4,7 +4,7 @@ import Testing
 @testable import vmctop
 
 /// What one run of the program left behind.
-private struct Run {
+struct Run {
   var status: Int32
   var output: String
   var errors: String
@@ -17,14 +17,14 @@ private let program: URL = {
     .appendingPathComponent("vmctop")
 }()
 
-private enum StandardOutput {
+enum StandardOutput {
   case kept
   case path(String)
   /// A pipe that nobody reads.
   case brokenPipe
 }
 
-private func vmctop(_ arguments: [String], output: StandardOutput = .kept) throws -> Run {
+func vmctop(_ arguments: [String], output: StandardOutput = .kept) throws -> Run {
   let process = Process()
   process.executableURL = program
   process.arguments = arguments

@@ -64,6 +64,18 @@ import Testing
     #expect(report(snapshot).page().contains("at least 7 events lost"))
   }
 
+  @Test("a damaged recording is not called exact, and the page says where it is damaged") func damage() throws {
+    var damaged = report(sampleSnapshot())
+    damaged.damage = ["at byte 4096: a page of \u{1b} nonsense"]
+    #expect(damaged.page().contains("DAMAGED  at byte 4096: a page of ? nonsense"))
+    #expect(!damaged.page().contains("exact"))
+    #expect(try damaged.json().contains("\"damage\":[\"at byte 4096"))
+    var snapshot = sampleSnapshot()
+    snapshot.malformedRecords = 3
+    #expect(report(snapshot).page().contains("3 records contradicted their own format"))
+    #expect(!report(snapshot).page().contains("exact"))
+  }
+
   @Test("without an exit it says so, what was seen instead and what to check") func noExits() {
     var snapshot = Snapshot()
     snapshot.events = 5
