@@ -1,0 +1,264 @@
+import Aggregator
+import Architecture
+import FoundationEssentials
+
+extension TriageReport {
+  /// The report as one JSON object, `"schema":"vmctop/triage/1"`, on one line with a newline at its end. Every key is
+  /// always there; null stands for what cannot be known. docs/triage-json.md describes the keys.
+  ///
+  /// - Throws: nothing that a snapshot can cause; every number in it is finite.
+  public func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let data = try encoder.encode(Document(self))
+    return escapedForTerminal(String(decoding: data, as: UTF8.self)) + "\n"
+  }
+}
+
+/// JSON leaves C1 controls and format characters as they are; a terminal may obey them. They only occur inside strings,
+/// so escaping them keeps the meaning.
+func escapedForTerminal(_ json: String) -> String {
+  guard json.unicodeScalars.contains(where: isUnprintable) else { return json }
+  var result = ""
+  for scalar in json.unicodeScalars {
+    guard isUnprintable(scalar) else {
+      result.unicodeScalars.append(scalar)
+      continue
+    }
+    for unit in String(scalar).utf16 {
+      let digits = String(unit, radix: 16)
+      result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+    }
+  }
+  return result
+}
+
+/// Encodes nil as null instead of leaving the key out.
+@propertyWrapper
+struct Nullable<Value: Encodable>: Encodable {
+  var wrappedValue: Value?
+
+  init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    if let wrappedValue { try container.encode(wrappedValue) } else { try container.encodeNil() }
+  }
+}
+
+/// The keys of `vmctop/triage/1`. Keys may be added; none is renamed or removed within version 1.
+private struct Document: Encodable {
+  var schema = "vmctop/triage/1"
+  var source: Source
+  var window_ns: UInt64
+  var events: UInt64
+  var lost_events: UInt64
+  var lost_uncounted: UInt64
+  var malformed_records: UInt64
+  var damage: [String]
+  var exits: UInt64
+  @Nullable var rate: Double?
+  var time: Time
+  var losses: [Loss]
+  var event_counts: [Event]
+  var vms: [VM]
+  var reasons: [Reason]
+  var controls: [Control]
+  var advice: [Advice]
+
+  struct Source: Encodable {
+    var kind: String
+    @Nullable var path: String?
+    @Nullable var kernel: String?
+    @Nullable var isa: String?
+    @Nullable var host: String?
+    @Nullable var backend: String?
+    var demo: Bool
+  }
+
+  struct Time: Encodable {
+    var guest_ns: UInt64
+    var kernel_ns: UInt64
+    var user_ns: UInt64
+    var halted_ns: UInt64
+  }
+
+  struct Loss: Encodable {
+    var cpu: Int
+    var lost: UInt64
+  }
+
+  struct Event: Encodable {
+    var name: String
+    var count: UInt64
+  }
+
+  struct VM: Encodable {
+    @Nullable var pid: Int32?
+    @Nullable var name: String?
+    @Nullable var vmm: String?
+    var inferred: Bool
+    var exits: UInt64
+    var vcpus: [VCPU]
+  }
+
+  struct VCPU: Encodable {
+    @Nullable var id: UInt32?
+    var tid: Int32
+    @Nullable var name: String?
+    var exits: UInt64
+    var guest_ns: UInt64
+    var kernel_ns: UInt64
+    var user_ns: UInt64
+    var halted_ns: UInt64
+  }
+
+  struct Handling: Encodable {
+    var paired: UInt64
+    var total: UInt64
+    @Nullable var min: UInt64?
+    @Nullable var mean: Double?
+    @Nullable var p50: UInt64?
+    @Nullable var p90: UInt64?
+    @Nullable var p99: UInt64?
+    @Nullable var p999: UInt64?
+    @Nullable var max: UInt64?
+    /// The percentiles are upper bounds: they come from several settings.
+    var approximate: Bool
+  }
+
+  struct Charge: Encodable {
+    var word: String
+    @Nullable var bit: Int?
+    var name: String
+    var count: UInt64
+  }
+
+  struct Detail: Encodable {
+    var kind: String
+    var value: String
+    var text: String
+    var count: UInt64
+    /// The count is an upper bound, off by at most `error`.
+    var approximate: Bool
+    var error: UInt64
+  }
+
+  struct Reason: Encodable {
+    @Nullable var isa: String?
+    var code: UInt32
+    var name: String
+    var count: UInt64
+    var percent: Double
+    @Nullable var rate: Double?
+    @Nullable var time_percent: Double?
+    var settings: Int
+    var handling_ns: Handling
+    var controls: [Charge]
+    var details: [Detail]
+  }
+
+  struct Control: Encodable {
+    var word: String
+    @Nullable var bit: Int?
+    var name: String
+    /// A trace proves that a control was on for those exits; what it is set to now it cannot tell.
+    @Nullable var value: Int?
+    var provenance = "inferred"
+    var exits: UInt64
+  }
+
+  struct Advice: Encodable {
+    var reason: String
+    var text: String
+    @Nullable var knob: String?
+    @Nullable var current: String?
+    @Nullable var satisfied: Bool?
+  }
+
+  init(_ report: TriageReport) {
+    let snapshot = report.snapshot
+    let total = snapshot.total
+    source = Source(
+      kind: snapshot.source.kind.rawValue, path: snapshot.source.path, kernel: snapshot.source.kernelRelease,
+      isa: snapshot.source.isa, host: snapshot.source.hostName, backend: snapshot.source.backend,
+      demo: snapshot.source.isDemo)
+    window_ns = snapshot.windowNanoseconds
+    events = snapshot.events
+    lost_events = snapshot.losses.lost
+    lost_uncounted = snapshot.losses.uncounted
+    malformed_records = snapshot.malformedRecords
+    damage = report.damage
+    exits = total.exits
+    _rate = Nullable(wrappedValue: report.exitsPerSecond.map(rounded))
+    time = Time(
+      guest_ns: total.time.guest, kernel_ns: total.time.kernel, user_ns: total.time.user, halted_ns: total.time.halted)
+    losses = snapshot.losses.perCPU.map { Loss(cpu: $0.cpu, lost: $0.lost) }
+    event_counts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
+    vms = snapshot.vms.map { vm in
+      VM(
+        pid: vm.pid, name: vm.name, vmm: vm.vmm, inferred: vm.isInferred, exits: report.scope(vm.scope).exits,
+        vcpus: vm.vcpus.map { vcpu in
+          let scope = report.scope(vcpu.scope)
+          return VCPU(
+            id: vcpu.id, tid: vcpu.tid, name: vcpu.threadName, exits: scope.exits, guest_ns: scope.time.guest,
+            kernel_ns: scope.time.kernel, user_ns: scope.time.user, halted_ns: scope.time.halted)
+        })
+    }
+    let handling = report.handling
+    let window = snapshot.windowNanoseconds
+    reasons = report.reasons.map { reason in
+      let row = reason.statistics
+      return Reason(
+        isa: isaName(row.isa), code: row.code, name: row.name, count: row.count,
+        percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
+        rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
+        time_percent: handling == 0 ? nil : rounded(100 * Double(row.handling.total) / Double(handling)),
+        settings: reason.settings, handling_ns: Self.handling(row.handling, isMerged: reason.settings > 1),
+        controls: row.charges.map { charge in
+          let name = report.vocabulary.control(charge.control)
+          return Charge(word: name.word, bit: name.bit, name: name.name, count: charge.count)
+        },
+        details: row.details.flatMap { detail in
+          detail.entries.map { entry in
+            Detail(
+              kind: detail.kind.key,
+              value: hex(detail.kind == .cpuidLeaf ? entry.value & 0xffff_ffff : entry.value),
+              text: report.vocabulary.text(detail.kind, entry.value), count: entry.count,
+              approximate: detail.isApproximate, error: entry.error)
+          }
+        })
+    }
+    controls = report.controls.map { control in
+      let name = report.vocabulary.control(control.id)
+      return Control(word: name.word, bit: name.bit, name: name.name, value: nil, exits: control.exits)
+    }
+    advice = report.advice.map {
+      Advice(reason: $0.reason, text: $0.text, knob: $0.knob, current: $0.current, satisfied: $0.isSatisfied)
+    }
+  }
+
+  private static func handling(_ summary: LatencySummary, isMerged: Bool) -> Handling {
+    let isKnown = summary.paired > 0
+    func known(_ value: UInt64) -> UInt64? { isKnown ? value : nil }
+    return Handling(
+      paired: summary.paired, total: summary.total, min: known(summary.min), mean: summary.mean.map(rounded),
+      p50: known(summary.p50), p90: known(summary.p90), p99: known(summary.p99), p999: known(summary.p999),
+      max: known(summary.max), approximate: isMerged)
+  }
+}
+
+/// `vmx`, `svm`, or `isa-3` for one that the tracepoint numbers but nobody named.
+func isaName(_ isa: UInt32) -> String {
+  switch isa {
+  case 1: "vmx"
+  case 2: "svm"
+  default: "isa-\(isa)"
+  }
+}
+
+/// To three decimals; 0 for what JSON cannot say.
+private func rounded(_ value: Double) -> Double {
+  let result = (value * 1000).rounded() / 1000
+  return result.isFinite ? result : 0
+}

@@ -1,0 +1,252 @@
+import Aggregator
+import Architecture
+
+extension TriageReport {
+  /// The page for a ticket: plain text, 80 columns but for a long name at the end of a line, about 50 lines.
+  public func page() -> String {
+    var lines = heading()
+    if snapshot.total.exits == 0 {
+      lines += nothingSeen()
+    } else {
+      lines += whyItExits()
+      lines += whatInParticular()
+      lines += whichControls()
+      lines += who()
+      lines += whatToDo()
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static let width = 80
+
+  // MARK: - Head
+
+  private func heading() -> [String] {
+    let source = snapshot.source
+    var first = ["vmctop triage"]
+    if let host = source.hostName { first.append(printable(host)) }
+    if let kernel = source.kernelRelease { first.append("Linux \(printable(kernel))") }
+    first.append(source.backend ?? "no KVM module seen")
+    if let isa = source.isa { first[first.count - 1] += " (\(isa))" }
+    var second = seconds(snapshot.windowNanoseconds)
+    switch source.kind {
+    case .tracefs: second += " live"
+    case .traceDat, .vmctop:
+      second += source.isDemo ? " of the bundled demo recording" : " of \(printable(source.path ?? "a recording"))"
+    }
+    second += ": \(Figures.plural(snapshot.events, "event")), \(Figures.plural(snapshot.total.exits, "exit"))"
+    if let rate = exitsPerSecond, snapshot.total.exits > 0 { second += " (\(Figures.short(rate))/s)" }
+    var lines = [first.joined(separator: "  "), second]
+    let time = snapshot.total.time
+    if time.total > 0 { lines.append("vCPU time: \(timeSplit(time))") }
+    return lines + losses() + [""]
+  }
+
+  private func losses() -> [String] {
+    var lines: [String] = []
+    let losses = snapshot.losses
+    if losses.lost == 0, losses.uncounted == 0 {
+      let isWhole = damage.isEmpty && snapshot.malformedRecords == 0
+      lines.append("No event was lost\(isWhole ? ": the counts are exact" : "").")
+    } else {
+      let places = losses.perCPU.filter { $0.lost > 0 }.sorted { $0.lost > $1.lost }
+      var text =
+        losses.lost == 0
+        ? "Events were lost, the buffer did not say how many"
+        : "\(losses.uncounted > 0 ? "at least " : "")\(Figures.plural(losses.lost, "event")) lost"
+      let shown = places.prefix(6).map { "CPU \($0.cpu): \(Figures.count($0.lost))" }
+      if !shown.isEmpty {
+        let more = places.count > shown.count ? ", \(places.count - shown.count) more CPUs" : ""
+        text += " (\(shown.joined(separator: ", "))\(more))"
+      }
+      text += ". Counts are lower bounds; no handling time is taken across a loss. A larger --buffer-size"
+      text += " or --events minimal loses less."
+      lines += wrapped(text, head: "LOST  ", width: Self.width)
+    }
+    if snapshot.malformedRecords > 0 {
+      let text =
+        "\(Figures.plural(snapshot.malformedRecords, "record")) contradicted their own format and were passed over:"
+        + " the input is damaged, and the counts are lower bounds."
+      lines += wrapped(text, head: "DAMAGED  ", width: Self.width)
+    }
+    if !damage.isEmpty {
+      for line in damage.prefix(3) { lines += wrapped(printable(line), head: "DAMAGED  ", width: Self.width) }
+      if damage.count > 3 { lines.append("DAMAGED  and \(damage.count - 3) more places") }
+      lines.append("The counts are of what could be read.")
+    }
+    return lines
+  }
+
+  // MARK: - No exits
+
+  private func nothingSeen() -> [String] {
+    var lines = ["No exit was seen."]
+    let isLive = snapshot.source.kind == .tracefs
+    if snapshot.events > 0 {
+      let seen = snapshot.eventCounts.filter { $0.count > 0 }
+      lines.append("Events that were seen:")
+      for event in seen.prefix(10) {
+        lines.append("  \(padded(Figures.count(event.count), 12, right: true))  \(printable(event.name))")
+      }
+      if seen.count > 10 { lines.append("  and \(seen.count - 10) more kinds") }
+    }
+    lines.append("To check:")
+    let checks =
+      isLive
+      ? [
+        "Does a guest run? Its VMM holds /dev/kvm open: ls -l /proc/[0-9]*/fd 2>/dev/null | grep kvm-vm",
+        "Do -p and --vcpu name a thread of it?",
+        "Is there kvm_exit to trace? vmctop doctor tells, and how to enable what is missing.",
+        "An idle guest may not exit for seconds: a longer --duration shows.",
+      ]
+      : [
+        "Does the recording have kvm_exit and kvm_entry?"
+          + " trace-cmd record -e kvm:kvm_exit -e kvm:kvm_entry -e kvm:kvm_userspace_exit -e kvm:kvm_vcpu_wakeup",
+        "Do -p and --vcpu name a thread that is in it?",
+        "Did a guest run while it was made?",
+      ]
+    for check in checks { lines += wrapped(check, head: "  - ", width: Self.width) }
+    return lines
+  }
+
+  // MARK: - The table
+
+  private static let columnIDs = ["reason", "count", "percent", "time", "mean", "p99", "max", "charged"]
+  private static let shownReasons = 10
+
+  private func whyItExits() -> [String] {
+    let names = vocabulary
+    var merged = ScopeStatistics()
+    merged.exits = snapshot.total.exits
+    merged.reasons = reasons.map(\.statistics)
+    let context = ReasonContext(
+      snapshot: snapshot, scope: merged, basis: .window, controlName: { names.shortName($0) })
+    let shown = reasons.prefix(Self.shownReasons)
+    let table = ReasonTable(columns: Self.columnIDs.compactMap { ReasonColumns.column($0) })
+    var lines = ["WHY IT EXITS"] + table.lines(shown.map(\.statistics), context: context)
+    let rest = reasons.dropFirst(shown.count)
+    if !rest.isEmpty {
+      let exits = rest.reduce(0) { $0 &+ $1.statistics.count }
+      let time = rest.reduce(0) { $0 &+ $1.statistics.handling.total }
+      lines.append(
+        "and \(Figures.plural(UInt64(rest.count), "more reason")): \(Figures.share(exits, of: snapshot.total.exits)) %"
+          + " of the exits, \(Figures.share(time, of: handling)) % of the time")
+    }
+    let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
+    if paired == 0 {
+      lines.append("No handling times: no kvm_entry follows an exit on the same thread here.")
+    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total }) {
+      let idle = halting.statistics.handling.total &- halting.busy
+      lines.append(
+        "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
+          + " the vCPU was halted, which is idle time and no cost.")
+    }
+    if shown.contains(where: { $0.settings > 1 }) {
+      lines.append("Controls changed meanwhile: rows are sums over all settings, percentiles upper bounds.")
+    }
+    return lines + [""]
+  }
+
+  /// The most frequent details of the greatest reasons.
+  private func whatInParticular() -> [String] {
+    var lines: [String] = []
+    let nameWidth = reasons.prefix(6).reduce(0) { max($0, $1.statistics.name.count) }
+    for reason in reasons.prefix(6) {
+      let row = reason.statistics
+      var parts: [String] = []
+      for detail in row.details where detail.total > 0 {
+        let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3)
+        let texts = entries.map { entry in
+          let share = Figures.share(min(entry.count, detail.total), of: detail.total)
+          return "\(printable(vocabulary.text(detail.kind, entry.value))) \(detail.isApproximate ? "~" : "")\(share) %"
+        }
+        guard !texts.isEmpty else { continue }
+        let label =
+          switch detail.kind {
+          case .port, .msr, .gpa, .rip, .hypercall: detail.kind.key + " "
+          case .linearAddress: "address "
+          case .apicOffset: "APIC offset "
+          case .cpuidLeaf, .controlRegister, .vector, .debugRegister: ""
+          }
+        parts.append(label + texts.joined(separator: ", "))
+      }
+      guard !parts.isEmpty else { continue }
+      lines += wrapped(
+        parts.joined(separator: "; "), head: padded(printable(row.name), nameWidth) + "  ", width: Self.width)
+    }
+    return lines.isEmpty ? [] : ["WHAT IN PARTICULAR"] + lines + [""]
+  }
+
+  private func whichControls() -> [String] {
+    guard !controls.isEmpty else { return [] }
+    var lines = ["WHICH CONTROLS CAUSE IT"]
+    for control in controls.prefix(5) {
+      let name = vocabulary.control(control.id)
+      let share = padded(Figures.share(control.exits, of: snapshot.total.exits), 5, right: true)
+      let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
+      let meaning = name.word == "none" ? "  no control of the hypervisor suppresses these" : place
+      lines.append("\(share) %  \(padded(Figures.count(control.exits), 11, right: true))  \(name.name)\(meaning)")
+    }
+    if controls.count > 5 { lines.append("and \(controls.count - 5) more, see --format json") }
+    return lines + [""]
+  }
+
+  private func who() -> [String] {
+    guard !snapshot.vms.isEmpty else { return [] }
+    var lines = ["WHO"]
+    let vms = snapshot.vms.sorted { scope($0.scope).exits > scope($1.scope).exits }
+    for vm in vms.prefix(3) {
+      let exits = scope(vm.scope).exits
+      var title = vm.pid.map { "VM pid \($0)" } ?? "VM of unknown pid"
+      title += ", \(Figures.plural(UInt64(vm.vcpus.count), "vCPU")): \(Figures.plural(exits, "exit"))"
+      title += " (\(Figures.share(exits, of: snapshot.total.exits)) %)"
+      if let vmm = vm.vmm { title += "  \(printable(vmm))" }
+      if let name = vm.name { title += "  \(printable(name))" }
+      lines.append(title)
+      let vcpus = vm.vcpus.sorted { scope($0.scope).exits > scope($1.scope).exits }
+      for vcpu in vcpus.prefix(4) {
+        let own = scope(vcpu.scope)
+        let number = vcpu.id.map { "vCPU \($0)" } ?? "vCPU ?"
+        lines.append(
+          "  \(padded(number, 8)) tid \(padded(String(vcpu.tid), 8))"
+            + "\(padded(Figures.count(own.exits), 11, right: true)) exits   \(timeSplit(own.time))")
+      }
+      if vcpus.count > 4 { lines.append("  and \(vcpus.count - 4) more vCPUs with fewer exits each") }
+    }
+    if vms.count > 3 { lines.append("and \(vms.count - 3) more VMs with fewer exits each") }
+    return lines + [""]
+  }
+
+  // MARK: - What to do
+
+  private static let shownAdvice = 3
+
+  private func whatToDo() -> [String] {
+    var lines = ["WHAT IT MEANS, WHAT TO DO"]
+    var names: [String] = []
+    for entry in advice where !names.contains(entry.reason) { names.append(entry.reason) }
+    for name in names.prefix(Self.shownAdvice) {
+      let entries = advice.filter { $0.reason == name }
+      guard let first = entries.first else { continue }
+      lines += wrapped(first.text, head: "\(name): ", width: Self.width)
+      for entry in entries {
+        guard let knob = entry.knob else { continue }
+        var text = knob
+        if let current = entry.current {
+          text += entry.isSatisfied == true ? " (already: \(current))" : " (now \(current))"
+        }
+        lines += wrapped(text, head: "  - ", width: Self.width)
+      }
+    }
+    if names.count > Self.shownAdvice {
+      lines.append("More for \(names.dropFirst(Self.shownAdvice).prefix(4).joined(separator: ", ")) in --format json.")
+    }
+    if knobs.values.isEmpty {
+      lines.append(
+        snapshot.source.kind == .tracefs
+          ? "Current values are not known: no parameters of KVM's modules could be read."
+          : "Current values are not known: a recording does not carry its host's parameters.")
+    }
+    return lines
+  }
+}

@@ -1,0 +1,48 @@
+import Aggregator
+import ArgumentParser
+import Report
+
+/// `vmctop triage`: counts for a while, then one page.
+struct Triage: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "triage",
+    abstract: "Count for a while, then print one page: what exits, which control causes it, what to do.",
+    discussion: "The page is made to be pasted into a ticket. docs/triage-json.md describes the JSON.")
+
+  @OptionGroup var source: SourceOptions
+
+  @Option(
+    name: [.customShort("d"), .long],
+    help: ArgumentHelp("How long to count; a recording is counted whole.", valueName: "seconds"))
+  var duration: Double = 10
+
+  @Option(
+    name: .long, help: ArgumentHelp("A page for people, or one JSON object.", valueName: "format"),
+    completion: .list(ReportFormat.allCases.map(\.rawValue)))
+  var format: ReportFormat = .text
+
+  @Flag(name: .long, help: "Count the bundled recording.")
+  var demo = false
+
+  func validate() throws {
+    guard duration > 0, duration <= 86_400 else {
+      throw ValidationError("--duration: \(duration) is not above 0 and at most 86400 seconds")
+    }
+    if demo, source.input != nil { throw ValidationError("--demo does not go with --input") }
+  }
+
+  func run() throws {
+    let input = demo ? Input.demo : try source.resolvedInput()
+    let engine = try openEngine(input, source.selection)
+    defer { engine.close() }
+    let snapshot =
+      switch input {
+      case .live: try engine.collect(seconds: duration)
+      case .file, .demo: try engine.readAll()
+      }
+    let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)
+    Output.standard.write(format == .json ? try report.json() : report.page())
+    try Output.standard.flush()
+    try checkInput(snapshot, damage: engine.damage, isStrict: source.strict)
+  }
+}
