@@ -9,19 +9,19 @@ public enum SessionCommand: Sendable {
   case setInterval(seconds: Double)
   case setPaused(Bool)
   /// Recordings: nanoseconds since the first event.
-  case seek(to: UInt64)
-  case seek(by: Int64)
+  case seek(UInt64)
+  case seekBy(Int64)
   case setSpeed(Double)
 }
 
 /// Runs a source into an aggregator and publishes snapshots: on the calling thread for triage and batch, on a thread
 /// of its own for the terminal.
 ///
-/// The live buffers are drained every `tickMilliseconds` and never waited for: a wake-up per event would be paid by
-/// the vCPU thread that writes it.
+/// The live buffers are drained on a tick (see `Tick`) and not waited for event by event: such a wake-up would be paid
+/// by the vCPU thread that writes it.
 public final class Session {
-  /// The default buffers hold four ticks at a million exits per second and CPU.
-  static let tickMilliseconds: UInt64 = 25
+  /// How often a recording moves on while it plays.
+  static let playingMilliseconds: Int32 = 40
 
   private let feed: any Feed
   private let options: SessionOptions
@@ -53,60 +53,51 @@ public final class Session {
 
   /// Reads a recording to its end and returns what it holds.
   public func readAll() -> Snapshot {
-    if let recording = feed as? RecordingFeed { recording.readAll() }
+    feed.finish()
     return publish()
   }
 
-  /// Counts live events for that long, or until `stop` says so.
-  public func collect(seconds: Double, stop: () -> Bool = { false }) -> Snapshot {
-    let end = monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9)
-    pump(until: end, stop)
+  /// Counts live events for that long, or until `wake` is readable.
+  public func collect(seconds: Double, wake: Int32 = -1) -> Snapshot {
+    _ = pump(until: monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9), wake)
+    feed.finish()
     return publish()
   }
 
   /// Calls `body` with a snapshot per interval until it returns false, `count` are through, the recording ends, or
-  /// `stop` says so. A recording is not waited for: its intervals are those of its own clock.
-  public func forEachInterval(
-    count: Int?, stop: () -> Bool = { false }, _ body: (Snapshot) throws -> Bool
-  ) rethrows {
+  /// `wake` is readable. A recording is not waited for: its intervals are those of its own clock.
+  public func forEachInterval(count: Int?, wake: Int32 = -1, _ body: (Snapshot) throws -> Bool) rethrows {
     let interval = UInt64(options.interval * 1e9)
     var done = 0
     var due = monotonicNanoseconds() &+ interval
-    while !stop(), count.map({ done < $0 }) ?? true {
+    while count.map({ done < $0 }) ?? true {
       if let recording = feed as? RecordingFeed {
         if recording.isFinished, done > 0 { return }
         recording.seek(to: recording.position &+ interval, interval: interval)
       } else {
-        pump(until: due, stop)
+        if pump(until: due, wake) { return }
         due &+= interval
-        if stop() { return }
       }
       done += 1
       if try !body(publish()) { return }
     }
   }
 
-  /// Drains on the tick until an instant of CLOCK_MONOTONIC.
-  private func pump(until end: UInt64, _ stop: () -> Bool) {
-    while !stop() {
+  /// Drains on the tick until an instant of CLOCK_MONOTONIC. Returns whether `wake` ended it early.
+  private func pump(until end: UInt64, _ wake: Int32) -> Bool {
+    while true {
       feed.advance()
       let now = monotonicNanoseconds()
       maintainIfDue(now)
-      if now >= end { return }
-      nap(min(Self.tickMilliseconds, (end &- now) / 1_000_000 &+ 1))
+      if now >= end { return false }
+      if feed.wait(milliseconds: Int32(clamping: (end &- now) / 1_000_000 &+ 1), wake: wake) { return true }
     }
-    feed.advance()
   }
 
   private func maintainIfDue(_ now: UInt64) {
     guard now &- lastMaintenance >= 1_000_000_000 else { return }
     lastMaintenance = now
     feed.maintain()
-  }
-
-  private func nap(_ milliseconds: UInt64) {
-    var time = timespec(tv_sec: Int(milliseconds / 1000), tv_nsec: Int(milliseconds % 1000) * 1_000_000)
-    nanosleep(&time, nil)
   }
 
   private func publish() -> Snapshot {
@@ -122,7 +113,7 @@ public final class Session {
 
   private func ownUse() -> OwnUse? {
     var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     func microseconds(_ time: timeval) -> UInt64 { UInt64(time.tv_sec) &* 1_000_000 &+ UInt64(time.tv_usec) }
     let cpu = (microseconds(usage.ru_utime) &+ microseconds(usage.ru_stime)) &* 1000
     let wall = monotonicNanoseconds()
@@ -145,11 +136,6 @@ public final class Session {
 
   // MARK: - On a thread of its own
 
-  /// Starts the session's thread. From here on only the returned handle may be used.
-  public consuming func start() -> RunningSession {
-    RunningSession(self, interval: options.interval)
-  }
-
   /// The thread's loop: drain, count, publish each interval, do as told.
   fileprivate func loop(_ shared: RunningSession.Shared) {
     var interval = UInt64(options.interval * 1e9)
@@ -168,10 +154,10 @@ public final class Session {
         case .setSpeed(let speed):
           (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
           publishNow = isRecording
-        case .seek(to: let position):
+        case .seek(let position):
           (feed as? RecordingFeed)?.seek(to: position, interval: interval)
           publishNow = isRecording
-        case .seek(by: let offset):
+        case .seekBy(let offset):
           if let recording = feed as? RecordingFeed {
             let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
             recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
@@ -197,7 +183,13 @@ public final class Session {
         shared.publish(publish())
         isFirst = false
       }
-      shared.wait(milliseconds: isRecording && (feed as? RecordingFeed)?.isFinished == true ? 1000 : Self.tickMilliseconds)
+      let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
+      let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
+      if feed.wait(
+        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left, wake: shared.order.reading)
+      {
+        shared.order.drain()
+      }
     }
     feed.close()
   }
@@ -211,19 +203,13 @@ public final class RunningSession: Sendable {
     let commands = Mutex<[SessionCommand]>([])
     let isStopped = Atomic<Bool>(false)
     /// Readable when a snapshot is there.
-    let wake = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+    let wake = Doorbell()
     /// Readable when a command is there.
-    let order = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
-
-    deinit {
-      _ = Glibc.close(wake)
-      _ = Glibc.close(order)
-    }
+    let order = Doorbell()
 
     func publish(_ snapshot: Snapshot) {
       latest.withLock { $0 = snapshot }
-      var one: UInt64 = 1
-      _ = write(wake, &one, 8)
+      wake.ring()
     }
 
     func takeCommands() -> [SessionCommand] {
@@ -232,25 +218,13 @@ public final class RunningSession: Sendable {
         return list
       }
     }
-
-    func signalOrder() {
-      var one: UInt64 = 1
-      _ = write(order, &one, 8)
-    }
-
-    func wait(milliseconds: UInt64) {
-      var descriptor = pollfd(fd: order, events: Int16(POLLIN), revents: 0)
-      if poll(&descriptor, 1, Int32(clamping: milliseconds)) > 0 {
-        var count: UInt64 = 0
-        _ = read(order, &count, 8)
-      }
-    }
   }
 
   private let shared = Shared()
   private let thread = Mutex<pthread_t?>(nil)
 
-  fileprivate init(_ session: consuming sending Session, interval: Double) {
+  /// Hands the session to a thread of its own.
+  public init(_ session: sending Session) {
     let start = Unmanaged.passRetained(ThreadStart(session, shared))
     var thread = pthread_t()
     if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {
@@ -263,12 +237,12 @@ public final class RunningSession: Sendable {
   /// The newest snapshot; nil before the first.
   public var latest: Snapshot? { shared.latest.withLock { $0 } }
 
-  /// Becomes readable (an eventfd) with each new snapshot; read 8 bytes to rearm it.
-  public var wakeDescriptor: Int32 { shared.wake }
+  /// Becomes readable with each new snapshot; read it empty to rearm it.
+  public var wakeDescriptor: Int32 { shared.wake.reading }
 
   public func perform(_ command: SessionCommand) {
     shared.commands.withLock { $0.append(command) }
-    shared.signalOrder()
+    shared.order.ring()
   }
 
   /// Ends the thread and waits for it; the trace instance is gone when this returns.
@@ -278,7 +252,7 @@ public final class RunningSession: Sendable {
       return value
     }) else { return }
     shared.isStopped.store(true, ordering: .releasing)
-    shared.signalOrder()
+    shared.order.ring()
     pthread_join(id, nil)
   }
 
@@ -306,4 +280,37 @@ private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMut
   let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
   start.session.loop(start.shared)
   return nil
+}
+
+/// A pipe that wakes the other thread's poll.
+final class Doorbell: Sendable {
+  let reading: Int32
+  private let writing: Int32
+
+  init() {
+    var ends: [Int32] = [-1, -1]
+    _ = pipe(&ends)
+    for end in ends where end >= 0 {
+      _ = fcntl(end, F_SETFL, O_NONBLOCK)
+      _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+    }
+    reading = ends[0]
+    writing = ends[1]
+  }
+
+  deinit {
+    _ = close(reading)
+    _ = close(writing)
+  }
+
+  /// A full pipe has rung already.
+  func ring() {
+    var byte: UInt8 = 1
+    _ = write(writing, &byte, 1)
+  }
+
+  func drain() {
+    var bytes = [UInt8](repeating: 0, count: 64)
+    while read(reading, &bytes, bytes.count) > 0 {}
+  }
 }

@@ -58,6 +58,10 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
 protocol Feed: AnyObject {
   /// Brings in and counts what there is up to now (live) or up to the playing position.
   func advance()
+  /// Waits for the next tick, or until `wake` is readable. Returns whether it is.
+  func wait(milliseconds: Int32, wake: Int32) -> Bool
+  /// Ends counting: what was written until now is counted to the last event.
+  func finish()
   /// Publishes the state of now and begins the next interval.
   func snapshot() -> Snapshot
   /// Once a second or so: what changes slowly (CPUs, modules, VMs).
@@ -78,49 +82,62 @@ func monotonicNanoseconds() -> UInt64 {
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
 func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
   guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }
-  return { isa, code in exit.exitReasonNames(isa: isa)[code] }
+  // kvm_exit's isa is 1 (VMX), 2 (SVM) or 3 (PVM, out of tree).
+  let names = (0...3).map { exit.exitReasonNames(isa: $0) }
+  return { isa, code in names.indices.contains(Int(isa)) ? names[Int(isa)][code] : names[3][code] }
 }
 
 /// Live events of this host.
 final class LiveFeed: Feed {
   private let sampler: LiveSampler
   private var aggregator: Aggregator
-  private let inventory: VMInventory
-  private let facts: HostFacts
+  private var inventory: VMInventory
   private let options: SessionOptions
-  private var host = HostView()
+  private let description: SourceDescription
+  private var host: HostView
   private var messages: [LogMessage] = []
-  private let began: UInt64
+  private let began = monotonicNanoseconds()
   private var watermark: UInt64?
-  /// The same instant on the trace clock; nil where that clock cannot be compared with ours.
-  private let start: UInt64?
-  private var formatCount: Int
+  /// When counting began, on the trace clock; nil where that clock cannot be compared with ours.
+  private var start: UInt64?
+  private var generation = 0
+  private var isFinished = false
 
   init(_ liveOptions: LiveOptions, _ options: SessionOptions) throws(SessionError) {
     self.options = options
-    inventory = VMInventory()
-    facts = HostFacts.read()
-    var liveOptions = liveOptions
+    inventory = VMInventory(roots: liveOptions.roots)
     let vms = inventory.scan()
+    var liveOptions = liveOptions
     if !options.processes.isEmpty {
-      liveOptions.threads = try Self.threads(of: options, in: vms)
+      try Self.check(options.processes, against: vms)
+      liveOptions.processes = options.processes
     }
     do {
       sampler = try LiveSampler(options: liveOptions)
     } catch {
       throw SessionError(
-        error.isUnsupported ? .unsupported : .unavailable, error.message, hint: error.hint)
+        error.kind == .unavailable ? .unavailable : error.kind == .unsupported ? .unsupported : .failure, error.message,
+        hint: error.hint)
     }
-    began = monotonicNanoseconds()
-    start = sampler.isClockComparable ? began : nil
-    formatCount = sampler.metadata.formats.count
     do {
       aggregator = try Self.makeAggregator(sampler.metadata, options)
     } catch {
       sampler.close()
       throw SessionError(.unsupported, error.description)
     }
+    let facts = HostFacts(roots: liveOptions.roots)
+    var description = SourceDescription()
+    description.kind = .tracefs
+    description.path = sampler.instance.path
+    description.hostName = facts.hostName
+    description.kernelRelease = facts.kernelRelease
+    description.backend = facts.backend
+    self.description = description
     host = Self.view(vms)
+    for name in sampler.sweep.removed { note(.info, "removed the trace instance of a dead vmctop: \(name)") }
+    for left in sampler.sweep.left { note(.warning, "the orphaned trace instance \(left.name) could not be removed") }
+    if sampler.isWaitingForKVM { note(.warning, "the module kvm is not loaded: waiting for it") }
+    start = sampler.drain()
   }
 
   private static func makeAggregator(
@@ -133,19 +150,13 @@ final class LiveFeed: Feed {
         fallbackName: fallbackNames(metadata.formats)))
   }
 
-  private static func threads(of options: SessionOptions, in vms: [HostVM]) throws(SessionError) -> [Int32] {
-    var threads: [Int32] = []
-    for pid in options.processes {
-      let own = vms.filter { $0.pid == pid }
-      guard !own.isEmpty else {
-        let known = vms.map { vm in vm.name.map { "\(vm.pid) (\($0))" } ?? "\(vm.pid)" }
-        throw SessionError(
-          .unsupported, "no VM with pid \(pid) on this host",
-          hint: known.isEmpty ? "no VM runs here" : "VMs here: \(known.joined(separator: ", "))")
-      }
-      threads += own.flatMap(\.vcpus).map(\.tid)
+  private static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
+    for pid in processes where !vms.contains(where: { $0.pid == pid }) {
+      let known = vms.map { vm in vm.name.map { "\(vm.pid) (\($0))" } ?? "\(vm.pid)" }
+      throw SessionError(
+        .unsupported, "no VM with pid \(pid) on this host",
+        hint: known.isEmpty ? "no VM runs here" : "VMs here: \(known.joined(separator: ", "))")
     }
-    return threads
   }
 
   private static func view(_ vms: [HostVM]) -> HostView {
@@ -153,41 +164,58 @@ final class LiveFeed: Feed {
       vms: vms.map { vm in
         HostView.VM(
           pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.map { HostView.VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
+          vcpus: vm.vcpus.compactMap { vcpu in
+            vcpu.tid.map { HostView.VCPU(id: vcpu.id, tid: $0, threadName: vcpu.threadName) }
+          })
       })
   }
 
   func advance() {
-    watermark = sampler.drain()
-    aggregator.run(sampler, until: watermark ?? .max)
+    guard !isFinished else { return }
+    // Taken in bounded portions: the sampler's queues are small, the kernel's buffers are not.
+    repeat {
+      watermark = sampler.drain()
+      aggregator.run(sampler, until: watermark ?? .max)
+    } while sampler.isBehind
+  }
+
+  func wait(milliseconds: Int32, wake: Int32) -> Bool {
+    sampler.wait(milliseconds: min(milliseconds, sampler.recommendedTick), wake: wake)
+  }
+
+  func finish() {
+    guard !isFinished else { return }
+    sampler.instance.stop()
+    advance()
+    // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
+    repeat {
+      _ = sampler.drain()
+      aggregator.run(sampler)
+    } while sampler.isBehind
+    isFinished = true
   }
 
   func maintain() {
-    sampler.maintain()
-    if sampler.metadata.formats.count != formatCount {
-      // A module came: its events could not be counted before, so nothing is lost by starting afresh.
-      formatCount = sampler.metadata.formats.count
+    guard !isFinished else { return }
+    for text in sampler.maintain() { note(.info, text) }
+    if sampler.metadataGeneration != generation {
+      generation = sampler.metadataGeneration
       do {
         aggregator = try Self.makeAggregator(sampler.metadata, options)
-        note(.info, "the kernel has new events: counting starts afresh")
+        start = watermark
+        note(.info, "the kernel's events changed: counting starts afresh")
       } catch {
         note(.error, error.description)
       }
     }
-    let vms = inventory.scan()
-    host = Self.view(vms)
-    if !options.processes.isEmpty, let threads = try? Self.threads(of: options, in: vms) {
-      sampler.follow(threads: threads)
-    }
+    host = Self.view(inventory.scan())
   }
 
   func snapshot() -> Snapshot {
     var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start, host: shownHost())
-    snapshot.source.kind = .tracefs
-    snapshot.source.path = sampler.instancePath
-    snapshot.source.hostName = facts.hostName
-    snapshot.source.kernelRelease = facts.kernelRelease
-    snapshot.source.backend = facts.backend
+    let isa = snapshot.source.isa
+    snapshot.source = description
+    snapshot.source.isa = isa
     return snapshot
   }
 
@@ -202,12 +230,13 @@ final class LiveFeed: Feed {
   }
 
   func takeMessages() -> [LogMessage] {
-    for text in sampler.takeMessages() { note(.info, text) }
     defer { messages = [] }
     return messages
   }
 
-  func close() { sampler.close() }
+  func close() {
+    if let failure = sampler.close() { note(.error, failure.description) }
+  }
 
   var damage: [String] { [] }
 }
@@ -218,8 +247,11 @@ final class RecordingFeed: Feed {
   private var aggregator: Aggregator
   private let options: SessionOptions
   private let source: SourceDescription
-  private let firstTimestamp: UInt64
-  private let lastTimestamp: UInt64
+  /// The recording's first and last timestamp: looked up when it is first played.
+  private lazy var bounds: (first: UInt64, last: UInt64) = file.timeBounds() ?? (0, 0)
+  private(set) lazy var duration: UInt64 = file.metadata.timeScale.nanoseconds(bounds.last &- bounds.first)
+  private var firstTimestamp: UInt64 { bounds.first }
+  private var isReadWhole = false
   /// Nanoseconds from the first event to the playing position.
   private(set) var position: UInt64 = 0
   private var reportedDamage = 0
@@ -227,7 +259,6 @@ final class RecordingFeed: Feed {
   var speed = 1.0
   var isPaused = false
   private var lastAdvance: UInt64?
-  let duration: UInt64
 
   init(_ file: TraceFile, path: String?, isDemo: Bool, _ options: SessionOptions) throws(SessionError) {
     self.file = file
@@ -246,21 +277,17 @@ final class RecordingFeed: Feed {
     } catch {
       throw SessionError(.unsupported, error.description)
     }
-    let bounds = file.timeBounds()
-    firstTimestamp = bounds?.first ?? 0
-    lastTimestamp = bounds?.last ?? 0
-    duration = file.metadata.timeScale.nanoseconds(lastTimestamp &- min(firstTimestamp, lastTimestamp))
   }
 
   convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
     do {
       switch input {
       case .file(let path): try self.init(try TraceFile(path: path), path: path, isDemo: false, options)
-      case .demo(let bytes): try self.init(try TraceFile(bytes: bytes), path: nil, isDemo: true, options)
+      case .demo(let bytes): try self.init(try TraceFile(borrowing: bytes), path: nil, isDemo: true, options)
       case .live: throw SessionError(.failure, "a live source is no recording")
       }
     } catch let error as TraceFileError {
-      throw SessionError(error.isMissing ? .unavailable : .damaged, error.description)
+      throw SessionError(error.code == .unreadable ? .unavailable : .damaged, error.description)
     } catch let error as SessionError {
       throw error
     } catch {
@@ -279,7 +306,7 @@ final class RecordingFeed: Feed {
         fallbackName: fallbackNames(metadata.formats)))
   }
 
-  var isFinished: Bool { position >= duration }
+  var isFinished: Bool { isReadWhole || position >= duration }
 
   func advance() {
     let now = monotonicNanoseconds()
@@ -309,6 +336,7 @@ final class RecordingFeed: Feed {
     let target = min(target, duration)
     if target < position {
       file.rewind()
+      isReadWhole = false
       if let fresh = try? Self.makeAggregator(file.metadata, options) { aggregator = fresh }
       position = 0
     }
@@ -321,9 +349,14 @@ final class RecordingFeed: Feed {
   }
 
   /// Reads everything, as fast as it goes.
-  func readAll() {
-    position = duration
+  func finish() {
+    isReadWhole = true
     aggregator.run(file)
+  }
+
+  func wait(milliseconds: Int32, wake: Int32) -> Bool {
+    var descriptor = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
+    return poll(&descriptor, 1, milliseconds) > 0
   }
 
   func snapshot() -> Snapshot {
@@ -333,6 +366,7 @@ final class RecordingFeed: Feed {
     snapshot.source = source
     snapshot.source.isa = isa
     snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
+    if isReadWhole { return snapshot }
     snapshot.playback = PlaybackState(
       position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
     return snapshot

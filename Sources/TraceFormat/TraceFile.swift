@@ -166,6 +166,40 @@ public final class TraceFile: PageSource {
     }
   }
 
+  /// Timestamps of the first and the last event of all streams, or nil where there is none. Only the outermost pages are
+  /// looked at, unless they are compressed: then all are unpacked once. Starts again from the first page.
+  public func timeBounds() -> (first: UInt64, last: UInt64)? {
+    var bounds: (first: UInt64, last: UInt64)?
+    func widen(_ page: UnsafeRawBufferPointer, toFirst: Bool, toLast: Bool) {
+      var cursor = SubBufferCursor(page: page, layout: metadata.page)
+      guard cursor.next() else { return }
+      if toFirst { bounds = (min(bounds?.first ?? .max, cursor.timestamp), bounds?.last ?? 0) }
+      guard toLast else { return }
+      while cursor.next() {}
+      bounds = (bounds?.first ?? cursor.timestamp, max(bounds?.last ?? 0, cursor.timestamp))
+    }
+    rewind()
+    for stream in states.indices {
+      let extent = states[stream].extent
+      let size = metadata.page.subBufferSize
+      if extent.isCompressed {
+        while let page = nextPage(stream: stream) { widen(page, toFirst: true, toLast: true) }
+        continue
+      }
+      // The outermost pages may be empty, so a few more are looked at.
+      let pages = extent.range.count / size
+      for number in 0..<pages {
+        guard number < 8 || number >= pages - 8 else { continue }
+        let start = extent.range.lowerBound + number * size
+        widen(
+          UnsafeRawBufferPointer(rebasing: storage.bytes[start..<start + size]), toFirst: number < 8,
+          toLast: number >= pages - 8)
+      }
+    }
+    rewind()
+    return bounds
+  }
+
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
     guard states.indices.contains(stream) else { return nil }
     let size = metadata.page.subBufferSize
