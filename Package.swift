@@ -27,6 +27,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
+    .executableTarget(
+      name: "vmctop-bench",
+      dependencies: [
+        "TraceFormat", "Recording", "CDemo", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
     library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
     library("Report", ["Aggregator", "Architecture"]),
     library("Session", ["Aggregator", "Sampler", "Recording", "KVMHost", "TraceFormat", "Architecture"]),
@@ -56,7 +62,7 @@ let package = Package(
     tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
-    tests("Recording", ["Recording", "TraceFormat"]),
+    tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
     tests("Front", ["Front", "Screen", "Aggregator", "Architecture"]),

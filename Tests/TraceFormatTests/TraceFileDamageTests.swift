@@ -117,6 +117,8 @@ import Testing
     ]
     for value in values {
       for offset in 0..<(bytes.count - 8) where offset < 1500 || bytes[offset] != 0 || offset > bytes.count - 500 {
+        // Within a text there is no size.
+        if bytes[offset..<offset + 8].allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { continue }
         var copy = bytes
         copy.replaceSubrange(offset..<offset + value.count, with: value)
         copy.withUnsafeBytes { _ = survive($0) }
