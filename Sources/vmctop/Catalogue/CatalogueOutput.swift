@@ -1,0 +1,2 @@
+/// Writes text to standard output.
+func emit(_ text: String) throws { print(text, terminator: "") }

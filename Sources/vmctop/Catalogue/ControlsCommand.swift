@@ -1,0 +1,118 @@
+import ArgumentParser
+import Architecture
+import Report
+
+/// `vmctop controls`: everything that an exit can be charged to.
+struct ControlsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "controls",
+    abstract: "Look up control bits, bitmaps, masks and intercepts.",
+    discussion: """
+      Without an argument, every bit of the seven VMX control words. A name, a word (primary) or a bit of one \
+      (primary:7) answers just that, of VMX or SVM; anything else is a regular expression that is matched, case \
+      ignored, anywhere in the name.
+      """)
+
+  @Argument(help: "A name (CPU_BASED_HLT_EXITING), a word, word:bit, or a regular expression.")
+  var control: String?
+
+  @Option(help: "text or json.")
+  var format = CatalogueFormat.text
+
+  func run() throws {
+    let controls = try selected()
+    switch format {
+    case .json: try emit(jsonLines(controls.map(json)))
+    case .text where controls.count == 1: try emit(card(controls[0]))
+    case .text: try emit(table(controls))
+    }
+  }
+
+  private func selected() throws -> [ControlID] {
+    let all = ControlID.all
+    guard let control else { return all.filter { $0.controlBit != nil } }
+    let exact = ControlID.lookup(name: control)
+    if !exact.isEmpty { return exact }
+    let wanted = String(control.lowercased().map { $0 == "-" ? "_" : $0 })
+    let word = all.filter { $0.word == wanted && ($0.controlWord == nil || $0.controlBit != nil) }
+    if !word.isEmpty { return word }
+    let parts = wanted.split(separator: ":", omittingEmptySubsequences: false)
+    if parts.count == 2, let bits = Optional(all.filter({ $0.word == parts[0] })), !bits.isEmpty {
+      let found = bits.filter { $0.bit.map(String.init) == String(parts[1]) }
+      if !found.isEmpty { return found }
+      let last = bits.compactMap(\.bit).max()
+      throw Failure(
+        .usage, "\(parts[0]) has no bit \(quoted(String(parts[1])))", hint: last.map { "its bits are at most \($0)" })
+    }
+    return try matching(
+      all.filter { $0.controlWord == nil || $0.controlBit != nil }, control, what: "control", name: \.name,
+      others: { [$0.title, $0.controlBit?.cpuinfoFlag, $0.controlBit?.description] })
+  }
+
+  private func json(_ control: ControlID) -> CatalogueJSON {
+    let row = control.controlBit
+    return [
+      "word": .string(control.word),
+      "bit": CatalogueJSON(control.bit),
+      "name": .string(control.name),
+      "title": .string(control.title),
+      "isa": CatalogueJSON(control.isa?.name),
+      "linux_name": CatalogueJSON(row?.linuxName),
+      "sdm_name": CatalogueJSON(row?.sdmName),
+      "cpuinfo_flag": CatalogueJSON(row?.cpuinfoFlag),
+      "default1": CatalogueJSON(row?.isDefault1),
+      "capability_msr": CatalogueJSON(row.map { hex($0.word.capabilityMSR) }),
+      "true_capability_msr": CatalogueJSON(row?.word.trueCapabilityMSR.map { hex($0) }),
+      "description": CatalogueJSON(row?.description),
+      "kvm_use": CatalogueJSON(row?.kvmUse.rawValue),
+      "kvm_condition": CatalogueJSON(row?.kvmCondition ?? interceptUse(control)),
+      "kvm_capability": CatalogueJSON(row?.kvmCapability),
+      "first_kernel": CatalogueJSON(row?.firstKernel),
+      "flag_first_kernel": CatalogueJSON(row?.flagFirstKernel),
+      "confidence": CatalogueJSON(row?.confidence.rawValue),
+      "reasons": .array(control.reasons.map { .string($0.name) }),
+    ]
+  }
+
+  /// When KVM has an SVM intercept on.
+  private func interceptUse(_ control: ControlID) -> String? {
+    guard control.word == "intercept", let bit = control.bit, let code = UInt32(exactly: bit) else { return nil }
+    return ExitReason.lookup(isa: 2, code: code)?.svm?.kvmUse
+  }
+
+  private func card(_ control: ControlID) -> String {
+    let row = control.controlBit
+    let reasons = control.reasons.map(\.name)
+    var place = control.bit.map { "\(control.word) bit \($0)" } ?? control.word
+    if control.word == "intercept", let bit = control.bit {
+      place = "VMCB intercept word \(bit / 32) bit \(bit % 32), byte \(hex(bit / 32 * 4))"
+    }
+    return factCard(
+      "\(control.name)  \(control.bit.map { "\(control.word):\($0)" } ?? control.word)",
+      [
+        (row == nil ? "title" : "SDM name", control.title),
+        ("does", row?.description),
+        ("place", row.map { "\($0.word.sdmName) (\(hex($0.word.encoding.rawValue))), bit \($0.bit)" } ?? place),
+        ("exits", reasons.isEmpty ? nil : reasons.joined(separator: ", ")),
+        ("KVM sets it", row.map { "\($0.kvmUse.rawValue): \($0.kvmCondition)" } ?? interceptUse(control)),
+        ("KVM needs it", row?.kvmCapability),
+        ("capability MSR", row.map { bit in
+          let msr = bit.word.capabilityMSR
+          let trueMSR = bit.word.trueCapabilityMSR.map { ", \(msrName($0) ?? "") \(hex($0))" } ?? ""
+          return "\(msrName(msr) ?? "") \(hex(msr))\(trueMSR)"
+        }),
+        ("default1", row.map { $0.isDefault1 ? "yes" : "no" }),
+        ("cpuinfo flag", row?.cpuinfoFlag.map { "\($0)\(row?.flagFirstKernel.map { ", first kernel \($0)" } ?? "")" }),
+        ("Linux", row.map { $0.linuxName == nil ? "no constant" : "first kernel \($0.firstKernel ?? "?")" }),
+        ("confidence", row?.confidence.rawValue),
+      ])
+  }
+
+  private func table(_ controls: [ControlID]) -> String {
+    alignedTable(
+      ["WORD", "BIT", "NAME", "KVM", "TITLE"],
+      controls.map {
+        [$0.word, $0.bit.map(String.init) ?? "-", $0.name, $0.controlBit?.kvmUse.rawValue ?? "-", $0.title]
+      }, right: [1])
+  }
+}

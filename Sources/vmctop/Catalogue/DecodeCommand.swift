@@ -1,0 +1,65 @@
+import ArgumentParser
+import Architecture
+import Report
+
+/// `vmctop decode`: a raw value taken apart.
+struct DecodeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "decode",
+    abstract: "Take a raw value apart.",
+    discussion: """
+      Values are decimal or hexadecimal with 0x; a REASON or CODE may be a name. The kinds:
+
+      \(DecodeKind.all.map { "  \($0.name) \($0.arguments)\n      \($0.help)" }.joined(separator: "\n"))
+      """)
+
+  @Argument(help: "What the value is; see the list above.")
+  var kind: String
+
+  @Argument(help: "The value, after a reason, code or word where the kind takes one.")
+  var values: [String] = []
+
+  @Option(help: "text or json.")
+  var format = CatalogueFormat.text
+
+  func run() throws {
+    let decoded: [Decoded]
+    do {
+      decoded = try DecodeKind.decode(kind, values)
+    } catch {
+      throw Failure(.usage, error.message)
+    }
+    switch format {
+    case .json: try emit(jsonLines(decoded.map(json)))
+    case .text: try emit(decoded.map(text).joined(separator: "\n"))
+    }
+  }
+
+  private func json(_ decoded: Decoded) -> CatalogueJSON {
+    [
+      "kind": .string(decoded.kind),
+      "value": .string(decoded.hexadecimalValue),
+      "width": CatalogueJSON(decoded.width),
+      "summary": .string(decoded.summary),
+      "has_reserved_bits": .bool(decoded.hasReservedBits),
+      "parts": .array(
+        decoded.parts.map {
+          [
+            "bits": .string($0.bits), "name": .string($0.name), "value": .string(hex($0.value)),
+            "meaning": .string($0.meaning),
+          ]
+        }),
+    ]
+  }
+
+  private func text(_ decoded: Decoded) -> String {
+    var text = "\(decoded.kind) \(decoded.hexadecimalValue): \(decoded.summary)\n"
+    if decoded.parts.count > 1 || decoded.parts.first?.meaning != decoded.summary {
+      guard !decoded.parts.isEmpty else { return text }
+      text += alignedTable(
+        ["BITS", "NAME", "VALUE", "MEANING"], decoded.parts.map { [$0.bits, $0.name, hex($0.value), $0.meaning] },
+        right: [0, 2])
+    }
+    return text
+  }
+}
