@@ -139,7 +139,7 @@ private struct Document: Encodable {
     var value: String
     var text: String
     var count: UInt64
-    /// The count is an upper bound, off by at most `error`.
+    /// The table overflowed: the count is a lower bound, short by at most `error`.
     var approximate: Bool
     var error: UInt64
   }

@@ -158,7 +158,7 @@ extension TriageReport {
         let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3)
         let texts = entries.map { entry in
           let share = Figures.share(min(entry.count, detail.total), of: detail.total)
-          return "\(printable(vocabulary.text(detail.kind, entry.value))) \(detail.isApproximate ? "~" : "")\(share) %"
+          return "\(printable(vocabulary.text(detail.kind, entry.value))) \(entry.error > 0 ? ">" : "")\(share) %"
         }
         guard !texts.isEmpty else { continue }
         let label =

@@ -154,9 +154,14 @@ public struct TriageReport: Sendable {
       if parts.count == 1 { return first }
       var counts: [UInt64: DetailCount] = [:]
       for entry in parts.flatMap(\.entries) {
-        let sum = counts[entry.value]
-        counts[entry.value] = DetailCount(
-          value: entry.value, count: entry.count &+ (sum?.count ?? 0), error: entry.error &+ (sum?.error ?? 0))
+        counts[entry.value, default: DetailCount(value: entry.value, count: 0, error: 0)].count &+= entry.count
+      }
+      for part in parts {
+        // A value that is not in a table that overflowed may have been in it: its error grows by that table's.
+        let unseen = part.isApproximate ? part.entries.reduce(0) { Swift.max($0, $1.error) } : 0
+        var errors: [UInt64: UInt64] = [:]
+        for entry in part.entries { errors[entry.value] = entry.error }
+        for value in counts.keys { counts[value]?.error &+= errors[value] ?? unseen }
       }
       return DetailStatistics(
         kind: kind, total: parts.reduce(0) { $0 &+ $1.total }, isApproximate: parts.contains(where: \.isApproximate),

@@ -12,7 +12,9 @@ struct Vmctop: ParsableCommand {
     subcommands: [Top.self] + documentedCommands,
     defaultSubcommand: Top.self)
 
-  static let documentedCommands: [any ParsableCommand.Type] = [Demo.self, Triage.self]
+  static let documentedCommands: [any ParsableCommand.Type] = [
+    Demo.self, Triage.self, FieldsCommand.self, ControlsCommand.self, ReasonsCommand.self, DecodeCommand.self,
+  ]
 }
 
 /// What help and completions are made from: as a person sees it, the screen's options belong to `vmctop` itself.

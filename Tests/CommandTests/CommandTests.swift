@@ -52,7 +52,7 @@ func vmctop(_ arguments: [String], output: StandardOutput = .kept) throws -> Run
 }
 
 /// One line, for people, that begins with the program's name.
-private func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLocation) {
+func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLocation) {
   #expect(errors.hasPrefix("vmctop: "), sourceLocation: sourceLocation)
   #expect(errors.hasSuffix("\n") && errors.split(separator: "\n", omittingEmptySubsequences: false).count == 2, sourceLocation: sourceLocation)
 }
@@ -87,7 +87,7 @@ private func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_
     let text = try vmctop(["--help"]).output
     for word in [
       "--input", "-p,", "--vcpu", "--events", "--buffer-size", "--clock", "--strict", "-d,", "-n,", "-b,", "-f,", "-s,",
-      "--no-color", "--ascii", "--no-mouse", "--fallback-demo", "--version", "demo", "triage",
+      "--no-color", "--ascii", "--no-mouse", "--fallback-demo", "--version", "demo", "triage", "fields", "controls", "reasons", "decode",
     ] { #expect(text.contains(word), "\(word)") }
   }
 
@@ -141,7 +141,7 @@ private func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_
 }
 
 @Suite("standard output") struct OutputTests {
-  @Test("a full disk is one clear line and status 1", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "needs /dev/full"), arguments: [["--help"], ["--version"]])
+  @Test("a full disk is one clear line and status 1", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "needs /dev/full"), arguments: [["--help"], ["--version"], ["fields"]])
   func fullDisk(arguments: [String]) throws {
     let run = try vmctop(arguments, output: .path("/dev/full"))
     #expect(run.status == 1)

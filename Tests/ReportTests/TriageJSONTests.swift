@@ -131,6 +131,25 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     #expect(try details.map { try number($0["count"]) } == [54, 46])
   }
 
+  @Test("of two tables of details, one of which overflowed, the errors add up, and to what it may have dropped too")
+  func mergedErrors() throws {
+    var snapshot = sampleSnapshot()
+    var second = snapshot.scopes[0].reasons[0]
+    second.setting = 2
+    second.details = [
+      DetailStatistics(
+        kind: .port, total: 100, isApproximate: true,
+        entries: [DetailCount(value: 0x70, count: 50, error: 7), DetailCount(value: 0x60, count: 20, error: 9)])
+    ]
+    snapshot.scopes[0].reasons.append(second)
+    let details = try objects(try #require(try objects(try parsed(report(snapshot))["reasons"]).first)["details"])
+    #expect(details.map { $0["value"] as? String } == ["0x70", "0x3f8", "0x60"])
+    #expect(try details.map { try number($0["count"]) } == [56, 54, 20])
+    #expect(try details.map { try number($0["error"]) } == [7, 9, 9])
+    #expect(details.allSatisfy { $0["approximate"] as? Bool == true })
+    #expect(report(snapshot).page().contains("port 0x70 >35.0 %"))
+  }
+
   @Test("no exits at all is a complete report with empty lists") func empty() throws {
     let root = try parsed(report(Snapshot()))
     #expect(try number(root["exits"]) == 0)
