@@ -66,12 +66,8 @@ struct EventTable: ~Copyable {
     var names = [String](repeating: "", count: rowCount)
     for format in formats { names[Int(format.id)] = format.name }
     self.names = names
-    do {
-      for format in formats where format.system == "kvm" { try compile(format) }
-    } catch {
-      rows.deallocate()
-      throw error
-    }
+    // If this throws, everything is initialized and deinit gives the rows back.
+    for format in formats where format.system == "kvm" { try compile(format) }
   }
 
   deinit { rows.deallocate() }

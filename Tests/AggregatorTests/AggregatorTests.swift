@@ -361,7 +361,8 @@ struct MergingTests {
     expectSumsToHold(first)
     let second = aggregator.snapshot(host: HostView(vms: [host.vms[0]]))
     #expect(second.vms.map(\.name) == ["web", "db"])
-    #expect(second.vms[0].vcpus.map(\.isGone) == [true])
+    #expect(second.vms[0].vcpus.map(\.isGone) == [true, true])
+    #expect(second.vms[1].vcpus.map(\.isGone) == [false])
     expectSumsToHold(second)
   }
 
