@@ -24,7 +24,8 @@ public final class Session {
   static let playingMilliseconds: Int32 = 40
 
   private let feed: any Feed
-  private let options: SessionOptions
+  /// Seconds between snapshots; to be set before it runs.
+  public var interval: Double = 1
   private let began = monotonicNanoseconds()
   private var log: [LogMessage] = []
   private var lastUse: (wall: UInt64, cpu: UInt64)?
@@ -32,7 +33,6 @@ public final class Session {
 
   /// Opens the source. Live: the trace instance exists from here until `close`.
   public init(_ input: SessionInput, _ options: SessionOptions = SessionOptions()) throws(SessionError) {
-    self.options = options
     switch input {
     case .live(let live): feed = try LiveFeed(live, options)
     case .file, .demo: feed = try RecordingFeed(input, options)
@@ -67,7 +67,7 @@ public final class Session {
   /// Calls `body` with a snapshot per interval until it returns false, `count` are through, the recording ends, or
   /// `wake` is readable. A recording is not waited for: its intervals are those of its own clock.
   public func forEachInterval(count: Int?, wake: Int32 = -1, _ body: (Snapshot) throws -> Bool) rethrows {
-    let interval = UInt64(options.interval * 1e9)
+    let interval = UInt64(self.interval * 1e9)
     var done = 0
     var due = monotonicNanoseconds() &+ interval
     while count.map({ done < $0 }) ?? true {
@@ -138,7 +138,7 @@ public final class Session {
 
   /// The thread's loop: drain, count, publish each interval, do as told.
   fileprivate func loop(_ shared: RunningSession.Shared) {
-    var interval = UInt64(options.interval * 1e9)
+    var interval = UInt64(self.interval * 1e9)
     var due = monotonicNanoseconds()
     var isFirst = true
     while !shared.isStopped.load(ordering: .acquiring) {
@@ -203,9 +203,11 @@ public final class RunningSession: Sendable {
     let commands = Mutex<[SessionCommand]>([])
     let isStopped = Atomic<Bool>(false)
     /// Readable when a snapshot is there.
-    let wake = Doorbell()
+    let wake: Doorbell
     /// Readable when a command is there.
     let order = Doorbell()
+
+    init(wake: Doorbell) { self.wake = wake }
 
     func publish(_ snapshot: Snapshot) {
       latest.withLock { $0 = snapshot }
@@ -220,11 +222,14 @@ public final class RunningSession: Sendable {
     }
   }
 
-  private let shared = Shared()
+  private let shared: Shared
   private let thread = Mutex<pthread_t?>(nil)
 
   /// Hands the session to a thread of its own.
-  public init(_ session: sending Session) {
+  ///
+  /// - Parameter wake: rung with each new snapshot; the front drains it.
+  public init(_ session: sending Session, wake: Doorbell) {
+    shared = Shared(wake: wake)
     let start = Unmanaged.passRetained(ThreadStart(session, shared))
     var thread = pthread_t()
     if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {
@@ -234,11 +239,13 @@ public final class RunningSession: Sendable {
     }
   }
 
-  /// The newest snapshot; nil before the first.
-  public var latest: Snapshot? { shared.latest.withLock { $0 } }
-
-  /// Becomes readable with each new snapshot; read it empty to rearm it.
-  public var wakeDescriptor: Int32 { shared.wake.reading }
+  /// The newest snapshot that was not taken yet.
+  public func takeLatest() -> Snapshot? {
+    shared.latest.withLock { value in
+      defer { value = nil }
+      return value
+    }
+  }
 
   public func perform(_ command: SessionCommand) {
     shared.commands.withLock { $0.append(command) }
@@ -283,11 +290,12 @@ private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMut
 }
 
 /// A pipe that wakes the other thread's poll.
-final class Doorbell: Sendable {
-  let reading: Int32
+public final class Doorbell: Sendable {
+  /// Readable once rung.
+  public let reading: Int32
   private let writing: Int32
 
-  init() {
+  public init() {
     var ends: [Int32] = [-1, -1]
     _ = pipe(&ends)
     for end in ends where end >= 0 {

@@ -22,10 +22,11 @@ public struct SessionOptions: Sendable {
   public var processes: [Int32] = []
   /// vcpu_id numbers. Empty: all.
   public var vcpus: [UInt32] = []
-  /// Seconds between snapshots.
-  public var interval: Double = 1
 
-  public init() {}
+  public init(processes: [Int32] = [], vcpus: [UInt32] = []) {
+    self.processes = processes
+    self.vcpus = vcpus
+  }
 }
 
 /// Why a session cannot start.
