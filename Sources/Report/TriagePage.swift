@@ -150,12 +150,17 @@ extension TriageReport {
   /// The most frequent details of the greatest reasons.
   private func whatInParticular() -> [String] {
     var lines: [String] = []
-    let nameWidth = reasons.prefix(6).reduce(0) { max($0, $1.statistics.name.count) }
-    for reason in reasons.prefix(6) {
+    let shown = notable.prefix(5)
+    let nameWidth = shown.reduce(0) { max($0, $1.statistics.name.count) }
+    for reason in shown {
       let row = reason.statistics
       var parts: [String] = []
       for detail in row.details where detail.total > 0 {
-        let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3)
+        // One instruction that stands out is worth naming, the first of thousands is not.
+        let isWorth = { (entry: DetailCount) in
+          Double(entry.count) >= Double(detail.total) * (detail.kind == .rip ? 0.1 : 0.01)
+        }
+        let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3).filter(isWorth)
         let texts = entries.map { entry in
           let share = Figures.share(min(entry.count, detail.total), of: detail.total)
           return "\(printable(vocabulary.text(detail.kind, entry.value))) \(entry.error > 0 ? ">" : "")\(share) %"
@@ -220,15 +225,21 @@ extension TriageReport {
   // MARK: - What to do
 
   private static let shownAdvice = 3
+  private static let shownRemedies = 4
 
   private func whatToDo() -> [String] {
     var lines = ["WHAT IT MEANS, WHAT TO DO"]
     var names: [String] = []
     for entry in advice where !names.contains(entry.reason) { names.append(entry.reason) }
+    var isCut = false
     for name in names.prefix(Self.shownAdvice) {
-      let entries = advice.filter { $0.reason == name }
+      var entries = advice.filter { $0.reason == name }
       guard let first = entries.first else { continue }
-      lines += wrapped(first.text, head: "\(name): ", width: Self.width)
+      lines += wrapped(first.text, head: "\(name): ", indent: 2, width: Self.width)
+      if entries.count > Self.shownRemedies {
+        entries.removeSubrange(Self.shownRemedies...)
+        isCut = true
+      }
       for entry in entries {
         guard let knob = entry.knob else { continue }
         var text = knob
@@ -238,8 +249,9 @@ extension TriageReport {
         lines += wrapped(text, head: "  - ", width: Self.width)
       }
     }
-    if names.count > Self.shownAdvice {
-      lines.append("More for \(names.dropFirst(Self.shownAdvice).prefix(4).joined(separator: ", ")) in --format json.")
+    let more = names.dropFirst(Self.shownAdvice)
+    if !more.isEmpty || isCut {
+      lines.append("More\(more.isEmpty ? "" : ", for \(more.prefix(4).joined(separator: ", ")) too,") in --format json.")
     }
     if knobs.values.isEmpty {
       lines.append(

@@ -75,7 +75,8 @@ public struct Vocabulary: Sendable {
       let subleaf = value >> 32
       return "leaf \(hex(value & 0xffff_ffff))\(subleaf == 0 ? "" : ".\(hex(subleaf))")\(name)"
     case .vector:
-      return "vector \(value)\(name)"
+      // Exceptions are known by number and name; interrupt vectors stand in hexadecimal in the kernel's sources.
+      return value < 32 ? "vector \(value)\(name)" : "vector \(hex(value))"
     case .controlRegister:
       // Access types of the exit qualification for control-register accesses, bits 5:4.
       let access =
