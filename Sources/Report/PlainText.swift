@@ -86,10 +86,10 @@ func padded(_ text: String, _ width: Int, right: Bool = false) -> String {
   return right ? fill + text : text + fill
 }
 
-/// Lines of at most `width` characters, broken at blanks; the first begins with `head`, the others with as many
-/// blanks. A word longer than a line stands on its own.
-func wrapped(_ text: String, head: String, width: Int) -> [String] {
-  let indent = String(repeating: " ", count: head.count)
+/// Lines of at most `width` characters, broken at blanks; the first begins with `head`, the others with `indent` blanks, as
+/// many as `head` is long unless told otherwise. A word longer than a line stands on its own.
+func wrapped(_ text: String, head: String, indent: Int? = nil, width: Int) -> [String] {
+  let indent = String(repeating: " ", count: indent ?? head.count)
   var lines: [String] = []
   var line = head
   var isEmpty = true

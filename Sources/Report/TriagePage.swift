@@ -135,7 +135,8 @@ extension TriageReport {
     let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
     if paired == 0 {
       lines.append("No handling times: no kvm_entry follows an exit on the same thread here.")
-    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total }) {
+    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total })
+    {
       let idle = halting.statistics.handling.total &- halting.busy
       lines.append(
         "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
@@ -150,12 +151,17 @@ extension TriageReport {
   /// The most frequent details of the greatest reasons.
   private func whatInParticular() -> [String] {
     var lines: [String] = []
-    let nameWidth = reasons.prefix(6).reduce(0) { max($0, $1.statistics.name.count) }
-    for reason in reasons.prefix(6) {
+    let shown = notable.prefix(5)
+    let nameWidth = shown.reduce(0) { max($0, $1.statistics.name.count) }
+    for reason in shown {
       let row = reason.statistics
       var parts: [String] = []
       for detail in row.details where detail.total > 0 {
-        let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3)
+        // One instruction that stands out is worth naming, the first of thousands is not.
+        let isWorth = { (entry: DetailCount) in
+          Double(entry.count) >= Double(detail.total) * (detail.kind == .rip ? 0.1 : 0.01)
+        }
+        let entries = detail.entries.prefix(detail.kind == .rip ? 1 : 3).filter(isWorth)
         let texts = entries.map { entry in
           let share = Figures.share(min(entry.count, detail.total), of: detail.total)
           return "\(printable(vocabulary.text(detail.kind, entry.value))) \(entry.error > 0 ? ">" : "")\(share) %"
@@ -180,12 +186,13 @@ extension TriageReport {
   private func whichControls() -> [String] {
     guard !controls.isEmpty else { return [] }
     var lines = ["WHICH CONTROLS CAUSE IT"]
+    let width = controls.prefix(5).reduce(0) { max($0, Figures.count($1.exits).count) }
     for control in controls.prefix(5) {
       let name = vocabulary.control(control.id)
       let share = padded(Figures.share(control.exits, of: snapshot.total.exits), 5, right: true)
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
-      let meaning = name.word == "none" ? "  no control of the hypervisor suppresses these" : place
-      lines.append("\(share) %  \(padded(Figures.count(control.exits), 11, right: true))  \(name.name)\(meaning)")
+      let meaning = name.word == "none" ? "  (no control suppresses them)" : place
+      lines.append("\(share) %  \(padded(Figures.count(control.exits), width, right: true))  \(name.name)\(meaning)")
     }
     if controls.count > 5 { lines.append("and \(controls.count - 5) more, see --format json") }
     return lines + [""]
@@ -204,12 +211,19 @@ extension TriageReport {
       if let name = vm.name { title += "  \(printable(name))" }
       lines.append(title)
       let vcpus = vm.vcpus.sorted { scope($0.scope).exits > scope($1.scope).exits }
-      for vcpu in vcpus.prefix(4) {
+      let cells = vcpus.prefix(4).map { vcpu in
         let own = scope(vcpu.scope)
-        let number = vcpu.id.map { "vCPU \($0)" } ?? "vCPU ?"
-        lines.append(
-          "  \(padded(number, 8)) tid \(padded(String(vcpu.tid), 8))"
-            + "\(padded(Figures.count(own.exits), 11, right: true)) exits   \(timeSplit(own.time))")
+        return (
+          name: vcpu.id.map { "vCPU \($0)" } ?? "vCPU ?", tid: "tid \(vcpu.tid)", exits: Figures.count(own.exits),
+          time: timeSplit(own.time)
+        )
+      }
+      let widths = cells.reduce((0, 0, 0)) {
+        (max($0.0, $1.name.count), max($0.1, $1.tid.count), max($0.2, $1.exits.count))
+      }
+      for cell in cells {
+        let exits = padded(cell.exits, widths.2, right: true)
+        lines.append("  \(padded(cell.name, widths.0))  \(padded(cell.tid, widths.1))  \(exits)  \(cell.time)")
       }
       if vcpus.count > 4 { lines.append("  and \(vcpus.count - 4) more vCPUs with fewer exits each") }
     }
@@ -220,15 +234,21 @@ extension TriageReport {
   // MARK: - What to do
 
   private static let shownAdvice = 3
+  private static let shownRemedies = 4
 
   private func whatToDo() -> [String] {
     var lines = ["WHAT IT MEANS, WHAT TO DO"]
     var names: [String] = []
     for entry in advice where !names.contains(entry.reason) { names.append(entry.reason) }
+    var isCut = false
     for name in names.prefix(Self.shownAdvice) {
-      let entries = advice.filter { $0.reason == name }
+      var entries = advice.filter { $0.reason == name }
       guard let first = entries.first else { continue }
-      lines += wrapped(first.text, head: "\(name): ", width: Self.width)
+      lines += wrapped(first.text, head: "\(name): ", indent: 2, width: Self.width)
+      if entries.count > Self.shownRemedies {
+        entries.removeSubrange(Self.shownRemedies...)
+        isCut = true
+      }
       for entry in entries {
         guard let knob = entry.knob else { continue }
         var text = knob
@@ -238,8 +258,10 @@ extension TriageReport {
         lines += wrapped(text, head: "  - ", width: Self.width)
       }
     }
-    if names.count > Self.shownAdvice {
-      lines.append("More for \(names.dropFirst(Self.shownAdvice).prefix(4).joined(separator: ", ")) in --format json.")
+    let more = names.dropFirst(Self.shownAdvice)
+    if !more.isEmpty || isCut {
+      lines.append(
+        "More\(more.isEmpty ? "" : ", for \(more.prefix(4).joined(separator: ", ")) too,") in --format json.")
     }
     if knobs.values.isEmpty {
       lines.append(

@@ -59,6 +59,8 @@ public struct TriageReport: Sendable {
   /// Most exits first; they add up to the exits.
   private(set) var controls: [Control]
   private(set) var advice: [Advice]
+  /// What is worth a word, what costs most first.
+  private(set) var notable: [Reason] = []
   private let halted: UInt64
 
   /// All handling time, and that without the time halted, ns.
@@ -187,28 +189,28 @@ public struct TriageReport: Sendable {
     (reason.isa == 1 && reason.code == 12) || (reason.isa == 2 && reason.code == 0x78)
   }
 
-  /// Remedies for every reason that is at least 1 % of the exits or of the host's time, what costs most first; for the
-  /// greatest one in any case.
+  /// Remedies for every notable reason.
   private mutating func makeAdvice() -> [Advice] {
     for index in reasons.indices where Self.halts(reasons[index].statistics) {
       reasons[index].busy -= Swift.min(halted, reasons[index].busy)
     }
+    notable = notableReasons()
+    return notable.flatMap { advice(for: $0.statistics) }
+  }
+
+  /// The reasons that are at least 1 % of the exits or of the host's time, what costs most first; the greatest one in any
+  /// case.
+  private func notableReasons() -> [Reason] {
     let exits = reasons.reduce(0) { $0 &+ $1.statistics.count }
     let busy = self.busy
     func share(_ part: UInt64, _ whole: UInt64) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
-    let weighed = reasons.map {
-      (reason: $0, exits: share($0.statistics.count, exits), time: share($0.busy, busy))
+    let weighed = reasons.map { reason in
+      (reason: reason, weight: Swift.max(share(reason.statistics.count, exits), share(reason.busy, busy)))
     }
-    let ordered = weighed.sorted {
-      let a = Swift.max($0.exits, $0.time)
-      let b = Swift.max($1.exits, $1.time)
-      return a != b ? a > b : $0.reason.statistics.name < $1.reason.statistics.name
+    let ordered = weighed.sorted { a, b in
+      a.weight != b.weight ? a.weight > b.weight : a.reason.statistics.name < b.reason.statistics.name
     }
-    var result: [Advice] = []
-    for (index, entry) in ordered.enumerated() where index == 0 || entry.exits >= 0.01 || entry.time >= 0.01 {
-      result += advice(for: entry.reason.statistics)
-    }
-    return result
+    return ordered.enumerated().filter { $0.offset == 0 || $0.element.weight >= 0.01 }.map(\.element.reason)
   }
 
   private func advice(for reason: ReasonStatistics) -> [Advice] {

@@ -57,7 +57,8 @@ public struct Vocabulary: Sendable {
     let control = control(id)
     switch control.word {
     case "pin", "primary", "secondary", "tertiary", "exit", "secondary_exit", "entry":
-      for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_"] where control.name.hasPrefix(prefix) {
+      for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_"]
+      where control.name.hasPrefix(prefix) {
         return String(control.name.dropFirst(prefix.count))
       }
       return control.name
@@ -75,7 +76,8 @@ public struct Vocabulary: Sendable {
       let subleaf = value >> 32
       return "leaf \(hex(value & 0xffff_ffff))\(subleaf == 0 ? "" : ".\(hex(subleaf))")\(name)"
     case .vector:
-      return "vector \(value)\(name)"
+      // Exceptions are known by number and name; interrupt vectors stand in hexadecimal in the kernel's sources.
+      return value < 32 ? "vector \(value)\(name)" : "vector \(hex(value))"
     case .controlRegister:
       // Access types of the exit qualification for control-register accesses, bits 5:4.
       let access =

@@ -28,6 +28,7 @@ import Testing
     #expect(words.text(.msr, 0x6e0) == "0x6e0 IA32_TSC_DEADLINE")
     #expect(words.text(.port, 0xed00) == "0xed00")
     #expect(words.text(.vector, 14) == "vector 14 #PF")
+    #expect(words.text(.vector, 0xec) == "vector 0xec")
     #expect(words.text(.controlRegister, 0x103) == "CR3 mov-from")
     #expect(words.text(.debugRegister, 0x007) == "DR7 mov-to")
     #expect(words.text(.cpuidLeaf, 0x1_0000_000b).hasPrefix("leaf 0xb.0x1"))
@@ -39,7 +40,9 @@ import Testing
     #expect(Vocabulary.remedies("none").isEmpty && Vocabulary.remedies("").isEmpty)
   }
 
-  @Test("the module parameters in every remedy are found", arguments: ["kvm_intel.ple_gap", "kvm_intel.enable_apicv", "kvm_intel.ept"])
+  @Test(
+    "the module parameters in every remedy are found",
+    arguments: ["kvm_intel.ple_gap", "kvm_intel.enable_apicv", "kvm_intel.ept"])
   func parameters(name: String) throws {
     let knobs = Knobs([name: "1"])
     let all = ExitReason.vmxRows.flatMap { Vocabulary.remedies($0.knobs ?? "") }
