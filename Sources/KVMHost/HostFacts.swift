@@ -1,46 +1,55 @@
 import Glibc
 import HostFiles
 
-/// What this host is: its name, kernel and KVM backend, and its module parameters. World-readable, read on demand.
+/// What this host is: its name, kernel and KVM backend; and its module parameters, read on demand. All of it is
+/// world-readable.
 public struct HostFacts: Sendable {
   public let roots: HostRoots
-
-  public init(roots: HostRoots = HostRoots()) { self.roots = roots }
-
   /// `/proc/sys/kernel/hostname`, fit for a terminal.
-  public var hostName: String? { HostFile.line("\(roots.proc)/sys/kernel/hostname").map { sanitized($0, limit: 64) } }
-
+  public var hostName: String?
   /// The kernel release, as `uname -r`.
-  public var kernelRelease: String? {
-    HostFile.line("\(roots.proc)/sys/kernel/osrelease").map { sanitized($0, limit: 64) }
-  }
+  public var kernelRelease: String?
+  /// The CPU's virtualization; nil where it has none, or hides it (a guest without nesting).
+  public var virtualizationFlag: VirtualizationFlag?
+  /// The module that runs the guests: `kvm_intel`, `kvm_amd`, `kvm_pvm`, or nil if none is there. A built-in module shows
+  /// only if it has parameters, which these have.
+  public var backend: String?
 
-  /// A way KVM runs guests on this host.
+  /// A way in which a CPU runs guests, by its flag in /proc/cpuinfo.
   public enum VirtualizationFlag: String, Sendable, Hashable { case vmx, svm }
 
-  /// The CPU's virtualization, from the flags in /proc/cpuinfo; nil where it has none, or hides it (a guest without nesting).
-  public var virtualizationFlag: VirtualizationFlag? {
-    guard let text = try? HostFile.text("\(roots.proc)/cpuinfo", limit: 65536) else { return nil }
-    guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") }) else { return nil }
+  /// Reads the facts as they are now.
+  public static func read(roots: HostRoots = HostRoots()) -> HostFacts { HostFacts(roots: roots) }
+
+  init(roots: HostRoots) {
+    self.roots = roots
+    hostName = HostFile.line("\(roots.proc)/sys/kernel/hostname").map { sanitized($0, limit: 64) }
+    kernelRelease = HostFile.line("\(roots.proc)/sys/kernel/osrelease").map { sanitized($0, limit: 64) }
+    virtualizationFlag = readVirtualizationFlag()
+    backend = readBackend()
+  }
+
+  private func readVirtualizationFlag() -> VirtualizationFlag? {
+    guard let text = try? HostFile.text("\(roots.proc)/cpuinfo", limit: 65536),
+      let line = text.split(separator: "\n").first(where: { $0.hasPrefix("flags") })
+    else { return nil }
     let flags = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
     return flags.contains("vmx") ? .vmx : flags.contains("svm") ? .svm : nil
   }
 
-  /// True if the module is loaded or built in.
-  public func hasModule(_ name: String) -> Bool {
-    HostFile.isFolder("\(roots.sys)/module/\(name.replacing("-", with: "_"))")
-  }
-
-  /// The module that runs the guests: `kvm_intel`, `kvm_amd`, `kvm_pvm`, or nil if none is there. A built-in module shows only if it
-  /// has parameters, which these have.
-  public var backend: String? {
+  private func readBackend() -> String? {
     let modules = ["kvm_intel", "kvm_amd", "kvm_pvm"].filter { hasModule($0) }
-    // Both may be built in: the CPU then decides.
+    // Several may be built in: the CPU then decides.
     if modules.count > 1, let flag = virtualizationFlag {
       let fitting = flag == .vmx ? "kvm_intel" : "kvm_amd"
       if modules.contains(fitting) { return fitting }
     }
     return modules.first
+  }
+
+  /// True if the module is loaded or built in.
+  public func hasModule(_ name: String) -> Bool {
+    HostFile.isFolder("\(roots.sys)/module/\(name.replacing("-", with: "_"))")
   }
 
   /// A module parameter's value now, or nil if there is none of that name or it cannot be read.

@@ -10,8 +10,11 @@ public struct HostVM: Sendable, Hashable {
   public var uuid: String?
   /// `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm` ..., where recognised.
   public var vmm: String?
-  /// In order of id.
+  /// The vCPUs whose thread is known, in order of id.
   public var vcpus: [HostVCPU]
+  /// The ids of vCPUs whose thread the host does not tell: those that have not run yet, and on kernels before 6.1 those of
+  /// a VMM that does not name its threads.
+  public var vcpusWithoutThread: [UInt32] = []
 
   public init(
     pid: Int32, fd: Int32? = nil, name: String? = nil, uuid: String? = nil, vmm: String? = nil, vcpus: [HostVCPU] = []
@@ -25,17 +28,16 @@ public struct HostVM: Sendable, Hashable {
   }
 }
 
-/// One vCPU of a VM, as far as the host tells: its id, its thread, or both.
+/// One vCPU of a VM and the thread that runs it.
 public struct HostVCPU: Sendable, Hashable {
   /// KVM's vcpu_id.
   public var id: UInt32?
-  /// The host thread that runs it; nil where the host does not tell (before its first run, or without debugfs and
-  /// telling thread names).
-  public var tid: Int32?
+  /// The host thread that runs it.
+  public var tid: Int32
   /// That thread's name, fit for a terminal.
   public var threadName: String?
 
-  public init(id: UInt32? = nil, tid: Int32? = nil, threadName: String? = nil) {
+  public init(id: UInt32? = nil, tid: Int32, threadName: String? = nil) {
     self.id = id
     self.tid = tid
     self.threadName = threadName

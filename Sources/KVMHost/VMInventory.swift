@@ -6,7 +6,7 @@ import HostFiles
 ///
 /// Sources: debugfs (`/sys/kernel/debug/kvm/PID-FD/vcpuN/pid`), the descriptors of processes (`anon_inode:kvm-vm`,
 /// `anon_inode:kvm-vcpu:N`), names of threads, and command lines. Files that vanish between two looks are normal.
-public struct VMInventory {
+public final class VMInventory {
   public let roots: HostRoots
   /// How many processes not known to be VMMs are looked into per scan where debugfs does not name the VMs. New processes
   /// come first.
@@ -36,7 +36,7 @@ public struct VMInventory {
   public init(roots: HostRoots = HostRoots()) { self.roots = roots }
 
   /// The VMs there are now, in order of pid and descriptor. To be called about once a second.
-  public mutating func scan() -> [HostVM] {
+  public func scan() -> [HostVM] {
     defer { scans += 1 }
     let folders = debugfsFolders()
     var candidates: Set<Int32> = []
@@ -70,7 +70,7 @@ public struct VMInventory {
   // MARK: Processes
 
   /// Reads what is new or due about a process; false if it is gone.
-  private mutating func refresh(_ pid: Int32) -> Bool {
+  private func refresh(_ pid: Int32) -> Bool {
     guard let startTime = startTime(pid) else { return false }
     var process: Process
     if let known = processes[pid], known.startTime == startTime {
@@ -133,7 +133,7 @@ public struct VMInventory {
   }
 
   /// Looks into some processes not known to be VMMs: new ones first, then the others in turn.
-  private mutating func examineMore() {
+  private func examineMore() {
     var budget = VMInventory.examinedPerScan
     if scans % 3 == 0 || cursor >= queue.count {
       let pids = Set((try? HostFile.numbers(roots.proc)) ?? [])
@@ -168,7 +168,7 @@ public struct VMInventory {
   private static func fd(_ folder: String) -> Int32 { folder.split(separator: "-").last.flatMap { Int32($0) } ?? -1 }
 
   /// The process of a VM's folder: its name holds the id of a thread.
-  private mutating func owner(ofFolder folder: String) -> Int32? {
+  private func owner(ofFolder folder: String) -> Int32? {
     if let known = owners[folder] { return known }
     guard let tid = folder.split(separator: "-").first.flatMap({ Int32($0) }) else { return nil }
     var owner: Int32?
@@ -204,19 +204,24 @@ public struct VMInventory {
 
   // MARK: Putting it together
 
-  private mutating func vms(of pid: Int32, process: Process, folders: [String]) -> [HostVM] {
+  private func vms(of pid: Int32, process: Process, folders: [String]) -> [HostVM] {
     let names = process.threadNames.compactMap { tid, bytes -> (index: UInt32, tid: Int32)? in
       VMMCommandLine.vcpuIndex(ofThread: String(decoding: bytes, as: UTF8.self)).map { ($0, tid) }
     }
     let tidOfIndex = Dictionary(names.map { ($0.index, $0.tid) }, uniquingKeysWith: { min($0, $1) })
 
     func vm(fd: Int32?, vcpus: [(id: UInt32, tid: Int32?)]) -> HostVM {
-      HostVM(
-        pid: pid, fd: fd, name: process.commandLine.name, uuid: process.commandLine.uuid, vmm: process.commandLine.vmm,
-        vcpus: vcpus.map { vcpu in
-          HostVCPU(
-            id: vcpu.id, tid: vcpu.tid, threadName: vcpu.tid.flatMap { process.threadNames[$0] }.map { sanitized($0) })
-        })
+      var vm = HostVM(
+        pid: pid, fd: fd, name: process.commandLine.name, uuid: process.commandLine.uuid, vmm: process.commandLine.vmm)
+      for vcpu in vcpus {
+        if let tid = vcpu.tid {
+          let name = process.threadNames[tid].map { sanitized($0) }
+          vm.vcpus.append(HostVCPU(id: vcpu.id, tid: tid, threadName: name))
+        } else {
+          vm.vcpusWithoutThread.append(vcpu.id)
+        }
+      }
+      return vm
     }
 
     if !folders.isEmpty {

@@ -73,6 +73,9 @@ public struct SamplerError: Error, Sendable, CustomStringConvertible {
     hint = error.hint
   }
 
+  /// True for a host that cannot do it at all, privilege or not.
+  public var isUnsupported: Bool { kind == .unsupported }
+
   public var description: String { hint.map { "\(message); \($0)" } ?? message }
 }
 
@@ -119,7 +122,13 @@ public final class LiveSampler: PageSource {
     var lastBase: UInt64 = 0
   }
 
-  private let options: LiveOptions
+  /// True where `drain` gives watermarks: the trace clock is one that this process can read.
+  public var isClockComparable: Bool { clockID != nil }
+  /// The instance's folder.
+  public var instancePath: String { instance.path }
+
+  private var options: LiveOptions
+  private var messages: [String] = []
   private let clockID: clockid_t?
   private let pageSize: Int
   /// Sub-buffers per queue.
@@ -165,6 +174,15 @@ public final class LiveSampler: PageSource {
       formats: formats, page: instance.page, clock: instance.clock, uname: LiveSampler.systemName(options.roots))
     onlineText = readOnline()
     addQueues()
+    if !sweep.removed.isEmpty {
+      note("removed what dead processes left behind: \(sweep.removed.joined(separator: ", "))")
+    }
+    for left in sweep.left { note("cannot remove the orphaned instance \(left.name): \(FileError.text(left.errorNumber))") }
+    if isWaitingForKVM {
+      note("the module kvm is not loaded: waiting for it")
+    } else if !instance.missingEvents.isEmpty {
+      note("events this kernel does not have: \(instance.missingEvents.joined(separator: ", "))")
+    }
   }
 
   deinit { close() }
@@ -271,12 +289,9 @@ public final class LiveSampler: PageSource {
   // MARK: Once a second
 
   /// Follows the host: CPUs that come online, events of modules loaded meanwhile, threads of the chosen processes. To be
-  /// called once a second.
-  /// - Returns: what is worth telling, one line each, and empty nearly always.
-  @discardableResult
-  public func maintain() -> [String] {
-    guard !isClosed else { return [] }
-    var news: [String] = []
+  /// called once a second. What is worth telling goes to `takeMessages`.
+  public func maintain() {
+    guard !isClosed else { return }
     let online = readOnline()
     if online != onlineText {
       onlineText = online
@@ -284,9 +299,9 @@ public final class LiveSampler: PageSource {
         if try instance.scanCPUs() {
           let count = queues.count
           addQueues()
-          news.append("CPUs online: \(streams[count...].map { "\($0.cpu)" }.joined(separator: ", "))")
+          note("CPUs online: \(streams[count...].map { "\($0.cpu)" }.joined(separator: ", "))")
         }
-      } catch { news.append("\(error)") }
+      } catch { note("\(error)") }
     }
     if instance.mayHaveNewEvents {
       let wasWaiting = isWaitingForKVM
@@ -295,17 +310,33 @@ public final class LiveSampler: PageSource {
         do {
           metadata.formats = try instance.formats()
           metadataGeneration &+= 1
-        } catch { news.append("\(error)") }
-        news.append(
+        } catch { note("\(error)") }
+        note(
           wasWaiting ? "the module kvm is loaded: tracing \(new.count) events" : "events enabled: \(new.joined(separator: ", "))")
       } else if !wasWaiting, isWaitingForKVM {
-        news.append("the module kvm was unloaded: waiting for it")
+        note("the module kvm was unloaded: waiting for it")
       }
     }
     if options.processes != nil {
-      do { try instance.setThreads(LiveSampler.chosenThreads(options)) } catch { news.append("\(error)") }
+      do { try instance.setThreads(LiveSampler.chosenThreads(options)) } catch { note("\(error)") }
     }
-    return news
+  }
+
+  /// Traces these threads (and those of the chosen processes) from now on. An empty list lets no event through.
+  public func follow(threads: [Int32]) {
+    guard options.threads != threads, !isClosed else { return }
+    options.threads = threads
+    do { try instance.setThreads(LiveSampler.chosenThreads(options)) } catch { note("\(error)") }
+  }
+
+  /// What there is to tell since the last call, one line each.
+  public func takeMessages() -> [String] {
+    defer { messages = [] }
+    return messages
+  }
+
+  private func note(_ text: String) {
+    if messages.count < 100 { messages.append(text) }
   }
 
   /// The threads to trace, or nil for all.

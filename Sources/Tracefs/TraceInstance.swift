@@ -285,6 +285,8 @@ public final class TraceInstance {
         throw TracefsError(error, "an event's layout cannot be read")
       }
       guard let format = FormatText.eventFormat(text, system: "kvm") else {
+        // Only the events that everything rests on must be understood.
+        guard EventSet.minimalEvents.contains(event) else { continue }
         throw TracefsError(.unexpectedFormat, path: file, message: "an event's layout is not understood")
       }
       result.append(format)
