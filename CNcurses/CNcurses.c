@@ -4,6 +4,7 @@
 #include <langinfo.h>
 #include <locale.h>
 #include <ncurses.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -122,6 +123,16 @@ void terminal_close(void) {
   screen = NULL;
   reset_count = 0;
   if (has_original) tcsetattr(STDIN_FILENO, TCSANOW, &original);
+}
+
+void terminal_suspend(void) {
+  if (!screen) return;
+  def_prog_mode();
+  endwin();
+  raise(SIGSTOP);
+  reset_prog_mode();
+  clearok(stdscr, TRUE);
+  refresh();
 }
 
 void terminal_size(int32_t *columns, int32_t *rows) {

@@ -58,6 +58,9 @@ int terminal_open(int want_colours, int want_mouse, struct terminal_description 
 // Gives the terminal back as it was found. Harmless when it is not open.
 void terminal_close(void);
 
+// Leaves the terminal to the shell and stops this process (what Ctrl-Z asks for); comes back when it goes on.
+void terminal_suspend(void);
+
 // The size now, as the kernel knows it.
 void terminal_size(int32_t *columns, int32_t *rows);
 
