@@ -1,0 +1,144 @@
+/// One of the seven control words of the VMCS.
+public enum ControlWord: String, Sendable, CaseIterable {
+  case pin, primary, secondary, tertiary, exit
+  case secondaryExit = "secondary_exit"
+  case entry
+
+  /// 32, or 64 for the tertiary and the secondary VM-exit controls.
+  public var width: Int {
+    switch self {
+    case .tertiary, .secondaryExit: 64
+    default: 32
+    }
+  }
+
+  /// The VMCS field that holds the word.
+  public var encoding: VMCSEncoding {
+    switch self {
+    case .pin: VMCSEncoding(rawValue: 0x4000)
+    case .primary: VMCSEncoding(rawValue: 0x4002)
+    case .secondary: VMCSEncoding(rawValue: 0x401e)
+    case .tertiary: VMCSEncoding(rawValue: 0x2034)
+    case .exit: VMCSEncoding(rawValue: 0x400c)
+    case .secondaryExit: VMCSEncoding(rawValue: 0x2044)
+    case .entry: VMCSEncoding(rawValue: 0x4012)
+    }
+  }
+
+  /// The MSR that says what each bit may be.
+  public var capabilityMSR: UInt32 {
+    switch self {
+    case .pin: 0x481
+    case .primary: 0x482
+    case .secondary: 0x48b
+    case .tertiary: 0x492
+    case .exit: 0x483
+    case .secondaryExit: 0x493
+    case .entry: 0x484
+    }
+  }
+
+  /// The MSR that also says which default1 bits may be 0; it counts where IA32_VMX_BASIC bit 55 is 1.
+  public var trueCapabilityMSR: UInt32? {
+    switch self {
+    case .pin: 0x48d
+    case .primary: 0x48e
+    case .exit: 0x48f
+    case .entry: 0x490
+    case .secondary, .tertiary, .secondaryExit: nil
+    }
+  }
+
+  /// The bits that are 1 unless a TRUE capability MSR allows otherwise (SDM volume 3, appendix "Default Settings").
+  public var default1: UInt64 {
+    switch self {
+    case .pin: 0x16
+    case .primary: 0x0401_e172
+    case .exit: 0x0003_6dff
+    case .entry: 0x11ff
+    case .secondary, .tertiary, .secondaryExit: 0
+    }
+  }
+
+  /// The SDM's name of the word.
+  public var sdmName: String { VMCSField.lookup(encoding: encoding.rawValue)?.sdmName ?? rawValue }
+}
+
+/// One bit of a control word.
+public struct ControlBit: Sendable, Hashable {
+  /// Whether KVM sets the bit.
+  public enum KVMUse: String, Sendable {
+    /// KVM does not load without it.
+    case required
+    /// Reserved, and 1 because the processor wants it so.
+    case forced
+    /// Set wherever it is supported and not switched off by a parameter.
+    case optional
+    /// Set and cleared while the guest runs, or by what the guest's CPUID has.
+    case conditional
+    /// Never set for a guest of its own (vmcs01).
+    case off
+  }
+
+  public var word: ControlWord
+  public var bit: Int
+  /// The constant in Linux's asm/vmx.h; nil where Linux has none.
+  public var linuxName: String?
+  public var sdmName: String
+  /// The flag in the `vmx flags` line of /proc/cpuinfo.
+  public var cpuinfoFlag: String?
+  /// One of the bits that are 1 unless a TRUE capability MSR allows 0.
+  public var isDefault1: Bool
+  /// What a 1 does.
+  public var description: String
+  public var kvmUse: KVMUse
+  /// When KVM sets it.
+  public var kvmCondition: String
+  /// What KVM asks of the processor: `required`, `optional` or `none`.
+  public var kvmCapability: String
+  /// The first kernel, of those read, that has the constant; `<=5.10` means all of them.
+  public var firstKernel: String?
+  /// The first kernel, of those read, that shows the cpuinfo flag.
+  public var flagFirstKernel: String?
+  public var confidence: Confidence
+
+  init(
+    _ word: ControlWord, _ bit: Int, _ linuxName: String?, sdm: String, cpuinfo: String? = nil, default1: Bool = false,
+    _ description: String, kvm: KVMUse, when: String, needs: String, since: String? = nil, flagSince: String? = nil,
+    _ confidence: Confidence
+  ) {
+    self.word = word
+    self.bit = bit
+    self.linuxName = linuxName
+    self.sdmName = sdm
+    self.cpuinfoFlag = cpuinfo
+    self.isDefault1 = default1
+    self.description = description
+    self.kvmUse = kvm
+    self.kvmCondition = when
+    self.kvmCapability = needs
+    self.firstKernel = since
+    self.flagFirstKernel = flagSince
+    self.confidence = confidence
+  }
+
+  /// Linux's constant; where there is none, the SDM's name as a constant.
+  public var name: String { linuxName ?? constantName(sdmName) }
+
+  /// True for the default1 bits that have no meaning of their own.
+  public var isReserved: Bool { kvmUse == .forced }
+
+  /// The row of a bit; nil for a bit that no manual names.
+  public static func lookup(_ word: ControlWord, bit: Int) -> ControlBit? {
+    rows.first { $0.word == word && $0.bit == bit }
+  }
+
+  /// The rows of one word, in order of bit.
+  public static func rows(of word: ControlWord) -> [ControlBit] { rows.filter { $0.word == word } }
+
+  /// Every row of this name, case ignored. A name is one row's, but for the reserved bits.
+  public static func lookup(name: String) -> [ControlBit] {
+    let wanted = name.uppercased()
+    return rows.filter { $0.name == wanted }
+  }
+}
