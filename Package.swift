@@ -57,7 +57,13 @@ let package = Package(
     tests("Recording", ["Recording", "TraceFormat"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat"]),
     tests("Screen", ["Screen"]),
-    tests("Front", ["Front", "Screen", "Aggregator", "Architecture"]),
+    tests("Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport"]),
+    .target(
+      name: "FrontSupport", dependencies: ["Aggregator", "Architecture"], path: "Tests/Support/FrontSupport",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
+      swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Aggregator", "Recording", "TraceFormat"]),
     tests("Command", ["Report", "CDemo", "vmctop"]),

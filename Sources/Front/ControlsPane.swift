@@ -14,7 +14,7 @@ extension Painter {
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int { rows.reduce(least) { max($0, text($1).displayWidth) } }
     let ids = ["bit", "bit", "state", "name", "exits", "percent", "time", "count", "title"]
     let columns = [
-      TableColumn(title: "WORD", minimum: min(14, ideal(7) { $0.name.word })),
+      TableColumn(title: "WORD", minimum: min(16, ideal(7) { $0.name.word })),
       TableColumn(title: "BIT", minimum: 3, alignRight: true, priority: 6),
       TableColumn(title: "ON", minimum: 3),
       TableColumn(title: "CONTROL", minimum: 16, ideal: min(40, ideal(16) { $0.name.short })),
@@ -78,7 +78,7 @@ extension Painter {
         frame.screen.put(line, x: area.x, y: table.bottom, limit: area.right)
       }
       text(
-        area, y: area.height - 1, "[x] on, an exit proves it  [?] no exit tells  [-] struck (x)  · no switch", .dim)
+        area, y: area.height - 1, "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)", .dim)
     }
   }
 

@@ -9,6 +9,7 @@ extension Painter {
       return
     }
     if let notice = notice(snapshot) { return paintNotice(area, notice, snapshot) }
+    let model = model
     let rows = model.exitRows()
     let context = model.context(statistics)
     let window = model.showsWindow
@@ -16,16 +17,20 @@ extension Painter {
     // The average stands in for the rate of an interval that there is none of.
     let hidden = window ? "exits" : "average"
     let shown = ReasonColumns.all.filter { column in column.id != hidden || column.id == sorted }
+    func value(_ column: ReasonColumn, _ reason: ReasonStatistics, _ width: Int) -> String {
+      let text = Painter.text(column.value(reason, context), width: width)
+      return column.id == "charged" ? text + model.bitmapEntry(reason) : text
+    }
     func longest(_ column: ReasonColumn) -> Int {
       rows.reduce(column.title.count) {
-        max($0, Painter.text(column.value($1.reason, context), width: column.width).displayWidth)
+        max($0, value(column, $1.reason, column.width).displayWidth)
       }
     }
     let columns = shown.map { column -> TableColumn in
       let isText = column.alignment == .left
       let priority = column.id == sorted ? 0 : column.id == "average" && window ? 1 : column.priority
       return TableColumn(
-        title: column.title, minimum: isText ? min(14, column.width) : column.width,
+        title: column.title, minimum: column.id == "charged" ? 24 : isText ? min(16, column.width) : column.width,
         ideal: isText ? min(longest(column), 44) : column.width, alignRight: !isText, priority: priority)
     }
     let strip = area.height >= 26 ? 7 : area.height >= 20 ? 5 : area.height >= 14 ? 3 : 0
@@ -36,7 +41,7 @@ extension Painter {
     paintTable(
       .exits, table, columns: columns, ids: shown.map(\.id), sortedBy: sorted, count: rows.count, cursor: cursor,
       cell: { row, column, width in
-        let text = Painter.text(shown[column].value(rows[row].reason, context), width: width)
+        let text = value(shown[column], rows[row].reason, width)
         let role: Role =
           switch shown[column].id {
           case "exits" where changed[row]: .changed

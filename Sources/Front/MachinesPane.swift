@@ -15,13 +15,12 @@ extension Painter {
     }
     let nameWidth = rows.reduce(8) { max($0, name($1).displayWidth) }
     let ids = [
-      "name", "vmm", "pid", "tid", "cpu", "exits", "guest", "kernel", "user", "halted", "bar", "count", "reason",
+      "name", "vmm", "pid", "cpu", "exits", "guest", "kernel", "user", "halted", "bar", "count", "reason",
     ]
     let columns = [
       TableColumn(title: "VM / VCPU", minimum: 10, ideal: min(32, nameWidth)),
       TableColumn(title: "VMM", minimum: 8, ideal: 16, priority: 10),
-      TableColumn(title: "PID", minimum: 7, alignRight: true, priority: 7),
-      TableColumn(title: "TID", minimum: 7, alignRight: true, priority: 6),
+      TableColumn(title: "PID/TID", minimum: 7, alignRight: true, priority: 6),
       TableColumn(title: "CPU", minimum: 4, alignRight: true, priority: 5),
       TableColumn(title: model.showsWindow ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 0),
       TableColumn(title: "GUEST", minimum: 6, alignRight: true, priority: 1),
@@ -30,7 +29,7 @@ extension Painter {
       TableColumn(title: "HALT%", minimum: 6, alignRight: true, priority: 4),
       TableColumn(title: "TIME", minimum: 10, ideal: 30, priority: 9),
       TableColumn(title: "COUNT", minimum: 11, alignRight: true, priority: 11),
-      TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 8),
+      TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7),
     ]
     let cursor = model.cursorIndex(.vcpus, rows.map(\.key))
     paintTable(
@@ -43,8 +42,10 @@ extension Painter {
         case "vmm":
           guard row.vcpu == nil else { return Span(row.vcpu?.threadName ?? "", .dim) }
           return Span((row.vm.vmm ?? "") + (row.vm.isInferred ? " inferred" : ""), .dim)
-        case "pid": return row.vcpu == nil ? Span(row.vm.pid.map { String($0) } ?? "-") : Span("")
-        case "tid": return Span(row.vcpu.map { String($0.tid) } ?? "")
+        case "pid":
+          // A VM is a process, a vCPU one of its threads.
+          guard let vcpu = row.vcpu else { return Span(row.vm.pid.map { String($0) } ?? "-") }
+          return Span(String(vcpu.tid), .dim)
         case "cpu": return Span(row.vcpu.map { $0.cpu.map { String($0) } ?? "-" } ?? "")
         case "exits": return Span(model.rate(row.statistics).map { $0 == 0 ? "·" : Format.count($0) } ?? "-", .value)
         case "guest": return share(split.guest, split)

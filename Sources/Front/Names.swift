@@ -72,4 +72,6 @@ public protocol Names: Sendable {
   func guestFields(isa: String?) -> [FieldNote]
   /// True for what nothing can suppress.
   func isUnconditional(_ id: ControlID) -> Bool
+  /// True for reserved bits that the architecture wants to be 1.
+  func isForced(_ id: ControlID) -> Bool
 }

@@ -158,19 +158,22 @@ struct Painter {
     guard let snapshot = model.snapshot else { return }
     let statistics = model.scopeStatistics ?? ScopeStatistics()
     let vcpus = snapshot.vms.reduce(0) { $0 + $1.vcpus.count }
-    let rate = model.rate(statistics)
-    var line = Line()
-    if columns >= 60 {
-      line.append("\(snapshot.vms.count) VM\(snapshot.vms.count == 1 ? "" : "s") ")
-      line.append("\(vcpus) vCPU\(vcpus == 1 ? "" : "s")   ")
-    }
-    line.append(rate.map { Format.count($0) } ?? "-", .value)
-    line.append(model.showsWindow ? " exits/s on average " : " exits/s ")
+    var rate = Line(model.rate(statistics).map { Format.count($0) } ?? "-", .value)
+    rate.append(model.showsWindow ? " exits/s on average " : " exits/s ")
     let time = timeLine(model.timeSplit(statistics))
-    let spark = min(columns >= 120 ? 60 : 24, columns - line.width - time.width - 4)
-    if spark >= 4 { line.append(Graph.sparkline(statistics.history, width: spark), .value) }
-    let end = frame.screen.put(line, x: 0, y: y)
-    frame.screen.put(time, x: end + (columns >= 60 ? 3 : 1), y: y)
+    let machines = Line(
+      "\(snapshot.vms.count) VM\(snapshot.vms.count == 1 ? "" : "s") \(vcpus) vCPU\(vcpus == 1 ? "" : "s") ")
+    let gap = columns >= 100 ? 2 : 0
+    var x = 0
+    if columns >= machines.width + rate.width + time.width + 1 {
+      x = frame.screen.put(machines, x: 0, y: y) + gap
+    }
+    x = frame.screen.put(rate, x: x, y: y)
+    let spark = min(60, columns - x - time.width - 1 - gap)
+    if spark >= 4 && !statistics.history.isEmpty {
+      x = frame.screen.put(Graph.sparkline(statistics.history, width: spark), x: x, y: y, role: .value) + 1 + gap
+    }
+    frame.screen.put(time, x: x, y: y)
   }
 
   private func timeLine(_ split: TimeSplit) -> Line {
@@ -181,7 +184,7 @@ struct Painter {
     ] {
       line.append("\(name) ", .dim)
       line.append(Format.percent(100 * Double(part) / Double(split.total)), .value)
-      line.append(columns >= 80 ? "  " : " ")
+      line.append(columns >= 100 ? "  " : " ")
     }
     line.spans.removeLast()
     line.append(" %", .dim)

@@ -48,7 +48,7 @@ struct ReasonRow {
 /// A row of the controls pane: a control with what is charged to it, over all settings.
 struct ControlRow {
   enum State {
-    /// An exit proves that it was on.
+    /// An exit proves that it was on, or the architecture leaves no choice.
     case on
     /// No exit says anything about it.
     case unknown
@@ -237,14 +237,18 @@ extension FrontModel {
       rows.append(
         sums.removeValue(forKey: id)
           ?? ControlRow(
-            control: id, name: names.control(id), state: .unknown, exits: 0, intervalExits: 0, handling: 0,
+            control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0, intervalExits: 0, handling: 0,
             intervalHandling: 0))
     }
     // What is no bit of a control word (bitmaps, masks, EPT, unconditional) is listed where it has exits.
     rows += sums.values.sorted { $0.control < $1.control }
     if pattern != nil { rows = rows.filter { passes($0.name.name, $0.name.word, $0.name.title) } }
-    let order = Dictionary(uniqueKeysWithValues: rows.enumerated().map { ($1.control, $0) })
     let by = sort(.controls)
+    // Reserved bits are of interest to those only who read the words bit by bit.
+    var order: [ControlID: Int] = [:]
+    for (index, row) in rows.enumerated() {
+      order[row.control] = by.column != "bit" && names.isForced(row.control) ? index + rows.count : index
+    }
     let window = showsWindow
     func figure(_ row: ControlRow) -> (UInt64, UInt64) {
       switch by.column {
@@ -324,6 +328,15 @@ extension FrontModel {
     if let key = state.key, let index = keys.firstIndex(of: key) { return index }
     // The row is gone, or the cursor was never moved: it stays at its place.
     return min(max(0, state.selected), max(0, keys.count - 1))
+  }
+
+  /// For exits charged to a bitmap: its entry that is hit most, such as ` 0x6e0 IA32_TSC_DEADLINE`.
+  func bitmapEntry(_ reason: ReasonStatistics) -> String {
+    guard let control = reason.charges.first?.control else { return "" }
+    let word = names.control(control).word
+    let kind: DetailKind? = word.hasPrefix("msr_bitmap") ? .msr : word.hasPrefix("io_bitmap") ? .port : nil
+    guard let kind, let entry = reason.details.first(where: { $0.kind == kind })?.entries.first else { return "" }
+    return " " + names.detail(kind, entry.value)
   }
 
   var selectedReason: ReasonStatistics? {
