@@ -57,7 +57,51 @@ public struct CatalogueNames: Names {
     }
   }
 
-  public func exitFields(_ exit: LastExit) -> [FieldNote] { [] }
+  public func exitFields(_ exit: LastExit) -> [FieldNote] {
+    func hex(_ value: UInt32) -> String { Format.hex(UInt64(value)) }
+    let hasErrorCode = exit.interruptionInformation >> 11 & 1 == 1 && exit.interruptionInformation >> 31 == 1
+    switch exit.isa {
+    case 1:
+      return [
+        note("VM_EXIT_REASON", hex(exit.reason), .exitReason(UInt64(exit.reason))),
+        FieldNote(name: "GUEST_RIP", value: Format.register(exit.rip), remark: ""),
+        note(
+          "EXIT_QUALIFICATION", Format.hex(exit.info1),
+          .exitQualification(
+            reason: exit.reason & 0xffff, exit.info1, interruptionInformation: exit.interruptionInformation)),
+        note("IDT_VECTORING_INFO_FIELD", Format.hex(exit.info2), .interruptionInformation(.idtVectoring, exit.info2)),
+        note(
+          "VM_EXIT_INTR_INFO", hex(exit.interruptionInformation),
+          .interruptionInformation(.exit, UInt64(exit.interruptionInformation))),
+        FieldNote(
+          name: "VM_EXIT_INTR_ERROR_CODE", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+      ]
+    case 2:
+      return [
+        FieldNote(
+          name: "EXITCODE", value: hex(exit.reason),
+          remark: ExitReason.lookup(isa: 2, code: exit.reason)?.name ?? "unknown"),
+        FieldNote(name: "RIP", value: Format.register(exit.rip), remark: ""),
+        note("EXITINFO1", Format.hex(exit.info1), .svmExitInfo1(code: exit.reason, exit.info1)),
+        note("EXITINFO2", Format.hex(exit.info2), .svmExitInfo2(code: exit.reason, exit.info2)),
+        note(
+          "EXITINTINFO", hex(exit.interruptionInformation),
+          .svmInterruptionInformation(UInt64(exit.interruptionInformation))),
+        FieldNote(name: "error code", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+      ]
+    default:
+      return [
+        FieldNote(name: "exit reason", value: hex(exit.reason), remark: "no VMCS here"),
+        FieldNote(name: "instruction pointer", value: Format.register(exit.rip), remark: ""),
+      ]
+    }
+  }
+
+  /// The decoded value in one line; parts are spelled out where the line alone does not.
+  private func note(_ name: String, _ value: String, _ decoded: Decoded) -> FieldNote {
+    let bits = decoded.parts.filter { $0.name == "reserved" }.map { "reserved bits \($0.bits) are set" }
+    return FieldNote(name: name, value: value, remark: ([decoded.summary] + bits).joined(separator: "; "))
+  }
 
   public func guestFields(isa: String?) -> [FieldNote] {
     guard isa == "vmx" else { return [] }

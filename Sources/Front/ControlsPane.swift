@@ -12,9 +12,10 @@ extension Painter {
     let window = model.showsWindow
     let interval = context.basis == .interval
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int { rows.reduce(least) { max($0, text($1).displayWidth) } }
+    let words = ideal(7) { $0.name.word }
     let ids = ["bit", "bit", "state", "name", "exits", "percent", "time", "count", "title"]
     let columns = [
-      TableColumn(title: "WORD", minimum: min(16, ideal(7) { $0.name.word })),
+      TableColumn(title: "WORD", minimum: min(12, words), ideal: min(16, words)),
       TableColumn(title: "BIT", minimum: 3, alignRight: true, priority: 6),
       TableColumn(title: "ON", minimum: 3),
       TableColumn(title: "CONTROL", minimum: 16, ideal: min(40, ideal(16) { $0.name.short })),

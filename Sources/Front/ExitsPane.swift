@@ -30,10 +30,13 @@ extension Painter {
       let isText = column.alignment == .left
       let priority = column.id == sorted ? 0 : column.id == "average" && window ? 1 : column.priority
       return TableColumn(
-        title: column.title, minimum: column.id == "charged" ? 24 : isText ? min(16, column.width) : column.width,
+        title: column.title, minimum: column.id == "charged" ? 22 : isText ? min(18, column.width) : column.width,
         ideal: isText ? min(longest(column), 44) : column.width, alignRight: !isText, priority: priority)
     }
-    let strip = area.height >= 26 ? 7 : area.height >= 20 ? 5 : area.height >= 14 ? 3 : 0
+    // With much room, all of the reason under the cursor is shown; with little, what matters most; with less, nothing.
+    let left = area.height - rows.count - 1
+    let hasRoom = left >= 18 && model.pane != .details
+    let strip = hasRoom ? left : area.height >= 26 ? 7 : area.height >= 20 ? 5 : area.height >= 14 ? 3 : 0
     let table = Rectangle(x: area.x, y: area.y, width: area.width, height: area.height - strip)
     let keys = rows.map { RowKey($0.reason) }
     let cursor = model.cursorIndex(.exits, keys)
@@ -62,7 +65,13 @@ extension Painter {
       text(area, y: 1, model.filter.isEmpty ? "no exit yet" : "no reason matches /\(model.filter)", .dim)
     } else if strip > 0, rows.indices.contains(cursor) {
       let below = Rectangle(x: area.x, y: table.bottom, width: area.width, height: strip)
-      paintStrip(below, rows[cursor].reason)
+      if hasRoom {
+        for (offset, line) in detailLines(rows[cursor].reason, width: below.width).prefix(strip - 2).enumerated() {
+          frame.screen.put(line, x: below.x, y: below.y + 2 + offset, limit: below.right)
+        }
+      } else {
+        paintStrip(below, rows[cursor].reason)
+      }
     }
   }
 

@@ -27,7 +27,7 @@ extension Painter {
       TableColumn(title: "KERNEL", minimum: 6, alignRight: true, priority: 2),
       TableColumn(title: "USER", minimum: 6, alignRight: true, priority: 3),
       TableColumn(title: "HALT%", minimum: 6, alignRight: true, priority: 4),
-      TableColumn(title: "TIME", minimum: 10, ideal: 30, priority: 9),
+      TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9),
       TableColumn(title: "COUNT", minimum: 11, alignRight: true, priority: 11),
       TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7),
     ]

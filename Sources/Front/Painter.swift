@@ -60,7 +60,7 @@ struct Painter {
   private mutating func paintWide(_ body: Rectangle) {
     let machines = min(max(3, model.machineRows().count + 1), body.height / 4)
     let upper = body.height - machines - 2
-    let left = columns * 56 / 100
+    let left = max(80, columns * 56 / 100)
     let side: Pane = [.exits, .vcpus].contains(model.pane) ? .controls : model.pane
     func sub(_ pane: Pane, _ area: Rectangle, _ painter: inout Painter) {
       painter.frame.regions.append(.init(area: area, target: .pane(pane)))
@@ -160,7 +160,7 @@ struct Painter {
     let vcpus = snapshot.vms.reduce(0) { $0 + $1.vcpus.count }
     var rate = Line(model.rate(statistics).map { Format.count($0) } ?? "-", .value)
     rate.append(model.showsWindow ? " exits/s on average " : " exits/s ")
-    let time = timeLine(model.timeSplit(statistics))
+    let time = timeLine(model.timeSplit(statistics), room: columns - rate.width)
     let machines = Line(
       "\(snapshot.vms.count) VM\(snapshot.vms.count == 1 ? "" : "s") \(vcpus) vCPU\(vcpus == 1 ? "" : "s") ")
     let gap = columns >= 100 ? 2 : 0
@@ -176,18 +176,21 @@ struct Painter {
     frame.screen.put(time, x: x, y: y)
   }
 
-  private func timeLine(_ split: TimeSplit) -> Line {
+  /// Where the vCPUs' time went, as many parts of it as there is room for.
+  private func timeLine(_ split: TimeSplit, room: Int) -> Line {
     var line = Line()
-    guard split.total > 0 else { return Line("guest - kernel - user - halted - %", .dim) }
     for (name, part) in [
       ("guest", split.guest), ("kernel", split.kernel), ("user", split.user), ("halted", split.halted),
     ] {
-      line.append("\(name) ", .dim)
-      line.append(Format.percent(100 * Double(part) / Double(split.total)), .value)
-      line.append(columns >= 100 ? "  " : " ")
+      let share = split.total > 0 ? Format.percent(100 * Double(part) / Double(split.total)) : "-"
+      var next = line
+      next.append("\(name) ", .dim)
+      next.append(share, split.total > 0 ? .value : .dim)
+      next.append(columns >= 100 ? "  " : " ")
+      if next.width + 1 > room { break }
+      line = next
     }
-    line.spans.removeLast()
-    line.append(" %", .dim)
+    if !line.spans.isEmpty { line.spans[line.spans.count - 1].text = " %" }
     return line
   }
 
@@ -200,7 +203,9 @@ struct Painter {
     line.append("\(Format.count(whatIf.remainingRate)) exits/s", .value)
     line.append(" (−\(Format.percent(whatIf.less)) %)")
     if let time = whatIf.time, let remaining = whatIf.remainingTime {
-      line.append(", time in exits \(Format.percent(time)) → ")
+      // The same in fewer cells where a line is short.
+      line.append(line.width + 34 <= columns ? ", time in exits " : ", in exits ")
+      line.append("\(Format.percent(time)) → ")
       line.append("\(Format.percent(remaining)) %", .value)
     }
     frame.screen.put(line, x: 0, y: y)
@@ -216,8 +221,8 @@ struct Painter {
         x = frame.screen.put(" \(label) ", x: x - 1, y: y, role: .tab)
       } else {
         frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
-        x = frame.screen.put(" \(pane.title)", x: x + 1, y: y)
-        x += 1
+        // Where there is no room for the names of all, the numbers have to do.
+        x = columns >= 60 ? frame.screen.put(" \(pane.title)", x: x + 1, y: y) + 1 : x + 1
       }
       frame.regions.append(
         .init(area: Rectangle(x: start - 1, y: y, width: x - start + 1, height: 1), target: .tab(pane)))

@@ -243,7 +243,7 @@ private struct Style {
       case .error: (hasColours ? bold : bold | reverse, 1)
       case .charged: (0, 2)
       case .stale: (dim, 3)
-      case .struck: (dim, 5)
+      case .struck: (dim, -1)
       case .tab: (bold | reverse, -1)
       case .key: (bold, 6)
       case .guest: (0, 2)

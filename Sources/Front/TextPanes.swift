@@ -37,6 +37,7 @@ extension Painter {
       var line = Line(" " + field.name.padded(to: nameWidth))
       line.append("  " + (field.value ?? "?").padded(to: valueWidth), field.value == nil ? .dim : .value)
       let room = width - line.width - 3
+      if field.remark.isEmpty { return [line] }
       guard room >= 16 else { return [line, Line("    \(field.remark)", .dim)] }
       let wrapped = field.value == nil ? [field.remark.truncated(to: room)] : field.remark.wrapped(to: room)
       line.append("  \(wrapped.first ?? "")", field.value == nil ? .dim : .normal)
@@ -46,9 +47,13 @@ extension Painter {
   }
 
   func detailLines(width: Int) -> [Line] {
-    guard let statistics = model.scopeStatistics, let reason = model.detailedReason else {
-      return [Line(" no exit of that reason here", .dim)]
-    }
+    guard let reason = model.detailedReason else { return [Line(" no exit of that reason here", .dim)] }
+    return detailLines(reason, width: width)
+  }
+
+  /// All that is known of one reason.
+  func detailLines(_ reason: ReasonStatistics, width: Int) -> [Line] {
+    guard let statistics = model.scopeStatistics else { return [] }
     let context = model.context(statistics)
     let note = model.names.reason(isa: reason.isa, code: reason.code)
     var lines: [Line] = []
