@@ -59,7 +59,7 @@ let package = Package(
     tests("Screen", ["Screen"]),
     tests("Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport"]),
     .target(
-      name: "FrontSupport", dependencies: ["Aggregator", "Architecture"], path: "Tests/Support/FrontSupport",
+      name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
       swiftSettings: strict),
     .executableTarget(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",

@@ -79,6 +79,14 @@ extension Painter {
         Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
     }
 
+    if let note {
+      for (title, text) in [("TYPICAL CAUSE", note.cause), ("KNOBS", note.knobs)] {
+        guard let text else { continue }
+        lines.append("")
+        lines.append(Line(" \(title)", .heading))
+        lines += text.wrapped(to: max(10, width - 3)).map { Line("  \($0)", title == "KNOBS" ? .charged : .normal) }
+      }
+    }
     lines.append("")
     lines.append(Line(" CHARGED TO", .heading))
     for charge in reason.charges {
@@ -110,14 +118,6 @@ extension Painter {
       }
     }
 
-    if let note {
-      for (title, text) in [("TYPICAL CAUSE", note.cause), ("KNOBS", note.knobs)] {
-        guard let text else { continue }
-        lines.append("")
-        lines.append(Line(" \(title)", .heading))
-        lines += text.wrapped(to: max(10, width - 3)).map { Line("  \($0)", title == "KNOBS" ? .charged : .normal) }
-      }
-    }
     return lines
   }
 
