@@ -65,7 +65,13 @@ let package = Package(
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
-    tests("Front", ["Front", "Screen", "Aggregator", "Architecture"]),
+    tests("Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport"]),
+    .target(
+      name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
+      swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Aggregator", "Recording", "TraceFormat"]),
     tests("Command", ["Report", "CDemo", "vmctop"]),
