@@ -43,7 +43,7 @@ extension EventFormat {
       }
     }
     guard let name, !name.isEmpty else { throw TraceFormatError("no line 'name:' in the event format") }
-    guard let id else { throw TraceFormatError("no line 'ID:' in the format of event \(name)") }
+    guard let id else { throw TraceFormatError("no line 'ID:' in the format of event \(printable(name))") }
     return EventFormat(system: system, name: name, id: id, fields: fields, printFormat: printFormat)
   }
 }
@@ -91,7 +91,8 @@ extension PageLayout {
     else { throw TraceFormatError("header_page lets its fields overlap") }
     let size = data.offset + data.size
     guard isSubBufferSize(size) else {
-      throw TraceFormatError("header_page makes a sub-buffer of \(size) bytes, expected a power of two from 4096 to 524288")
+      throw TraceFormatError(
+        "header_page makes a sub-buffer of \(size) bytes, expected a power of two from 4096 to 524288")
     }
     return PageLayout(
       timestampOffset: timestamp.offset, commitOffset: commit.offset, commitSize: commit.size, dataOffset: data.offset,
@@ -128,7 +129,7 @@ extension EventField {
     // Both are below 2^53 by `decimal`, so the sum cannot overflow.
     guard let offset, let size, offset >= 0, size >= 0, offset + size <= limit else {
       throw TraceFormatError(
-        "field \(name) has no offset and size within \(limit) bytes", line: lineNumber)
+        "field \(printable(name)) has no offset and size within \(limit) bytes", line: lineNumber)
     }
     var count: Int?
     if let dimension {

@@ -130,7 +130,8 @@ enum PrintFormatToken: Equatable {
         let start = index
         while index < bytes.count, bytes[index].isIdentifier { index += 1 }
         let word = String(decoding: bytes[start..<index], as: UTF8.self)
-        tokens.append(byte.isDigit ? number(word).map { .number($0, spelling: word) } ?? .identifier(word) : .identifier(word))
+        tokens.append(
+          byte.isDigit ? number(word).map { .number($0, spelling: word) } ?? .identifier(word) : .identifier(word))
       } else {
         index += 1
         guard !byte.isBlank else { continue }

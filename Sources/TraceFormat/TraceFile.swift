@@ -106,6 +106,9 @@ public final class TraceFile: PageSource {
   /// More than trace-cmd's ten pages of 512 KiB, and little enough to allocate on a file's word.
   private static let largestChunk = 8 << 20
   private static let mostDamageListed = 1000
+  /// For the chunks of all CPUs together. It is room for 200 CPUs with the largest sub-buffers there are.
+  private static let largestBuffers = 1 << 30
+  private var bufferBytes = 0
 
   /// Opens and maps a file.
   ///
@@ -242,7 +245,10 @@ public final class TraceFile: PageSource {
       states[stream].chunksLeft = word(position)
       position += 4
     }
-    guard states[stream].chunksLeft > 0 else { return false }
+    guard states[stream].chunksLeft > 0 else {
+      releaseBuffer(stream: stream)
+      return false
+    }
     states[stream].chunksLeft -= 1
     let name = states[stream].extent.stream.name
     guard range.upperBound - position >= 8 else {
@@ -266,8 +272,15 @@ public final class TraceFile: PageSource {
       return true
     }
     if (states[stream].buffer?.count ?? 0) < size {
-      states[stream].buffer?.deallocate()
+      releaseBuffer(stream: stream)
+      guard bufferBytes + size <= Self.largestBuffers else {
+        note(header, "a chunk of \(name) is left out: the chunks of all CPUs need over \(Self.largestBuffers) bytes")
+        states[stream].followsGap = true
+        position += packedSize
+        return true
+      }
       states[stream].buffer = .allocate(byteCount: size, alignment: 16)
+      bufferBytes += size
     }
     guard size > 0, let buffer = states[stream].buffer else {
       position += packedSize
@@ -293,6 +306,13 @@ public final class TraceFile: PageSource {
     return true
   }
 
+  private func releaseBuffer(stream: Int) {
+    guard let buffer = states[stream].buffer else { return }
+    bufferBytes -= buffer.count
+    buffer.deallocate()
+    states[stream].buffer = nil
+  }
+
   private func word(_ offset: Int) -> UInt32 {
     UInt32(littleEndian: storage.bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
   }
@@ -309,5 +329,5 @@ public final class TraceFile: PageSource {
 
 extension PageStream {
   /// For messages: `CPU 3`, `CPU 3 of instance web`.
-  var name: String { buffer.isEmpty ? "CPU \(cpu)" : "CPU \(cpu) of instance \(buffer)" }
+  var name: String { buffer.isEmpty ? "CPU \(cpu)" : "CPU \(cpu) of instance \(printable(buffer))" }
 }

@@ -56,10 +56,13 @@ struct TraceFileParser {
     static let commandLines: UInt16 = 21
   }
 
-  private static let largestMetadataSection: UInt32 = 128 << 20
+  private static let largestMetadataSection: UInt32 = 32 << 20
   private static let mostOptionSections = 4096
   private static let mostCPUs = 65536
-  private static let mostDamage = 100_000
+  /// `common_type` has 16 bits.
+  private static let mostFormats = 65536
+  private static let mostCommandNames = 1 << 20
+  private static let mostDamage = 10_000
 
   init(storage: ByteStorage) { self.storage = storage }
 
@@ -171,6 +174,9 @@ struct TraceFileParser {
     for _ in 0..<count {
       let offset = reader.offset
       let text = Array(try reader.take(reader.integer("the size of an ftrace event"), "an ftrace event"))
+      guard texts.ftraceFormats.count < Self.mostFormats else {
+        throw TraceFileError(.malformed, offset: offset, "more than \(Self.mostFormats) ftrace events")
+      }
       texts.ftraceFormats.append(text)
       _ = addFormat(text, system: "ftrace", offset: offset)
     }
@@ -184,6 +190,9 @@ struct TraceFileParser {
       for _ in 0..<count {
         let offset = reader.offset
         let text = Array(try reader.take(reader.integer("the size of an event format"), "an event format"))
+        guard texts.formats.count < Self.mostFormats else {
+          throw TraceFileError(.malformed, offset: offset, "more than \(Self.mostFormats) event formats")
+        }
         let name = addFormat(text, system: system, offset: offset)
         texts.formats.append(RawEventFormat(system: system, name: name, text: text))
       }
@@ -195,7 +204,8 @@ struct TraceFileParser {
     texts.commandLines = bytes
     for line in bytes.split(separator: UInt8.newline) {
       guard let space = line.firstIndex(of: UInt8(ascii: " ")),
-        let number = decimal(line[..<space]), let thread = Int32(exactly: number)
+        let number = decimal(line[..<space]), let thread = Int32(exactly: number),
+        metadata.commandNames.count < Self.mostCommandNames
       else { continue }
       var name = line[(space + 1)...]
       while name.last == 0 { name = name.dropLast() }
@@ -350,7 +360,7 @@ struct TraceFileParser {
     cpuCount = cpus
     do throws(TraceFileError) {
       try parseFlyrecord(&reader, buffer: "")
-    } catch where error.code != .unsupported {
+    } catch  where error.code != .unsupported {
       // The formats are good; without the table there is no data, and the damage says so.
       note(error)
     }

@@ -121,8 +121,12 @@ struct CaptureRepeater {
     batch.append(contentsOf: page.bytes)
     batch.withUnsafeMutableBytes { all in
       let bytes = UnsafeMutableRawBufferPointer(rebasing: all[start...])
-      func store(_ value: UInt32, _ offset: Int) { bytes.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self) }
-      func load(_ offset: Int) -> UInt32 { UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
+      func store(_ value: UInt32, _ offset: Int) {
+        bytes.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
+      }
+      func load(_ offset: Int) -> UInt32 {
+        UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+      }
       let base = page.bytes.load64(layout.timestampOffset) &+ shift
       bytes.storeBytes(of: base.littleEndian, toByteOffset: layout.timestampOffset, as: UInt64.self)
       if cpu > 0 {

@@ -97,7 +97,8 @@ import TraceFormat
     func tail(_ line: String) -> Substring { line.firstIndex(of: "]").map { line[$0...] } ?? "" }
     #expect(first.count > 10_000)
     #expect(first.first?.hasSuffix("vcpu_id=0 need_flush_tlb=0") == true)
-    let same = zip(original, first).allSatisfy { tail($0) == tail($1) } && zip(first, fourth).allSatisfy { tail($0) == tail($1) }
+    let same =
+      zip(original, first).allSatisfy { tail($0) == tail($1) } && zip(first, fourth).allSatisfy { tail($0) == tail($1) }
     #expect(same)
     #expect(first.count == fourth.count)
     #expect(first.allSatisfy { $0.contains("qemu-system-x86-117") })

@@ -43,7 +43,8 @@ import Testing
   }
 
   @Test func dynamicArray() throws {
-    let field = try #require(Fixture.format("kvm_nested_vmenter_failed").fields.last { $0.type.hasPrefix("__data_loc") })
+    let field = try #require(
+      Fixture.format("kvm_nested_vmenter_failed").fields.last { $0.type.hasPrefix("__data_loc") })
     #expect(field.isDataLocation)
     #expect(!field.isRelativeLocation)
     #expect(field.type == "__data_loc char[]")
@@ -51,16 +52,17 @@ import Testing
     #expect(field.arrayCount == nil)
   }
 
-  @Test(arguments: [
-    ("field:__rel_loc u8[] buf;\toffset:12;\tsize:4;\tsigned:0;", "__rel_loc u8[]", "buf", nil, false),
-    ("field:char comm[TASK_COMM_LEN];\toffset:8;\tsize:16;\tsigned:1;", "char", "comm", 16, true),
-    ("field:u16 grid[2][3];\toffset:8;\tsize:12;\tsigned:0;", "u16", "grid", 6, false),
-    ("field:const char * fmt;\toffset:16;\tsize:8;\tsigned:0;", "const char *", "fmt", nil, false),
-    ("field:u32 buf[];\toffset:24;\tsize:0;\tsigned:0;", "u32", "buf", nil, false),
-    // Before Linux 2.6.36 there was no `signed:`.
-    ("field:int common_pid;\toffset:4;\tsize:4;", "int", "common_pid", nil, true),
-    ("field:unsigned int vector;\toffset:8;\tsize:4;", "unsigned int", "vector", nil, false),
-  ] as [(String, String, String, Int?, Bool)])
+  @Test(
+    arguments: [
+      ("field:__rel_loc u8[] buf;\toffset:12;\tsize:4;\tsigned:0;", "__rel_loc u8[]", "buf", nil, false),
+      ("field:char comm[TASK_COMM_LEN];\toffset:8;\tsize:16;\tsigned:1;", "char", "comm", 16, true),
+      ("field:u16 grid[2][3];\toffset:8;\tsize:12;\tsigned:0;", "u16", "grid", 6, false),
+      ("field:const char * fmt;\toffset:16;\tsize:8;\tsigned:0;", "const char *", "fmt", nil, false),
+      ("field:u32 buf[];\toffset:24;\tsize:0;\tsigned:0;", "u32", "buf", nil, false),
+      // Before Linux 2.6.36 there was no `signed:`.
+      ("field:int common_pid;\toffset:4;\tsize:4;", "int", "common_pid", nil, true),
+      ("field:unsigned int vector;\toffset:8;\tsize:4;", "unsigned int", "vector", nil, false),
+    ] as [(String, String, String, Int?, Bool)])
   func declaration(line: String, type: String, name: String, count: Int?, signed: Bool) throws {
     let format = try EventFormat.parse("name: x\nID: 1\nformat:\n\t\(line)\n", system: "s")
     let field = try #require(format.fields.first)
@@ -150,7 +152,8 @@ import Testing
   @Test func kvmExitHasATableForVMXAndOneForSVM() throws {
     let tables = try Fixture.format("kvm_exit").symbolTables
     #expect(tables.map(\.kind) == [.symbolic, .symbolic, .flags])
-    #expect(tables.map(\.expression) == ["REC->exit_reason & 0xffff", "REC->exit_reason", "REC->exit_reason & ~0xffff"])
+    #expect(
+      tables.map(\.expression) == ["REC->exit_reason & 0xffff", "REC->exit_reason", "REC->exit_reason & ~0xffff"])
     #expect(tables[0].conditions == [.init(expression: "(REC->isa == 1)", holds: true)])
     #expect(tables[1].conditions == [.init(expression: "(REC->isa == 1)", holds: false)])
     #expect(tables[2].entries == [.init(value: 0x8000_0000, name: "FAILED_VMENTRY")])
@@ -208,13 +211,14 @@ import Testing
     #expect(modes.entries.map(\.name) == ["real", "vm16", "prot16", "prot32", "prot64"])
   }
 
-  @Test(arguments: [
-    ("1", 1), ("0x10", 16), ("010", 8), ("-1", UInt64.max), ("((1UL << (63)))", 1 << 63), ("~0xffULL", ~0xff),
-    ("(unsigned long)7", 7), ("1 | 2 | 4", 7), ("2 + 3 * 4", 14), ("1 ? 2 : 3", nil), ("KVM_EXIT_IO", nil),
-    ("1 / 0", nil), ("1 << 64", 0), ("", nil), ("(1", nil), ("0x", nil),
-    (String(repeating: "(", count: 5000) + "1" + String(repeating: ")", count: 5000), nil),
-    (String(repeating: "-", count: 5000) + "1", nil),
-  ] as [(String, UInt64?)])
+  @Test(
+    arguments: [
+      ("1", 1), ("0x10", 16), ("010", 8), ("-1", UInt64.max), ("((1UL << (63)))", 1 << 63), ("~0xffULL", ~0xff),
+      ("(unsigned long)7", 7), ("1 | 2 | 4", 7), ("2 + 3 * 4", 14), ("1 ? 2 : 3", nil), ("KVM_EXIT_IO", nil),
+      ("1 / 0", nil), ("1 << 64", 0), ("", nil), ("(1", nil), ("0x", nil),
+      (String(repeating: "(", count: 5000) + "1" + String(repeating: ")", count: 5000), nil),
+      (String(repeating: "-", count: 5000) + "1", nil),
+    ] as [(String, UInt64?)])
   func constant(text: String, value: UInt64?) {
     let format = EventFormat(
       system: "s", name: "n", id: 1, fields: [], printFormat: "\"%s\", __print_symbolic(REC->a, { \(text), \"x\" })")
@@ -240,7 +244,8 @@ import Testing
       let format = try EventFormat.parse(Fixture.text("formats/\(file)"), system: "kvm")
       let found = format.symbolTables
       tables += found.count
-      let mentioned = format.printFormat.ranges(of: "__print_symbolic(").count
+      let mentioned =
+        format.printFormat.ranges(of: "__print_symbolic(").count
         + format.printFormat.ranges(of: "__print_flags(").count
       #expect(found.count == mentioned, "\(file)")
       #expect(found.allSatisfy { !$0.expression.isEmpty })

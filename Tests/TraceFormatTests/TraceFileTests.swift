@@ -61,7 +61,8 @@ import Testing
   }
 
   /// Every version and compression that the installed trace-cmd writes holds the same pages.
-  @Test(.enabled(if: TraceCmd.isPresent, "trace-cmd is not installed"), arguments: [(6, "none"), (7, "none"), (7, "zstd")])
+  @Test(
+    .enabled(if: TraceCmd.isPresent, "trace-cmd is not installed"), arguments: [(6, "none"), (7, "none"), (7, "zstd")])
   func convertedByTraceCmd(version: Int, compression: String) throws {
     let path = Fixture.temporary("converted.dat")
     defer { try? FileManager.default.removeItem(atPath: path) }
@@ -83,13 +84,38 @@ import Testing
     #expect(file.damage.isEmpty)
   }
 
+  /// Our own file of several CPUs and an instance, made over by trace-cmd.
+  @Test(
+    .enabled(if: TraceCmd.isPresent, "trace-cmd is not installed"), arguments: [(6, "none"), (7, "none"), (7, "zstd")])
+  func severalCPUsConvertedByTraceCmd(version: Int, compression: String) throws {
+    let small = Fixture.temporary("small.dat")
+    let path = Fixture.temporary("converted.dat")
+    defer {
+      try? FileManager.default.removeItem(atPath: small)
+      try? FileManager.default.removeItem(atPath: path)
+    }
+    try Data(SmallTrace.version7()).write(to: URL(fileURLWithPath: small))
+    _ = try TraceCmd.run([
+      "convert", "-i", small, "-o", path, "--file-version", "\(version)", "--compression", compression,
+    ])
+    let file = try TraceFile(path: path)
+    #expect(file.version == version)
+    let expected =
+      [
+        PageStream(cpu: 0): [1, 2], PageStream(cpu: 2): [20, 21, 22], PageStream(cpu: 1, buffer: "web"): [110],
+      ] as [PageStream: [UInt64]]
+    #expect(Dictionary(uniqueKeysWithValues: zip(file.streams, SmallTrace.pages(of: file))) == expected)
+    #expect(file.metadata.timeScale == TimeScale(multiplier: 6_000_000, shift: 24))
+    #expect(file.damage.isEmpty)
+  }
+
   @Test func severalCPUsAndInstancesOfVersion6() throws {
     let file = try TraceFile(bytes: SmallTrace.version6())
     #expect(file.version == 6)
     #expect(file.streams == [PageStream(cpu: 0), PageStream(cpu: 2), PageStream(cpu: 1, buffer: "web")])
     #expect(file.cpuCount == 3)
     #expect(file.metadata.clock == "mono")
-    #expect(SmallTrace.pages(of: file) == [[0, 1], [20, 21, 22], [110]])
+    #expect(SmallTrace.pages(of: file) == [[1, 2], [20, 21, 22], [110]])
     #expect(file.damage.isEmpty)
   }
 
@@ -103,7 +129,7 @@ import Testing
     #expect(file.metadata.timeScale == TimeScale(multiplier: 6_000_000, shift: 24))
     #expect(file.guests == [TraceGuest(name: "web01", traceID: 7, threads: [0: 1234, 1: 1235])])
     #expect(file.cpuCount == 4)
-    #expect(SmallTrace.pages(of: file) == [[0, 1], [20, 21, 22], [110]])
+    #expect(SmallTrace.pages(of: file) == [[1, 2], [20, 21, 22], [110]])
     #expect(file.damage.isEmpty)
   }
 }
@@ -176,7 +202,7 @@ enum SmallTrace {
     let writer = try TraceFileWriter(path: path, contents: contents, compression: compression)
     try writer.beginBuffer()
     try writer.beginCPU(0)
-    try writer.append(page(0) + page(1))
+    try writer.append(page(1) + page(2))
     try writer.beginCPU(1)
     try writer.beginCPU(2)
     for mark in 20...22 { try writer.append(page(UInt64(mark))) }
@@ -239,7 +265,7 @@ enum SmallTrace {
         for mark in marks { file += page(mark) }
       }
     }
-    flyrecord([[0, 1], [], [20, 21, 22]])
+    flyrecord([[1, 2], [], [20, 21, 22]])
     patch(file.count, at: link)
     flyrecord([[], [110], []])
     return file
