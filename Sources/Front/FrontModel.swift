@@ -256,7 +256,8 @@ public struct FrontModel {
     message = "sorted by \(sort(pane).column)"
   }
 
-  private mutating func setSort(_ pane: Pane, _ column: String) {
+  /// Sorts a pane by a column's id, in the direction that is most useful for it.
+  public mutating func setSort(_ pane: Pane, _ column: String) {
     let descending =
       pane == .exits ? ReasonColumns.column(column)?.descendingFirst ?? true : !["name", "bit"].contains(column)
     sorts[pane] = Sort(column: column, descending: descending)
@@ -345,7 +346,8 @@ public struct FrontModel {
 
   // MARK: Prompts
 
-  private mutating func setFilter(_ text: String) {
+  /// Shows only the rows whose name matches the regular expression; empty for all.
+  public mutating func setFilter(_ text: String) {
     filter = text
     if text.isEmpty {
       pattern = nil

@@ -23,8 +23,8 @@ public enum TerminalFront {
   /// Why `run` returned.
   public enum Ending: Sendable, Hashable {
     case quit
-    /// A signal other than a change of the window's size.
-    case signal(Int32)
+    /// A signal asked to end.
+    case signal
     /// The terminal is gone.
     case inputClosed
   }
@@ -47,25 +47,28 @@ public enum TerminalFront {
   ///   - initial: the state to start from.
   ///   - snapshots: the newest snapshot if there is one since the last call, otherwise nil. Never blocks.
   ///   - wakeFD: readable (an eventfd or a pipe) when `snapshots` has something; -1 for none. It is drained here.
-  ///   - signalFD: a signalfd with the signals to end on, and SIGWINCH; -1 for none.
+  ///   - exitFD: readable when a signal asks to end; -1 for none. A new size of the window needs no descriptor: ncurses's
+  ///     own handler of SIGWINCH ends the wait.
+  ///   - opened: called once the terminal is taken: `resetBytes` says from then on how to give it back in an emergency.
   ///   - perform: does what a key asked for. `.quit` is not passed on: it ends the run.
   /// - Throws: `NoTerminal`.
   public static func run(
-    initial: FrontModel, options: Options = Options(), snapshots: () -> Snapshot?, wakeFD: Int32, signalFD: Int32,
-    perform: (Action) -> Void
+    initial: FrontModel, options: Options = Options(), snapshots: () -> Snapshot?, wakeFD: Int32, exitFD: Int32,
+    opened: () -> Void = {}, perform: (Action) -> Void
   ) throws(NoTerminal) -> Ending {
     var found = terminal_description()
     guard terminal_open(options.usesColours ? 1 : 0, options.usesMouse ? 1 : 0, &found) == 0 else {
       throw NoTerminal()
     }
     defer { terminal_close() }
+    opened()
     let loop = Loop(model: initial, isASCII: options.isASCII || found.is_utf8 == 0, hasColours: found.colours > 0)
     let asked = getenv("TERM").map { String(cString: $0) } ?? ""
     let used = withUnsafeBytes(of: found.name) { name in
       String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
     }
     if asked != used { loop.model.say("TERM=\(asked) is not known here: drawing as \(used)") }
-    return loop.run(snapshots: snapshots, wakeFD: wakeFD, signalFD: signalFD, perform: perform)
+    return loop.run(snapshots: snapshots, wakeFD: wakeFD, exitFD: exitFD, perform: perform)
   }
 }
 
@@ -85,32 +88,24 @@ private final class Loop {
   }
 
   func run(
-    snapshots: () -> Snapshot?, wakeFD: Int32, signalFD: Int32, perform: (Action) -> Void
+    snapshots: () -> Snapshot?, wakeFD: Int32, exitFD: Int32, perform: (Action) -> Void
   ) -> TerminalFront.Ending {
     var emptyReads = 0
     while true {
-      // Without a signalfd nobody tells of a new size: it is looked for twice a second.
       while let next = snapshots() { model.observe(next) }
       draw()
       var polled = [
         pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0),
         pollfd(fd: wakeFD, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: signalFD, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: exitFD, events: Int16(POLLIN), revents: 0),
       ]
-      let ready = poll(&polled, nfds_t(polled.count), signalFD < 0 ? 500 : -1)
+      let ready = poll(&polled, nfds_t(polled.count), -1)
       if ready < 0 {
         if errno == EINTR { continue }
         return .inputClosed
       }
       if polled[1].revents != 0 { drain(wakeFD) }
-      if polled[2].revents & Int16(POLLIN) != 0, let signal = readSignal(signalFD) {
-        switch signal {
-        case SIGWINCH: break
-        case SIGTSTP: terminal_suspend()
-        case SIGCONT: drawn = nil
-        default: return .signal(signal)
-        }
-      }
+      if polled[2].revents != 0 { return .signal }
       if polled[0].revents & Int16(POLLIN) != 0 {
         var count = 0
         while let key = nextKey() {
@@ -201,13 +196,6 @@ private final class Loop {
   private func drain(_ descriptor: Int32) {
     var bytes: (UInt64, UInt64) = (0, 0)
     _ = withUnsafeMutableBytes(of: &bytes) { read(descriptor, $0.baseAddress, $0.count) }
-  }
-
-  private func readSignal(_ descriptor: Int32) -> Int32? {
-    // struct signalfd_siginfo (signalfd(2)): 128 bytes, of which the first four are the signal's number.
-    var information = [UInt32](repeating: 0, count: 32)
-    let count = information.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-    return count == 128 ? Int32(truncatingIfNeeded: information[0]) : nil
   }
 
   private func bytesWaiting() -> Int32 {

@@ -12,6 +12,8 @@ public enum SessionCommand: Sendable {
   case seek(UInt64)
   case seekBy(Int64)
   case setSpeed(Double)
+  /// A line for the log.
+  case say(LogMessage.Level, String)
 }
 
 /// Runs a source into an aggregator and publishes snapshots: on the calling thread for triage and batch, on a thread
@@ -151,6 +153,10 @@ public final class Session {
         case .setPaused(let isPaused):
           (feed as? RecordingFeed)?.isPaused = isPaused
           publishNow = isRecording
+        case .say(let level, let text):
+          log.append(
+            LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+          publishNow = true
         case .setSpeed(let speed):
           (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
           publishNow = isRecording
@@ -191,6 +197,7 @@ public final class Session {
         shared.order.drain()
       }
     }
+    shared.damage.withLock { $0 = feed.damage }
     feed.close()
   }
 }
@@ -201,6 +208,7 @@ public final class RunningSession: Sendable {
   final class Shared: Sendable {
     let latest = Mutex<Snapshot?>(nil)
     let commands = Mutex<[SessionCommand]>([])
+    let damage = Mutex<[String]>([])
     let isStopped = Atomic<Bool>(false)
     /// Readable when a snapshot is there.
     let wake: Doorbell
@@ -252,15 +260,23 @@ public final class RunningSession: Sendable {
     shared.order.ring()
   }
 
-  /// Ends the thread and waits for it; the trace instance is gone when this returns.
-  public func stop() {
-    guard let id = thread.withLock({ value in
+  /// Adds a line to the log of the snapshots to come.
+  public func say(_ level: LogMessage.Level, _ text: String) { perform(.say(level, text)) }
+
+  /// Ends the thread and waits for it; the trace instance is gone when this returns. Returns the damage met in a
+  /// recording.
+  @discardableResult
+  public func stop() -> [String] {
+    let id = thread.withLock { value in
       defer { value = nil }
       return value
-    }) else { return }
-    shared.isStopped.store(true, ordering: .releasing)
-    shared.order.ring()
-    pthread_join(id, nil)
+    }
+    if let id {
+      shared.isStopped.store(true, ordering: .releasing)
+      shared.order.ring()
+      pthread_join(id, nil)
+    }
+    return shared.damage.withLock { $0 }
   }
 
   deinit { stop() }

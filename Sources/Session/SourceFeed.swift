@@ -92,7 +92,7 @@ func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> St
 final class LiveFeed: Feed {
   private let sampler: LiveSampler
   private var aggregator: Aggregator
-  private var inventory: VMInventory
+  private let inventory: VMInventory
   private let options: SessionOptions
   private let description: SourceDescription
   private var host: HostView
@@ -126,7 +126,7 @@ final class LiveFeed: Feed {
       sampler.close()
       throw SessionError(.unsupported, error.description)
     }
-    let facts = HostFacts(roots: liveOptions.roots)
+    let facts = HostFacts.read(roots: liveOptions.roots)
     var description = SourceDescription()
     description.kind = .tracefs
     description.path = sampler.instance.path
@@ -135,9 +135,7 @@ final class LiveFeed: Feed {
     description.backend = facts.backend
     self.description = description
     host = Self.view(vms)
-    for name in sampler.sweep.removed { note(.info, "removed the trace instance of a dead vmctop: \(name)") }
-    for left in sampler.sweep.left { note(.warning, "the orphaned trace instance \(left.name) could not be removed") }
-    if sampler.isWaitingForKVM { note(.warning, "the module kvm is not loaded: waiting for it") }
+    for text in sampler.takeMessages() { note(.info, text) }
     start = sampler.drain()
   }
 
@@ -165,9 +163,7 @@ final class LiveFeed: Feed {
       vms: vms.map { vm in
         HostView.VM(
           pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.compactMap { vcpu in
-            vcpu.tid.map { HostView.VCPU(id: vcpu.id, tid: $0, threadName: vcpu.threadName) }
-          })
+          vcpus: vm.vcpus.map { HostView.VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
       })
   }
 
@@ -198,7 +194,8 @@ final class LiveFeed: Feed {
 
   func maintain() {
     guard !isFinished else { return }
-    for text in sampler.maintain() { note(.info, text) }
+    sampler.maintain()
+    for text in sampler.takeMessages() { note(.info, text) }
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {

@@ -1,6 +1,12 @@
 import Aggregator
+import CDemo
+import Front
 import Glibc
+import KVMHost
 import Report
+import Sampler
+import Session
+import Tracefs
 
 /// Where the events come from.
 enum Input {
@@ -88,11 +94,199 @@ func checkRecording(_ path: String) throws(Failure) {
   }
 }
 
-/// Goes, with the tests' conditions on it, when the engine is joined.
-let buildHasEngine = false
-
 /// - Throws: `Failure` with status 3 or 4 where the input cannot be had, 5 where it is damaged from the start.
 func openEngine(_ input: Input, _ selection: Selection) throws -> any Engine {
-  // The seam for the target `Session`.
-  throw Failure(.unsupported, "this build has no engine to read events with")
+  try SessionEngine(input, selection)
+}
+
+extension Failure {
+  init(_ error: SessionError) {
+    let status: ExitStatus =
+      switch error.code {
+      case .unavailable: .unavailable
+      case .unsupported: .unsupported
+      case .damaged: .damaged
+      case .failure: .failure
+      }
+    self.init(status, error.message, hint: error.hint)
+  }
+}
+
+/// The commands' engine: a `Session`, on this thread or, under the screen, on its own.
+final class SessionEngine: Engine {
+  /// Nil while or after a screen has run it.
+  private var session: Session?
+  private var running: RunningSession?
+  private let settings: LiveSettings
+  private let selection: Selection
+  private let isLive: Bool
+  private(set) var damage: [String] = []
+  /// Readable once SIGINT, SIGTERM or SIGHUP came.
+  private let exitDescriptor: Int32
+
+  init(_ input: Input, _ selection: Selection) throws {
+    self.selection = selection
+    do {
+      try CleanupRegistry.install()
+      exitDescriptor = try ExitSignals.install()
+    } catch {
+      throw Failure(.failure, "\(error)")
+    }
+    do {
+      switch input {
+      case .live(let settings, let orDemo):
+        self.settings = settings
+        if orDemo, let session = Self.demoUnlessLive(settings, selection) {
+          self.session = session
+          isLive = !session.isRecording
+        } else {
+          session = try Self.live(settings, selection)
+          isLive = true
+        }
+      case .file(let path):
+        settings = LiveSettings()
+        session = try Session(.file(path: path), selection.options)
+        isLive = false
+      case .demo:
+        settings = LiveSettings()
+        session = try Self.demo()
+        isLive = false
+      }
+    } catch {
+      throw Failure(error)
+    }
+  }
+
+  private static func live(_ settings: LiveSettings, _ selection: Selection) throws(SessionError) -> Session {
+    try Session(
+      .live(
+        LiveOptions(
+          events: EventSet(rawValue: settings.events.rawValue) ?? .standard,
+          clock: settings.clock?.kernelName ?? "mono", bufferKiBPerCPU: settings.bufferSize)), selection.options)
+  }
+
+  private static func demo() throws(SessionError) -> Session {
+    try Session(.demo(UnsafeRawBufferPointer(start: cdemo_bytes(), count: cdemo_size())))
+  }
+
+  /// Live where a guest runs and tracing is allowed, else the bundled recording.
+  private static func demoUnlessLive(_ settings: LiveSettings, _ selection: Selection) -> Session? {
+    let inventory = VMInventory()
+    if !inventory.scan().isEmpty, let session = try? live(settings, selection) { return session }
+    return try? demo()
+  }
+
+  /// Only of this host: what a recording's host was set to is not known.
+  var knobs: Knobs {
+    guard isLive else { return Knobs() }
+    let facts = HostFacts.read()
+    var values: [String: String] = [:]
+    for module in ["kvm", "kvm_intel", "kvm_amd"] {
+      for (name, value) in facts.parameters(module) { values["\(module).\(name)"] = value }
+    }
+    return Knobs(values)
+  }
+
+  func readAll() throws -> Snapshot {
+    guard let session else { return Snapshot() }
+    let snapshot = session.readAll()
+    damage = session.damage
+    return snapshot
+  }
+
+  func collect(seconds: Double) throws -> Snapshot {
+    session?.collect(seconds: seconds, wake: exitDescriptor) ?? Snapshot()
+  }
+
+  func forEachInterval(count: Int?, seconds: Double, _ body: (Snapshot) throws -> Void) throws {
+    guard let session else { return }
+    session.interval = seconds
+    try session.forEachInterval(count: count, wake: exitDescriptor) { snapshot in
+      try body(snapshot)
+      return true
+    }
+    damage = session.damage
+  }
+
+  func screen(_ options: ScreenOptions) throws -> Snapshot? {
+    guard let session else { return nil }
+    let bell = Doorbell()
+    var model = FrontModel(names: CatalogueNames(), interval: options.interval)
+    if let filter = options.filter { model.setFilter(filter) }
+    if let sort = options.sort { model.setSort(.exits, sort) }
+    var interval = options.interval
+    session.interval = interval
+    self.session = nil
+    var current = Self.start(session, bell)
+    running = current
+    var last: Snapshot?
+    var intervals = 0
+    let ending: TerminalFront.Ending
+    do {
+      ending = try TerminalFront.run(
+        initial: model,
+        options: TerminalFront.Options(
+          usesColours: options.hasColor, usesMouse: options.hasMouse, isASCII: options.isASCII),
+        snapshots: {
+          guard let snapshot = current.takeLatest() else { return nil }
+          if snapshot.intervalNanoseconds > 0 { intervals += 1 }
+          last = snapshot
+          // After so many intervals the front ends as a signal would end it.
+          if let count = options.count, intervals >= count { raise(SIGTERM) }
+          return snapshot
+        }, wakeFD: bell.reading, exitFD: exitDescriptor,
+        opened: {
+          try? CleanupRegistry.registerTerminal(descriptor: STDOUT_FILENO, restore: TerminalFront.resetBytes)
+        },
+        perform: { action in
+          switch action {
+          case .quit, .reset: break
+          case .setInterval(let seconds):
+            interval = seconds
+            current.perform(.setInterval(seconds: seconds))
+          case .setPaused(let isPaused): current.perform(.setPaused(isPaused))
+          case .seekBy(let seconds):
+            current.perform(.seekBy(Int64(max(-1e9, min(seconds, 1e9)) * 1e9)))
+          case .seekTo(let position): current.perform(.seek(position))
+          case .step(let count): current.perform(.seekBy(Int64(Double(count) * min(interval, 1e6) * 1e9)))
+          case .setSpeed(let speed): current.perform(.setSpeed(speed))
+          case .goLive:
+            do {
+              let live = try Self.live(settings, selection)
+              live.interval = interval
+              current.stop()
+              current = Self.start(live, bell)
+              running = current
+            } catch {
+              current.say(.error, "cannot go live: \(error)")
+            }
+          }
+        })
+    } catch {
+      throw Failure(.failure, error.description)
+    }
+    CleanupRegistry.unregisterTerminal()
+    if ending == .inputClosed { complain("the terminal is gone") }
+    damage = current.stop()
+    running = nil
+    return last
+  }
+
+  private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
+    // The caller gives it up: nothing else refers to it from here on.
+    nonisolated(unsafe) let moved = session
+    return RunningSession(moved, wake: bell)
+  }
+
+  func close() {
+    running?.stop()
+    session?.close()
+    session = nil
+  }
+}
+
+extension Selection {
+  fileprivate var options: SessionOptions {
+    SessionOptions(processes: (pids ?? []).map { Int32(truncatingIfNeeded: $0) }, vcpus: vcpus ?? [])
+  }
 }

@@ -29,6 +29,8 @@ enum EventSelection: String, ExpressibleByArgument, CaseIterable {
 enum TraceClock: String, ExpressibleByArgument, CaseIterable {
   case local, global, mono, boot, tai, perf
   case monoRaw = "mono_raw"
+
+  var kernelName: String { rawValue }
 }
 
 enum ReportFormat: String, ExpressibleByArgument, CaseIterable {

@@ -40,7 +40,7 @@ struct FrontPreview {
             snapshot = other
           }
           return snapshot
-        }, wakeFD: -1, signalFD: -1, perform: { _ in })
+        }, wakeFD: -1, exitFD: -1, perform: { _ in })
       print("ended: \(ending)")
     } catch {
       print("front-preview: \(error)")
