@@ -105,6 +105,55 @@ import TraceFormat
     #expect(lines.contains { $0.contains("[001]") }, "the instance's events are in the report")
   }
 
+  /// Sub-buffers of 64 KiB, whose header_page is still the top-level buffer's, with events lost and long pauses.
+  static func writeLargeSubBuffers(_ path: String) throws {
+    let layout = PageLayout(subBufferSize: 65536)
+    var contents = TraceFileContents(of: try TraceFile(path: demo))
+    contents.pageSize = layout.subBufferSize
+    let writer = try TraceFileWriter(path: path, contents: contents)
+    try writer.beginBuffer()
+    try writer.beginCPU(0)
+    var page = SubBufferWriter(layout: layout)
+    // kvm_entry (ID 1466) of thread 117, vcpu_id 0.
+    let entry: [UInt8] = [0xba, 5, 0, 0, 117, 0, 0, 0] + [UInt8](repeating: 0, count: 24)
+    for index in 0..<1400 {
+      let fits = page.append(timestamp: 1_000_000_000 + UInt64(index) * 200_000_000, payload: entry)
+      #expect(fits)
+    }
+    try writer.append(page.finish())
+    let fits = page.append(timestamp: 400_000_000_000, payload: entry)
+    #expect(fits)
+    try writer.append(page.finish(lost: .events(42)))
+    try writer.finish()
+  }
+
+  @Test func subBuffersOf64KiBAreReadAgain() throws {
+    let path = Self.temporary()
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try Self.writeLargeSubBuffers(path)
+    let file = try TraceFile(path: path)
+    #expect(file.metadata.page == PageLayout(subBufferSize: 65536))
+    #expect(file.metadata.formats.first { $0.name == "kvm_entry" }?.id == 1466)
+    #expect(file.nextPage(stream: 0)?.count == 65536)
+    #expect(file.nextPage(stream: 0)?.loadUnaligned(as: UInt64.self) == 400_000_000_000)
+    #expect(file.nextPage(stream: 0) == nil)
+    #expect(file.damage.isEmpty)
+  }
+
+  @Test(.enabled(if: hasTraceCmd, "trace-cmd is not installed"))
+  func traceCmdReadsLargeSubBuffersAndTheirLosses() throws {
+    let path = Self.temporary()
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try Self.writeLargeSubBuffers(path)
+    let lines = try Self.report(path)
+    let entries = lines.filter { $0.contains("kvm_entry:") }
+    #expect(entries.count == 1401)
+    #expect(entries.first?.contains(" 1.000000000: ") == true)
+    #expect(entries.dropLast().last?.contains(" 280.800000000: ") == true)
+    #expect(entries.last?.contains(" 400.000000000: ") == true)
+    #expect(lines.contains { $0.contains("[42 EVENTS DROPPED]") })
+  }
+
   @Test func wrongOrderOfCallsIsAnError() throws {
     let path = Self.temporary()
     defer { try? FileManager.default.removeItem(atPath: path) }

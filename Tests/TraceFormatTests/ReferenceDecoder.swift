@@ -34,7 +34,9 @@ enum ReferenceDecoder {
 
   static func decode(_ page: [UInt8], layout: PageLayout) -> Page {
     func number(_ offset: Int, _ size: Int) -> UInt64 {
-      (0..<size).reduce(UInt64(0)) { $0 | UInt64(page[offset + $1]) << (8 * UInt64($1)) }
+      var value: UInt64 = 0
+      for index in 0..<size { value |= UInt64(page[offset + index]) << (8 * UInt64(index)) }
+      return value
     }
     let base = number(layout.timestampOffset, 8)
     let word = number(layout.commitOffset, layout.commitSize)

@@ -32,6 +32,27 @@ func expectRoom(_ fits: Bool, sourceLocation: SourceLocation = #_sourceLocation)
     #expect(counts["kvm_entry"] == 109_437)
   }
 
+  /// Sub-buffers as read(2) of trace_pipe_raw gave them, part of a page at the end included.
+  @Test func pagesFromTheLiveFileDecode() throws {
+    let layout = try PageLayout.parse(headerPage: Fixture.text("header_page"))
+    let bytes = try Fixture.bytes(Fixture.intel.appendingPathComponent("trace_pipe_raw.cpu0").path)
+    let known = Set(try Fixture.formatFiles.map { try Fixture.format(String($0.dropLast(".format".count))).id })
+    #expect(bytes.count % layout.subBufferSize == 0)
+    var last: UInt64 = 0
+    var events = 0
+    for start in stride(from: 0, to: bytes.count, by: layout.subBufferSize) {
+      let page = ReferenceDecoder.decode(Array(bytes[start..<start + layout.subBufferSize]), layout: layout)
+      #expect(page.damagedAt == nil)
+      events += page.events.count
+      for event in page.events {
+        if event.timestamp < last { Issue.record("time goes back in the page at \(start)") }
+        if !known.contains(event.type) { Issue.record("no format for event \(event.type)") }
+        last = event.timestamp
+      }
+    }
+    #expect(events > 10_000)
+  }
+
   @Test func everyKindOfRecordSurvivesARoundTrip() throws {
     for layout in [
       PageLayout(), PageLayout(commitSize: 4, dataOffset: 12), PageLayout(subBufferSize: 65536),
