@@ -52,7 +52,8 @@ public struct BatchTable: Sendable {
     parts.append(
       losses.lost == 0 && losses.uncounted > 0
         ? "lost some, uncounted"
-        : "lost \(Figures.count(losses.intervalLost)) (\(losses.uncounted > 0 ? ">" : "")\(Figures.count(losses.lost)) in all)")
+        : "lost \(Figures.count(losses.intervalLost)) (\(losses.uncounted > 0 ? ">" : "")\(Figures.count(losses.lost)) in all)"
+    )
     if snapshot.malformedRecords > 0 { parts.append("malformed \(Figures.count(snapshot.malformedRecords))") }
     return parts.joined(separator: "  ")
   }
@@ -63,7 +64,8 @@ public struct BatchTable: Sendable {
     let rate =
       snapshot.intervalNanoseconds == 0
       ? "-" : Figures.short(Double(total.intervalExits) * 1e9 / Double(snapshot.intervalNanoseconds))
-    return "\(snapshot.vms.count) VMs  \(vcpus) vCPUs  \(rate) exits/s  \(Figures.count(total.exits)) exits  "
+    let vms = Figures.plural(UInt64(snapshot.vms.count), "VM")
+    return "\(vms)  \(Figures.plural(UInt64(vcpus), "vCPU"))  \(rate) exits/s  \(Figures.plural(total.exits, "exit"))  "
       + timeSplit(total.intervalTime.total > 0 ? total.intervalTime : total.time)
   }
 }
@@ -77,6 +79,7 @@ func seconds(_ nanoseconds: UInt64) -> String {
 /// `guest 91.2%  kernel 5.9%  user 0.4%  halted 2.5%`
 func timeSplit(_ time: TimeSplit) -> String {
   let total = time.total
-  return "guest \(share(time.guest))  kernel \(share(time.kernel))  user \(share(time.user))  halted \(share(time.halted))"
+  return
+    "guest \(share(time.guest))  kernel \(share(time.kernel))  user \(share(time.user))  halted \(share(time.halted))"
   func share(_ part: UInt64) -> String { total == 0 ? "-" : Figures.share(part, of: total) + "%" }
 }

@@ -33,7 +33,9 @@ public struct Knobs: Sendable {
       var wanted = parts.count == 2 ? String(parts[1]) : nil
       while wanted?.hasSuffix(".") == true { wanted?.removeLast() }
       if wanted?.isEmpty == true { wanted = nil }
-      guard let parameter = parameter(named: name, isAssigned: parts.count == 2), !result.contains(where: { $0.parameter == parameter }) else { continue }
+      guard let parameter = parameter(named: name, isAssigned: parts.count == 2),
+        !result.contains(where: { $0.parameter == parameter })
+      else { continue }
       result.append(Mention(parameter: parameter, wanted: wanted, current: values[parameter]))
     }
     return result

@@ -10,6 +10,7 @@ extension TriageReport {
   public func json() throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
     let data = try encoder.encode(Document(self))
     return escapedForTerminal(String(decoding: data, as: UTF8.self)) + "\n"
   }
@@ -36,31 +37,33 @@ func escapedForTerminal(_ json: String) -> String {
 /// Encodes nil as null instead of leaving the key out.
 @propertyWrapper
 struct Nullable<Value: Encodable>: Encodable {
-  var wrappedValue: Value?
+  private let value: Value?
 
-  init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+  init(wrappedValue: Value?) { value = wrappedValue }
+
+  var wrappedValue: Value? { value }
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
-    if let wrappedValue { try container.encode(wrappedValue) } else { try container.encodeNil() }
+    if let value { try container.encode(value) } else { try container.encodeNil() }
   }
 }
 
-/// The keys of `vmctop/triage/1`. Keys may be added; none is renamed or removed within version 1.
+/// The keys of `vmctop/triage/1`, printed as `window_ns`. Keys may be added; none is renamed or removed within version 1.
 private struct Document: Encodable {
   var schema = "vmctop/triage/1"
   var source: Source
-  var window_ns: UInt64
+  var windowNs: UInt64
   var events: UInt64
-  var lost_events: UInt64
-  var lost_uncounted: UInt64
-  var malformed_records: UInt64
+  var lostEvents: UInt64
+  var lostUncounted: UInt64
+  var malformedRecords: UInt64
   var damage: [String]
   var exits: UInt64
   @Nullable var rate: Double?
   var time: Time
   var losses: [Loss]
-  var event_counts: [Event]
+  var eventCounts: [Event]
   var vms: [VM]
   var reasons: [Reason]
   var controls: [Control]
@@ -77,10 +80,10 @@ private struct Document: Encodable {
   }
 
   struct Time: Encodable {
-    var guest_ns: UInt64
-    var kernel_ns: UInt64
-    var user_ns: UInt64
-    var halted_ns: UInt64
+    var guestNs: UInt64
+    var kernelNs: UInt64
+    var userNs: UInt64
+    var haltedNs: UInt64
   }
 
   struct Loss: Encodable {
@@ -107,10 +110,10 @@ private struct Document: Encodable {
     var tid: Int32
     @Nullable var name: String?
     var exits: UInt64
-    var guest_ns: UInt64
-    var kernel_ns: UInt64
-    var user_ns: UInt64
-    var halted_ns: UInt64
+    var guestNs: UInt64
+    var kernelNs: UInt64
+    var userNs: UInt64
+    var haltedNs: UInt64
   }
 
   struct Handling: Encodable {
@@ -151,9 +154,9 @@ private struct Document: Encodable {
     var count: UInt64
     var percent: Double
     @Nullable var rate: Double?
-    @Nullable var time_percent: Double?
+    @Nullable var timePercent: Double?
     var settings: Int
-    var handling_ns: Handling
+    var handlingNs: Handling
     var controls: [Charge]
     var details: [Detail]
   }
@@ -183,26 +186,26 @@ private struct Document: Encodable {
       kind: snapshot.source.kind.rawValue, path: snapshot.source.path, kernel: snapshot.source.kernelRelease,
       isa: snapshot.source.isa, host: snapshot.source.hostName, backend: snapshot.source.backend,
       demo: snapshot.source.isDemo)
-    window_ns = snapshot.windowNanoseconds
+    windowNs = snapshot.windowNanoseconds
     events = snapshot.events
-    lost_events = snapshot.losses.lost
-    lost_uncounted = snapshot.losses.uncounted
-    malformed_records = snapshot.malformedRecords
+    lostEvents = snapshot.losses.lost
+    lostUncounted = snapshot.losses.uncounted
+    malformedRecords = snapshot.malformedRecords
     damage = report.damage
     exits = total.exits
     _rate = Nullable(wrappedValue: report.exitsPerSecond.map(rounded))
     time = Time(
-      guest_ns: total.time.guest, kernel_ns: total.time.kernel, user_ns: total.time.user, halted_ns: total.time.halted)
+      guestNs: total.time.guest, kernelNs: total.time.kernel, userNs: total.time.user, haltedNs: total.time.halted)
     losses = snapshot.losses.perCPU.map { Loss(cpu: $0.cpu, lost: $0.lost) }
-    event_counts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
+    eventCounts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
     vms = snapshot.vms.map { vm in
       VM(
         pid: vm.pid, name: vm.name, vmm: vm.vmm, inferred: vm.isInferred, exits: report.scope(vm.scope).exits,
         vcpus: vm.vcpus.map { vcpu in
           let scope = report.scope(vcpu.scope)
           return VCPU(
-            id: vcpu.id, tid: vcpu.tid, name: vcpu.threadName, exits: scope.exits, guest_ns: scope.time.guest,
-            kernel_ns: scope.time.kernel, user_ns: scope.time.user, halted_ns: scope.time.halted)
+            id: vcpu.id, tid: vcpu.tid, name: vcpu.threadName, exits: scope.exits, guestNs: scope.time.guest,
+            kernelNs: scope.time.kernel, userNs: scope.time.user, haltedNs: scope.time.halted)
         })
     }
     let handling = report.handling
@@ -213,8 +216,8 @@ private struct Document: Encodable {
         isa: isaName(row.isa), code: row.code, name: row.name, count: row.count,
         percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
         rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
-        time_percent: handling == 0 ? nil : rounded(100 * Double(row.handling.total) / Double(handling)),
-        settings: reason.settings, handling_ns: Self.handling(row.handling, isMerged: reason.settings > 1),
+        timePercent: handling == 0 ? nil : rounded(100 * Double(row.handling.total) / Double(handling)),
+        settings: reason.settings, handlingNs: Self.handling(row.handling, isMerged: reason.settings > 1),
         controls: row.charges.map { charge in
           let name = report.vocabulary.control(charge.control)
           return Charge(word: name.word, bit: name.bit, name: name.name, count: charge.count)

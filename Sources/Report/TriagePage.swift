@@ -135,7 +135,8 @@ extension TriageReport {
     let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
     if paired == 0 {
       lines.append("No handling times: no kvm_entry follows an exit on the same thread here.")
-    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total }) {
+    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total })
+    {
       let idle = halting.statistics.handling.total &- halting.busy
       lines.append(
         "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
@@ -185,12 +186,13 @@ extension TriageReport {
   private func whichControls() -> [String] {
     guard !controls.isEmpty else { return [] }
     var lines = ["WHICH CONTROLS CAUSE IT"]
+    let width = controls.prefix(5).reduce(0) { max($0, Figures.count($1.exits).count) }
     for control in controls.prefix(5) {
       let name = vocabulary.control(control.id)
       let share = padded(Figures.share(control.exits, of: snapshot.total.exits), 5, right: true)
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
-      let meaning = name.word == "none" ? "  no control of the hypervisor suppresses these" : place
-      lines.append("\(share) %  \(padded(Figures.count(control.exits), 11, right: true))  \(name.name)\(meaning)")
+      let meaning = name.word == "none" ? "  (no control suppresses them)" : place
+      lines.append("\(share) %  \(padded(Figures.count(control.exits), width, right: true))  \(name.name)\(meaning)")
     }
     if controls.count > 5 { lines.append("and \(controls.count - 5) more, see --format json") }
     return lines + [""]
@@ -209,12 +211,19 @@ extension TriageReport {
       if let name = vm.name { title += "  \(printable(name))" }
       lines.append(title)
       let vcpus = vm.vcpus.sorted { scope($0.scope).exits > scope($1.scope).exits }
-      for vcpu in vcpus.prefix(4) {
+      let cells = vcpus.prefix(4).map { vcpu in
         let own = scope(vcpu.scope)
-        let number = vcpu.id.map { "vCPU \($0)" } ?? "vCPU ?"
-        lines.append(
-          "  \(padded(number, 8)) tid \(padded(String(vcpu.tid), 8))"
-            + "\(padded(Figures.count(own.exits), 11, right: true)) exits   \(timeSplit(own.time))")
+        return (
+          name: vcpu.id.map { "vCPU \($0)" } ?? "vCPU ?", tid: "tid \(vcpu.tid)", exits: Figures.count(own.exits),
+          time: timeSplit(own.time)
+        )
+      }
+      let widths = cells.reduce((0, 0, 0)) {
+        (max($0.0, $1.name.count), max($0.1, $1.tid.count), max($0.2, $1.exits.count))
+      }
+      for cell in cells {
+        let exits = padded(cell.exits, widths.2, right: true)
+        lines.append("  \(padded(cell.name, widths.0))  \(padded(cell.tid, widths.1))  \(exits)  \(cell.time)")
       }
       if vcpus.count > 4 { lines.append("  and \(vcpus.count - 4) more vCPUs with fewer exits each") }
     }
@@ -251,7 +260,8 @@ extension TriageReport {
     }
     let more = names.dropFirst(Self.shownAdvice)
     if !more.isEmpty || isCut {
-      lines.append("More\(more.isEmpty ? "" : ", for \(more.prefix(4).joined(separator: ", ")) too,") in --format json.")
+      lines.append(
+        "More\(more.isEmpty ? "" : ", for \(more.prefix(4).joined(separator: ", ")) too,") in --format json.")
     }
     if knobs.values.isEmpty {
       lines.append(

@@ -57,7 +57,8 @@ public struct Vocabulary: Sendable {
     let control = control(id)
     switch control.word {
     case "pin", "primary", "secondary", "tertiary", "exit", "secondary_exit", "entry":
-      for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_"] where control.name.hasPrefix(prefix) {
+      for prefix in ["CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_"]
+      where control.name.hasPrefix(prefix) {
         return String(control.name.dropFirst(prefix.count))
       }
       return control.name

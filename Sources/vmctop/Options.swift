@@ -9,7 +9,9 @@ struct NumberList: ExpressibleByArgument {
     let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
     numbers = parts.compactMap { UInt32($0) }
     // Process ids and vcpu_ids are positive ints to the kernel.
-    guard numbers.count == parts.count, !numbers.isEmpty, numbers.allSatisfy({ $0 <= UInt32(Int32.max) }) else { return nil }
+    guard numbers.count == parts.count, !numbers.isEmpty, numbers.allSatisfy({ $0 <= UInt32(Int32.max) }) else {
+      return nil
+    }
   }
 }
 
@@ -35,12 +37,14 @@ enum ReportFormat: String, ExpressibleByArgument, CaseIterable {
 
 /// Which guests, and how a live trace is set up.
 struct SourceOptions: ParsableArguments {
-  @Option(name: .long, help: ArgumentHelp("Read a recording (trace.dat of trace-cmd) instead of tracing.", valueName: "file"))
+  @Option(
+    name: .long, help: ArgumentHelp("Read a recording (trace.dat of trace-cmd) instead of tracing.", valueName: "file"))
   var input: String?
 
   @Option(
     name: [.customShort("p"), .customLong("pid")],
-    help: ArgumentHelp("Only the VMs of these processes; of a recording, the vCPUs of these threads.", valueName: "pid,..."))
+    help: ArgumentHelp(
+      "Only the VMs of these processes; of a recording, the vCPUs of these threads.", valueName: "pid,..."))
   var pids: NumberList?
 
   @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
@@ -71,7 +75,9 @@ struct SourceOptions: ParsableArguments {
     }
     if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
     if input != nil {
-      for (name, isGiven) in [("--events", events != nil), ("--buffer-size", bufferSize != nil), ("--clock", clock != nil)]
+      for (name, isGiven) in [
+        ("--events", events != nil), ("--buffer-size", bufferSize != nil), ("--clock", clock != nil),
+      ]
       where isGiven {
         throw ValidationError("\(name) sets up a live trace and does not go with --input")
       }
@@ -95,7 +101,9 @@ struct ViewOptions: ParsableArguments {
     help: ArgumentHelp("Time between two updates, 0.1 to 3600.", valueName: "seconds"))
   var interval: Double = 1
 
-  @Option(name: [.customShort("n"), .customLong("count")], help: ArgumentHelp("End after so many intervals.", valueName: "count"))
+  @Option(
+    name: [.customShort("n"), .customLong("count")],
+    help: ArgumentHelp("End after so many intervals.", valueName: "count"))
   var count: Int?
 
   @Flag(name: .shortAndLong, help: "Print the main table each interval, as where standard output is no terminal.")
@@ -107,7 +115,8 @@ struct ViewOptions: ParsableArguments {
   var filter: String?
 
   @Option(
-    name: [.customShort("s"), .customLong("sort")], help: ArgumentHelp("Sort by this column, such as exits, time, p99.", valueName: "column"))
+    name: [.customShort("s"), .customLong("sort")],
+    help: ArgumentHelp("Sort by this column, such as exits, time, p99.", valueName: "column"))
   var sort: String?
 
   @Flag(name: .long, help: "No colours; the same as NO_COLOR in the environment.")

@@ -86,7 +86,8 @@ func complain(_ message: String) {
 /// A process may be started with its standard files closed; the next file it opens would then take their place, and a
 /// trace buffer receive what was meant for the screen. Fills the gaps with a /dev/null that fails as the closed file would.
 func occupyStandardDescriptors() {
-  for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF {
+  for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 && errno == EBADF
+  {
     // The lowest free number is taken, and the lower ones are open by now.
     _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
   }

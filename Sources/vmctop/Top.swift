@@ -69,10 +69,12 @@ func checkInput(_ snapshot: Snapshot, damage: [String], isStrict: Bool) throws(F
   }
   if snapshot.malformedRecords > 0, snapshot.source.kind != .tracefs {
     throw Failure(
-      .damaged, "\(snapshot.source.path ?? "the recording") is damaged: \(snapshot.malformedRecords) records were passed over")
+      .damaged,
+      "\(snapshot.source.path ?? "the recording") is damaged: \(snapshot.malformedRecords) records were passed over")
   }
   let losses = snapshot.losses
   if isStrict, losses.lost > 0 || losses.uncounted > 0 {
-    throw Failure(.lostEvents, losses.lost > 0 ? "\(losses.lost) events were lost" : "events were lost, nobody counted how many")
+    throw Failure(
+      .lostEvents, losses.lost > 0 ? "\(losses.lost) events were lost" : "events were lost, nobody counted how many")
   }
 }

@@ -38,8 +38,12 @@ private func objects(_ arguments: [String]) throws -> [[String: Any]] {
     #expect(reason["name"] as? String == "HLT")
   }
 
-  @Test("end with status 2 and one line for what they do not know",
-    arguments: [["fields", "NO_SUCH_FIELD"], ["controls", "NO_SUCH"], ["reasons", "NO_SUCH"], ["decode", "nothing", "0"], ["decode", "eptp", "zz"]])
+  @Test(
+    "end with status 2 and one line for what they do not know",
+    arguments: [
+      ["fields", "NO_SUCH_FIELD"], ["controls", "NO_SUCH"], ["reasons", "NO_SUCH"], ["decode", "nothing", "0"],
+      ["decode", "eptp", "zz"],
+    ])
   func unknown(arguments: [String]) throws {
     let run = try vmctop(arguments)
     #expect(run.status == 2)

@@ -54,18 +54,22 @@ func vmctop(_ arguments: [String], output: StandardOutput = .kept) throws -> Run
 /// One line, for people, that begins with the program's name.
 func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLocation) {
   #expect(errors.hasPrefix("vmctop: "), sourceLocation: sourceLocation)
-  #expect(errors.hasSuffix("\n") && errors.split(separator: "\n", omittingEmptySubsequences: false).count == 2, sourceLocation: sourceLocation)
+  #expect(
+    errors.hasSuffix("\n") && errors.split(separator: "\n", omittingEmptySubsequences: false).count == 2,
+    sourceLocation: sourceLocation)
 }
 
 @Suite("the command line") struct CommandLineTests {
   @Test(
     "a mistake is one line on standard error and status 2",
     arguments: [
-      ["--bogus"], ["bogus"], ["-d", "0"], ["-d", "3601"], ["-d", "nan"], ["-d", "x"], ["-n", "0"], ["-n", "-1"], ["-n"],
+      ["--bogus"], ["bogus"], ["-d", "0"], ["-d", "3601"], ["-d", "nan"], ["-d", "x"], ["-n", "0"], ["-n", "-1"],
+      ["-n"],
       ["-p", ""], ["-p", "1,"], ["-p", "0"], ["-p", "4294967296"], ["--vcpu", "-1"], ["--events", "all"],
       ["--buffer-size", "1"], ["--buffer-size", "99999999999999999999"], ["--clock", "x86-tsc"], ["-s", "speed"],
       ["-f", "("], ["--input", ""], ["--input", "f", "--clock", "mono"], ["--input", "f", "--fallback-demo"],
-      ["-d", "1", "triage"], ["triage", "--duration", "0"], ["triage", "--duration", "inf"], ["triage", "--format", "xml"],
+      ["-d", "1", "triage"], ["triage", "--duration", "0"], ["triage", "--duration", "inf"],
+      ["triage", "--format", "xml"],
       ["triage", "--demo", "--input", "f"], ["triage", "extra"], ["demo", "--strict"],
     ])
   func usage(arguments: [String]) throws {
@@ -75,7 +79,9 @@ func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLo
     expectOneLine(run.errors)
   }
 
-  @Test("help is on standard output, status 0, and as wide as a terminal", arguments: [["--help"], ["-h"], ["help"], ["triage", "--help"], ["help", "demo"], ["-b", "--help"]])
+  @Test(
+    "help is on standard output, status 0, and as wide as a terminal",
+    arguments: [["--help"], ["-h"], ["help"], ["triage", "--help"], ["help", "demo"], ["-b", "--help"]])
   func help(arguments: [String]) throws {
     let run = try vmctop(arguments)
     #expect(run.status == 0)
@@ -87,7 +93,8 @@ func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLo
     let text = try vmctop(["--help"]).output
     for word in [
       "--input", "-p,", "--vcpu", "--events", "--buffer-size", "--clock", "--strict", "-d,", "-n,", "-b,", "-f,", "-s,",
-      "--no-color", "--ascii", "--no-mouse", "--fallback-demo", "--version", "demo", "triage", "fields", "controls", "reasons", "decode",
+      "--no-color", "--ascii", "--no-mouse", "--fallback-demo", "--version", "demo", "triage", "fields", "controls",
+      "reasons", "decode",
     ] { #expect(text.contains(word), "\(word)") }
   }
 
@@ -123,7 +130,8 @@ func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLo
     }
   }
 
-  @Test("that is empty, short or something else has status 5", arguments: [[], [0x17], Array("\u{7f}ELF and so on".utf8)])
+  @Test(
+    "that is empty, short or something else has status 5", arguments: [[], [0x17], Array("\u{7f}ELF and so on".utf8)])
   func notARecording(bytes: [UInt8]) throws {
     let path = try temporaryFile(bytes)
     defer { try? FileManager.default.removeItem(atPath: path) }
@@ -141,7 +149,10 @@ func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLo
 }
 
 @Suite("standard output") struct OutputTests {
-  @Test("a full disk is one clear line and status 1", .enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "needs /dev/full"), arguments: [["--help"], ["--version"], ["fields"]])
+  @Test(
+    "a full disk is one clear line and status 1",
+    .enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "needs /dev/full"),
+    arguments: [["--help"], ["--version"], ["fields"]])
   func fullDisk(arguments: [String]) throws {
     let run = try vmctop(arguments, output: .path("/dev/full"))
     #expect(run.status == 1)

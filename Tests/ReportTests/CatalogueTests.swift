@@ -40,7 +40,9 @@ import Testing
     #expect(Vocabulary.remedies("none").isEmpty && Vocabulary.remedies("").isEmpty)
   }
 
-  @Test("the module parameters in every remedy are found", arguments: ["kvm_intel.ple_gap", "kvm_intel.enable_apicv", "kvm_intel.ept"])
+  @Test(
+    "the module parameters in every remedy are found",
+    arguments: ["kvm_intel.ple_gap", "kvm_intel.enable_apicv", "kvm_intel.ept"])
   func parameters(name: String) throws {
     let knobs = Knobs([name: "1"])
     let all = ExitReason.vmxRows.flatMap { Vocabulary.remedies($0.knobs ?? "") }

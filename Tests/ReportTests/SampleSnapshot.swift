@@ -56,7 +56,8 @@ func sampleSnapshot() -> Snapshot {
   snapshot.intervalNanoseconds = 1_000_000_000
   snapshot.events = 250
   snapshot.eventCounts = [
-    EventCount(name: "kvm_exit", count: 100, intervalCount: 10), EventCount(name: "kvm_entry", count: 100, intervalCount: 10),
+    EventCount(name: "kvm_exit", count: 100, intervalCount: 10),
+    EventCount(name: "kvm_entry", count: 100, intervalCount: 10),
   ]
   var total = ScopeStatistics()
   total.exits = 100
@@ -66,7 +67,8 @@ func sampleSnapshot() -> Snapshot {
   total.time.user = 40
   total.reasons = [
     ReasonStatistics(
-      isa: 1, code: 30, name: "IO_INSTRUCTION", count: 60, intervalCount: 60, handling: latency([10_000, 20_000, 30_000]),
+      isa: 1, code: 30, name: "IO_INSTRUCTION", count: 60, intervalCount: 60,
+      handling: latency([10_000, 20_000, 30_000]),
       charges: [charge(unconditionalIO, 60)],
       details: [
         DetailStatistics(
@@ -80,7 +82,8 @@ func sampleSnapshot() -> Snapshot {
       isa: 1, code: 10, name: "CPUID", count: 10, intervalCount: 10, charges: [charge(noControl, 10)]),
   ]
   total.controls = [
-    ControlStatistics(control: unconditionalIO, setting: 1, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
+    ControlStatistics(
+      control: unconditionalIO, setting: 1, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
     ControlStatistics(control: hltExiting, setting: 1, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
     ControlStatistics(control: noControl, setting: 1, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
   ]

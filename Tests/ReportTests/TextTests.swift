@@ -3,17 +3,20 @@ import Report
 import Testing
 
 @Suite("figures for people") struct FigureTests {
-  @Test(arguments: [
-    (0, "0"), (0.04, "0.0"), (7.5, "7.5"), (99.94, "99.9"), (99.96, "100"), (999.4, "999"), (999.6, "1.0k"),
-    (41_600, "41.6k"), (184_200, "184k"), (1_200_000, "1.2M"), (1e15, "1.0P"), (.infinity, "-"), (.nan, "-"), (-1, "-"),
-    (1e300, "-"),
-  ] as [(Double, String)])
+  @Test(
+    arguments: [
+      (0, "0"), (0.04, "0.0"), (7.5, "7.5"), (99.94, "99.9"), (99.96, "100"), (999.4, "999"), (999.6, "1.0k"),
+      (41_600, "41.6k"), (184_200, "184k"), (1_200_000, "1.2M"), (1e15, "1.0P"), (.infinity, "-"), (.nan, "-"),
+      (-1, "-"),
+      (1e300, "-"),
+    ] as [(Double, String)])
   func rates(value: Double, text: String) { #expect(Figures.short(value) == text) }
 
-  @Test(arguments: [
-    (0, "0ns"), (999, "999ns"), (1000, "1.0us"), (4600, "4.6us"), (99_949, "99.9us"), (99_951, "100us"),
-    (412_000, "412us"), (999_600, "1.0ms"), (1_200_000, "1.2ms"), (3_400_000_000, "3.4s"), (120_000_000_000, "120s"),
-  ] as [(UInt64, String)])
+  @Test(
+    arguments: [
+      (0, "0ns"), (999, "999ns"), (1000, "1.0us"), (4600, "4.6us"), (99_949, "99.9us"), (99_951, "100us"),
+      (412_000, "412us"), (999_600, "1.0ms"), (1_200_000, "1.2ms"), (3_400_000_000, "3.4s"), (120_000_000_000, "120s"),
+    ] as [(UInt64, String)])
   func durations(value: UInt64, text: String) { #expect(Figures.duration(value) == text) }
 
   @Test(arguments: [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] as [(UInt64, String)])
@@ -33,7 +36,9 @@ import Testing
 }
 
 @Suite("knobs in a remedy's text") struct KnobTests {
-  private let knobs = Knobs(["kvm_intel.ple_gap": "128", "kvm_intel.ept": "Y", "kvm_intel.nested": "Y", "kvm.halt_poll_ns": "200000"])
+  private let knobs = Knobs([
+    "kvm_intel.ple_gap": "128", "kvm_intel.ept": "Y", "kvm_intel.nested": "Y", "kvm.halt_poll_ns": "200000",
+  ])
 
   @Test("a parameter named in full is found, with what is wanted and what it is") func named() throws {
     let mention = try #require(knobs.mentions(in: "kvm_intel.ept=1; in-kernel APIC").first)
@@ -63,7 +68,7 @@ import Testing
     #expect(
       text == """
         vmctop +10.00 s  skx01  6.1.0  kvm_intel  interval 1.00 s  lost 0 (0 in all)
-        1 VMs  1 vCPUs  100 exits/s  100 exits  guest 90.0%  kernel 6.0%  user 4.0%  halted 0.0%
+        1 VM  1 vCPU  100 exits/s  100 exits  guest 90.0%  kernel 6.0%  user 4.0%  halted 0.0%
         REASON         COUNT EXITS/S    % TIME%   MEAN    P99    MAX  CHARGED TO
         IO_INSTRUCTION    60    60.0 60.0     - 20.0us 30.0us 30.0us  UNCOND_IO_EXITING
         HLT               30    30.0 30.0     -  1.5us  2.0us  2.0us  HLT_EXITING

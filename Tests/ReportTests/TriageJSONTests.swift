@@ -43,7 +43,9 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
       expectKeys(reason, ["isa", "code", "name", "count", "percent", "handling_ns", "controls", "details"])
       let handling = try #require(reason["handling_ns"] as? [String: Any])
       #expect(Set(["paired", "total", "min", "mean", "p50", "p90", "p99", "max"]).isSubset(of: Set(handling.keys)))
-      for control in try objects(reason["controls"]) { expectKeys(control, ["word", "name", "count"], mayBeNull: ["bit"]) }
+      for control in try objects(reason["controls"]) {
+        expectKeys(control, ["word", "name", "count"], mayBeNull: ["bit"])
+      }
     }
     for control in try objects(root["controls"]) {
       expectKeys(control, ["word", "bit", "name", "value", "provenance", "exits"], mayBeNull: ["bit", "value"])
@@ -64,7 +66,8 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     #expect(try objects(root["controls"]).reduce(0) { try $0 + number($1["exits"]) } == number(root["exits"]))
   }
 
-  @Test("exits that nothing can suppress are charged to none, UNCONDITIONAL, without a bit") func unconditional() throws {
+  @Test("exits that nothing can suppress are charged to none, UNCONDITIONAL, without a bit") func unconditional() throws
+  {
     let controls = try objects(try parsed(report(sampleSnapshot()))["controls"])
     let control = try #require(controls.first { $0["name"] as? String == "UNCONDITIONAL" })
     #expect(control["word"] as? String == "none")
