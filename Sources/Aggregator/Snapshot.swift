@@ -133,6 +133,8 @@ public struct VCPUStatistics: Sendable {
   public var lastExit: LastExit?
   /// The host CPU it was last seen on.
   public var cpu: Int?
+  /// The setting of the controls it is in; 1 is the first, and it grows when a control flips.
+  public var setting = 1
   /// True once the thread is gone.
   public var isGone = false
 
@@ -185,7 +187,7 @@ public struct ScopeStatistics: Sendable {
   public init() {}
 }
 
-/// A partition of vCPU time. `unknown` is time across a loss, or before a vCPU's first event.
+/// A partition of vCPU time. Time across a loss, or before a vCPU's first event, is in none of the parts.
 public struct TimeSplit: Sendable, Hashable {
   /// From kvm_entry to kvm_exit.
   public var guest: UInt64 = 0
@@ -321,7 +323,7 @@ public struct DetailStatistics: Sendable {
   public var kind: DetailKind
   /// How many exits had this detail: exact, even where the table overflowed.
   public var total: UInt64
-  /// True once the bounded table was full and rare values were merged: counts are then upper bounds, off by at most `error`.
+  /// True once the bounded table was full and rare values gave way: counts are then lower bounds, short by at most `error`.
   public var isApproximate: Bool
   /// Most frequent first.
   public var entries: [DetailCount]
@@ -339,7 +341,9 @@ public struct DetailCount: Sendable, Hashable {
   /// `controlRegister` and `debugRegister`: the register number in bits 7:0, the access type (as in exit qualification
   /// bits 5:4 of a CR access: 0 MOV to, 1 MOV from, 2 CLTS, 3 LMSW) in bits 15:8.
   public var value: UInt64
+  /// It occurred at least this often,
   public var count: UInt64
+  /// and at most this much more often: 0 where the count is exact.
   public var error: UInt64
 
   public init(value: UInt64, count: UInt64, error: UInt64) {

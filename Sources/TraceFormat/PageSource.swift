@@ -65,6 +65,16 @@ public struct TimeScale: Sendable, Hashable {
     self.multiplier = multiplier
     self.shift = shift
   }
+
+  /// A span of the trace clock in nanoseconds, without overflow in between.
+  @inlinable @inline(__always)
+  public func nanoseconds(_ raw: UInt64) -> UInt64 {
+    if multiplier == 1, shift == 0 { return raw }
+    let product = raw.multipliedFullWidth(by: UInt64(multiplier))
+    let bits = UInt64(shift & 63)
+    if bits == 0 { return product.low }
+    return (product.low &>> bits) | (product.high &<< (64 &- bits))
+  }
 }
 
 /// The layout of a sub-buffer, as `events/header_page` states it.

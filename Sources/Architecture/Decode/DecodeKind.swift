@@ -253,15 +253,20 @@ public func nearest(to text: String, in candidates: [String]) -> String? {
     let letters = Array(candidate.unicodeScalars)
     let limit = min(best?.distance ?? Int.max, max(wanted.count, letters.count) / 3 + 1)
     if abs(letters.count - wanted.count) >= limit { continue }
+    // Edit distance where swapping two neighbours counts as one.
+    var before: [Int] = []
     var row = Array(0...letters.count)
-    for (i, a) in wanted.enumerated() {
-      var diagonal = row[0]
-      row[0] = i + 1
-      for (j, b) in letters.enumerated() {
-        let substituted = diagonal + (a == b ? 0 : 1)
-        diagonal = row[j + 1]
-        row[j + 1] = min(substituted, row[j] + 1, diagonal + 1)
+    for i in wanted.indices {
+      var next = [i + 1]
+      for j in letters.indices {
+        var distance = min(row[j] + (wanted[i] == letters[j] ? 0 : 1), row[j + 1] + 1, next[j] + 1)
+        if i > 0, j > 0, wanted[i] == letters[j - 1], wanted[i - 1] == letters[j] {
+          distance = min(distance, before[j - 1] + 1)
+        }
+        next.append(distance)
       }
+      before = row
+      row = next
     }
     if row[letters.count] < limit { best = (row[letters.count], candidate) }
   }

@@ -159,10 +159,12 @@ func reservedParts(_ bits: UInt64, width: Int) -> [Decoded.Part] {
   return parts
 }
 
-/// `; reserved bits 12, 31:28 are wrong`, or nothing.
+/// `; reserved: bits 12, 31:28`, or nothing.
 func reservedNote(_ parts: [Decoded.Part]) -> String {
   let bits = parts.filter { $0.name == "reserved" }.map(\.bits)
-  return bits.isEmpty ? "" : "; reserved: bit\(bits.count == 1 ? "" : "s") \(bits.joined(separator: ", "))"
+  if bits.isEmpty { return "" }
+  let isOne = bits.count == 1 && !bits[0].contains(":")
+  return "; reserved: bit\(isOne ? "" : "s") \(bits.joined(separator: ", "))"
 }
 
 /// General-purpose registers by their number in qualifications and instruction information.

@@ -35,8 +35,12 @@ extension Decoded {
     case 80, 81, 84, 85:
       fields = [.init(6, 3, "register", .text(generalRegister))]
     default:
-      let parts = value == 0 ? [] : [Part(bits: "31:0", name: "undefined", value: value, meaning: "\(row?.name ?? "unknown reason") has no instruction information")]
-      return Decoded(kind: kind, value: value, width: 32, summary: "no instruction information", parts: parts)
+      let meaning = "\(row?.name ?? "unknown reason") has no instruction information"
+      let undefined = Part(bits: "31:0", name: "undefined", value: value & 0xffff_ffff, meaning: meaning)
+      let beyond = reservedParts(value & ~0xffff_ffff, width: 32)
+      return Decoded(
+        kind: kind, value: value, width: 32, summary: "no instruction information" + reservedNote(beyond),
+        parts: (undefined.value == 0 ? [] : [undefined]) + beyond)
     }
     // What the manual leaves undefined is not said to be wrong: bits 31 and up are.
     let covered = fields.reduce(0) { $0 | $1.mask }

@@ -1,0 +1,619 @@
+import Architecture
+import TraceFormat
+
+/// What to count, and how to name it.
+public struct AggregatorOptions: Sendable {
+  /// Count only these threads; nil: all.
+  public var threads: Set<Int32>?
+  /// Count only vCPUs with these ids; nil: all.
+  public var vcpuIDs: Set<UInt32>?
+  /// Exit reason names for backends that the catalogue does not know, by isa and code: from the event's print format.
+  public var fallbackName: @Sendable (_ isa: UInt32, _ code: UInt32) -> String?
+  /// Whether time that is still running (a guest that has not exited, a halt that has not ended) counts up to now.
+  /// True for a live view; false for a recording, where only what its events enclose is known.
+  public var countsOpenTime: Bool
+
+  public init(
+    threads: Set<Int32>? = nil, vcpuIDs: Set<UInt32>? = nil, countsOpenTime: Bool = false,
+    fallbackName: @escaping @Sendable (UInt32, UInt32) -> String? = { _, _ in nil }
+  ) {
+    self.threads = threads
+    self.vcpuIDs = vcpuIDs
+    self.countsOpenTime = countsOpenTime
+    self.fallbackName = fallbackName
+  }
+}
+
+/// Counts exits, handling times, details and charges from ring-buffer pages, and publishes `Snapshot`s.
+///
+/// `run` merges all streams in order of time and works event by event without allocation, reference counting or
+/// existentials; what is not per event (a new vCPU, a new reason) is out of line. One thread at a time may use it.
+public struct Aggregator: ~Copyable {
+  var table: EventTable
+  var slots = SlotTable()
+  let options: AggregatorOptions
+  private let layout: PageLayout
+  let scale: TimeScale
+  private var streams: UnsafeMutablePointer<StreamState>
+  private var streamCapacity = 8
+  private(set) var streamCount = 0
+  private var streamCPUs: [Int] = []
+  var reasonCodes = ReasonIndex()
+  /// Exits so far on any stream that lost events: an open interval of a thread that changed CPUs is void across one.
+  private var allLosses: UInt32 = 0
+  private var cellCount = 0
+  var events: UInt64 = 0
+  var malformed: UInt64 = 0
+  var firstTimestamp: UInt64 = 0
+  var lastTimestamp: UInt64 = 0
+  var builder = SnapshotBuilder()
+
+  /// One stream's place in its present page.
+  struct StreamState {
+    var cursor: SubBufferCursor
+    /// The cursor stands on an event that is not counted yet.
+    var isPending = false
+    var losses: UInt32 = 0
+    var lost: UInt64 = 0
+    var uncounted: UInt64 = 0
+    var shownLost: UInt64 = 0
+  }
+
+  /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
+  public init(metadata: TraceMetadata, options: AggregatorOptions = AggregatorOptions()) throws(AggregatorError) {
+    table = try EventTable(formats: metadata.formats)
+    layout = metadata.page
+    scale = metadata.timeScale
+    self.options = options
+    streams = .allocate(capacity: streamCapacity)
+  }
+
+  deinit {
+    streams.deallocate()
+    for index in 0..<slots.count {
+      let slot = slots.slots[index]
+      Self.free(cells: slot.pointee.cells)
+      for past in builder.pastSettings[slot.pointee.tid] ?? [] { Self.free(cells: past) }
+      slot.deallocate()
+    }
+  }
+
+  private static func free(cells: VCPUSlot.Cells) {
+    for index in 0..<ReasonIndex.capacity {
+      guard let cell = cells[index] else { continue }
+      cell.pointee.histogram?.deallocate()
+      cell.pointee.charges.deallocate()
+      cell.pointee.details.deallocate()
+      cell.pointee.instructionPointers.deallocate()
+      cell.deallocate()
+    }
+    cells.deallocate()
+  }
+
+  /// True once the source's formats have kvm_exit.
+  public var hasExitEvent: Bool { table.hasExit }
+
+  /// The losses by stream so far, and those since the last call with `mark`.
+  mutating func takeLosses() -> Losses {
+    var losses = Losses()
+    for index in 0..<streamCount {
+      let interval = streams[index].lost &- streams[index].shownLost
+      losses.lost &+= streams[index].lost
+      losses.intervalLost &+= interval
+      losses.uncounted &+= streams[index].uncounted
+      if streams[index].lost > 0 || streams[index].uncounted > 0 {
+        losses.perCPU.append(
+          Losses.CPULoss(cpu: streamCPUs[index], lost: streams[index].lost, intervalLost: interval))
+      }
+      streams[index].shownLost = streams[index].lost
+    }
+    return losses
+  }
+
+  /// The CPU of a stream, where known.
+  func cpu(ofStream index: Int) -> Int? { streamCPUs.indices.contains(index) ? streamCPUs[index] : nil }
+
+  // MARK: - Merging
+
+  /// Counts every event of the source stamped at or before `limit`, all streams merged in order of time. Events that
+  /// the source does not have yet are taken up by the next call.
+  public mutating func run(_ source: some PageSource, until limit: UInt64 = .max) {
+    take(source.streams)
+    var heap = StreamHeap(capacity: streamCount)
+    for stream in 0..<streamCount where streams[stream].isPending || load(stream, from: source) {
+      heap.push(StreamHeap.Node(timestamp: streams[stream].cursor.timestamp, stream: stream))
+    }
+    while let first = heap.first, first.timestamp <= limit {
+      let nextOther = heap.secondTimestamp
+      if advance(first.stream, until: nextOther < limit ? nextOther : limit, source) {
+        heap.replaceFirst(timestamp: streams[first.stream].cursor.timestamp)
+      } else {
+        heap.removeFirst()
+      }
+    }
+    heap.deallocate()
+  }
+
+  private mutating func take(_ all: [PageStream]) {
+    guard all.count > streamCount else { return }
+    if all.count > streamCapacity {
+      let larger = UnsafeMutablePointer<StreamState>.allocate(capacity: all.count * 2)
+      larger.moveInitialize(from: streams, count: streamCount)
+      streams.deallocate()
+      streams = larger
+      streamCapacity = all.count * 2
+    }
+    let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+    for index in streamCount..<all.count {
+      var cursor = SubBufferCursor(page: empty, layout: layout)
+      cursor.isMalformed = false
+      (streams + index).initialize(to: StreamState(cursor: cursor))
+      streamCPUs.append(all[index].cpu)
+    }
+    streamCount = all.count
+  }
+
+  /// Goes to the stream's next event, over page ends. False when the source has no more of it now.
+  @inline(never)
+  private mutating func load(_ index: Int, from source: some PageSource) -> Bool {
+    while true {
+      if streams[index].cursor.next() {
+        streams[index].isPending = true
+        return true
+      }
+      if streams[index].cursor.isMalformed {
+        malformed &+= 1
+        streams[index].cursor.isMalformed = false
+      }
+      guard let page = source.nextPage(stream: index) else {
+        // Nothing of the old page may be touched after this: the source may reuse it.
+        streams[index].cursor = SubBufferCursor.exhausted(at: streams[index].cursor.timestamp)
+        streams[index].isPending = false
+        return false
+      }
+      streams[index].cursor = SubBufferCursor(page: page, layout: layout)
+      switch streams[index].cursor.missed {
+      case .none: continue
+      case .counted(let count): streams[index].lost &+= count
+      case .uncounted: streams[index].uncounted &+= 1
+      }
+      streams[index].losses &+= 1
+      allLosses &+= 1
+    }
+  }
+
+  /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
+  /// when the stream has no more now. This is the hot loop: decoding and counting in one, on local state.
+  private mutating func advance(_ index: Int, until limit: UInt64, _ source: some PageSource) -> Bool {
+    let stream = streams + index
+    let rows = table.rows
+    let rowCount = table.rowCount
+    let exit = table.exit
+    var lastThread: Int32 = .min
+    var lastSlot: UnsafeMutablePointer<VCPUSlot>?
+    if firstTimestamp == 0 { firstTimestamp = stream.pointee.cursor.timestamp }
+    while true {
+      var cursor = stream.pointee.cursor
+      var counted: UInt64 = 0
+      var passedLimit = false
+      var latest = cursor.timestamp
+      repeat {
+        let timestamp = cursor.timestamp
+        if timestamp > limit {
+          passedLimit = true
+          break
+        }
+        latest = timestamp
+        counted &+= 1
+        let record = cursor.payload
+        let length = cursor.payloadLength
+        if length < 8 {
+          malformed &+= 1
+          continue
+        }
+        let id = Int(record.loadUnaligned(as: UInt16.self))
+        if id >= rowCount { continue }
+        let row = rows + id
+        row.pointee.count &+= 1
+        let kind = row.pointee.kind
+        if kind == .other { continue }
+        if length < Int(row.pointee.minimumLength) {
+          malformed &+= 1
+          continue
+        }
+        let thread = record.loadUnaligned(fromByteOffset: 4, as: Int32.self)
+        if thread != lastThread {
+          if thread == .min { continue }
+          lastThread = thread
+          lastSlot = slots.find(thread)
+        }
+        if kind == .exit {
+          let slot: UnsafeMutablePointer<VCPUSlot>
+          if let known = lastSlot {
+            slot = known
+          } else {
+            slot = makeSlot(
+              thread,
+              vcpuID: exit.vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: exit.vcpu, as: UInt32.self))
+            lastSlot = slot
+          }
+          if slot.pointee.isIgnored { continue }
+          countExit(slot, record, exit, timestamp, index, stream.pointee.losses)
+        } else if kind == .entry {
+          let slot: UnsafeMutablePointer<VCPUSlot>
+          if let known = lastSlot {
+            slot = known
+          } else {
+            let vcpu = table.entryVCPU
+            slot = makeSlot(
+              thread, vcpuID: vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: vcpu, as: UInt32.self))
+            lastSlot = slot
+          }
+          if slot.pointee.isIgnored { continue }
+          countEntry(slot, timestamp, index, stream.pointee.losses)
+        } else if let slot = lastSlot, !slot.pointee.isIgnored {
+          countOther(kind, id, slot, record, timestamp)
+        } else if kind == .apicvInhibit {
+          noteInhibit(record, thread: thread)
+        }
+      } while cursor.next()
+      events &+= counted
+      if latest > lastTimestamp { lastTimestamp = latest }
+      stream.pointee.cursor = cursor
+      if passedLimit {
+        stream.pointee.isPending = true
+        return true
+      }
+      if !load(index, from: source) { return false }
+    }
+  }
+
+  // MARK: - Counting
+
+  @inline(__always)
+  private mutating func countExit(
+    _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer, _ offsets: EventTable.ExitOffsets,
+    _ timestamp: UInt64, _ stream: Int, _ losses: UInt32
+  ) {
+    let reason = record.loadUnaligned(fromByteOffset: offsets.reason, as: UInt32.self)
+    let isa = record.loadUnaligned(fromByteOffset: offsets.isa, as: UInt32.self)
+    var rip: UInt64 = 0
+    if offsets.rip >= 0 {
+      rip =
+        offsets.has32BitRIP
+        ? UInt64(record.loadUnaligned(fromByteOffset: offsets.rip, as: UInt32.self))
+        : record.loadUnaligned(fromByteOffset: offsets.rip, as: UInt64.self)
+    }
+    let info1 = offsets.info1 < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.info1, as: UInt64.self)
+    let info2 = offsets.info2 < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.info2, as: UInt64.self)
+    let interruption =
+      offsets.interruptionInformation < 0
+      ? 0 : record.loadUnaligned(fromByteOffset: offsets.interruptionInformation, as: UInt32.self)
+    let errorCode =
+      offsets.errorCode < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.errorCode, as: UInt32.self)
+
+    // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
+    let code = isa == 1 ? reason & 0xffff : reason
+    var index: Int
+    if isa == 1, code < ReasonIndex.vmxCount {
+      index = Int(truncatingIfNeeded: code)
+    } else if isa == 2, code < ReasonIndex.svmCount {
+      index = ReasonIndex.firstSVM &+ Int(truncatingIfNeeded: code)
+    } else {
+      index = reasonCodes.index(isa: isa, code: code)
+    }
+    let cell: UnsafeMutablePointer<ReasonCell>
+    if let known = slot.pointee.cells[index] {
+      cell = known
+    } else {
+      cell = makeCell(slot, index, isa: isa, code: code)
+    }
+    cell.pointee.count &+= 1
+    slot.pointee.exits &+= 1
+
+    // The guest ran since the last entry, unless something was lost in between.
+    if slot.pointee.activity == .inGuest, timestamp >= slot.pointee.since,
+      isWhole(slot, stream: stream, losses: losses)
+    {
+      slot.pointee.time.guest &+= nanoseconds(timestamp &- slot.pointee.since)
+    }
+    slot.pointee.activity = .handlingExit
+    slot.pointee.since = timestamp
+    slot.pointee.stream = stream
+    slot.pointee.streamLosses = losses
+    slot.pointee.allLosses = allLosses
+    slot.pointee.isInUserSpace = false
+    slot.pointee.openUser = 0
+    slot.pointee.openHalted = 0
+    slot.pointee.openCell = cell
+    slot.pointee.lastExit = LastExit(
+      timestamp: timestamp, isa: isa, reason: reason, rip: rip, info1: info1, info2: info2,
+      interruptionInformation: interruption, errorCode: errorCode)
+
+    if cell.pointee.fixedControl != nil {
+      slot.pointee.openCharge = -1
+    } else {
+      let governing = governingControl(
+        of: ExitFacts(
+          isa: isa, reason: reason, qualification: info1, interruptionInformation: interruption, errorCode: errorCode))
+      slot.pointee.openCharge = cell.pointee.charges.add(governing.control)
+    }
+
+    slot.pointee.awaited = nil
+    switch cell.pointee.detail {
+    case .none: break
+    case .event(let kind): slot.pointee.awaited = kind
+    case .info1(_, let shift, let mask):
+      cell.pointee.details.add((info1 &>> shift) & mask, limit: Self.detailLimit)
+    case .info2: cell.pointee.details.add(info2, limit: Self.detailLimit)
+    case .interruptionVector:
+      if interruption & 0x8000_0000 != 0 {
+        cell.pointee.details.add(UInt64(interruption & 0xff), limit: Self.detailLimit)
+      }
+    case .constant(_, let value): cell.pointee.details.add(value, limit: Self.detailLimit)
+    case .controlRegister:
+      cell.pointee.details.add((info1 & 0xf) | ((info1 &>> 4) & 3) &<< 8, limit: Self.detailLimit)
+    case .debugRegister:
+      cell.pointee.details.add((info1 & 7) | ((info1 &>> 4) & 1) &<< 8, limit: Self.detailLimit)
+    }
+    if rip != 0 { cell.pointee.instructionPointers.add(rip) }
+  }
+
+  static var detailLimit: Int { 256 }
+
+  @inline(__always)
+  private mutating func countEntry(
+    _ slot: UnsafeMutablePointer<VCPUSlot>, _ timestamp: UInt64, _ stream: Int, _ losses: UInt32
+  ) {
+    if slot.pointee.activity == .handlingExit, let cell = slot.pointee.openCell, timestamp >= slot.pointee.since,
+      isWhole(slot, stream: stream, losses: losses)
+    {
+      let handling = nanoseconds(timestamp &- slot.pointee.since)
+      cell.pointee.paired &+= 1
+      cell.pointee.handling &+= handling
+      if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
+      if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
+      if let histogram = cell.pointee.histogram {
+        let bucket = histogram + Histogram.index(of: handling)
+        bucket.pointee = bucket.pointee == .max ? .max : bucket.pointee &+ 1
+      }
+      if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
+        charges[slot.pointee.openCharge].handling &+= handling
+      }
+      if slot.pointee.isInUserSpace {
+        slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
+        slot.pointee.isInUserSpace = false
+      }
+      // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
+      let user = min(nanoseconds(slot.pointee.openUser), handling)
+      let halted = min(slot.pointee.openHalted, handling &- user)
+      slot.pointee.time.user &+= user
+      slot.pointee.time.halted &+= halted
+      slot.pointee.time.kernel &+= handling &- user &- halted
+    }
+    slot.pointee.activity = .inGuest
+    slot.pointee.since = timestamp
+    slot.pointee.stream = stream
+    slot.pointee.streamLosses = losses
+    slot.pointee.allLosses = allLosses
+    slot.pointee.openCell = nil
+    slot.pointee.awaited = nil
+  }
+
+  /// The rarer events: what they say about the open exit of their thread.
+  @inline(never)
+  private mutating func countOther(
+    _ kind: EventKind, _ id: Int, _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer,
+    _ timestamp: UInt64
+  ) {
+    func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
+    func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
+    switch kind {
+    case .userSpaceExit:
+      if slot.pointee.activity == .handlingExit, !slot.pointee.isInUserSpace {
+        slot.pointee.isInUserSpace = true
+        slot.pointee.userSince = timestamp
+      }
+    case .fpu:
+      // kvm_fpu load=1: KVM_RUN has begun again. Other kvm events of this thread do not say so: QEMU raises interrupts
+      // from its vCPU threads while in user space.
+      if word(table.fpuLoad) != 0, slot.pointee.isInUserSpace {
+        slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
+        slot.pointee.isInUserSpace = false
+      }
+    case .wakeup:
+      if slot.pointee.activity == .handlingExit {
+        slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
+      }
+    case .msr:
+      if slot.pointee.awaited == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: word(table.msrIndex))) }
+      detail(slot, .msr, word(table.msrIndex))
+    case .cpuid: detail(slot, .cpuidLeaf, word(table.cpuidFunction))
+    case .pageFault: detail(slot, .gpa, long(table.faultAddress))
+    case .mmio: detail(slot, .gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
+    case .hypercall: detail(slot, .hypercall, long(table.hypercallNumber))
+    case .apicvInhibit: noteInhibit(record, thread: slot.pointee.tid)
+    case .other, .exit, .entry: break
+    }
+  }
+
+  /// kvm_exit does not say which MSR it was. An MSR outside the bitmap's ranges exits whatever the bitmap holds: its
+  /// exit's charge moves as soon as kvm_msr names it.
+  private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
+    guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
+    else { return }
+    let exit = slot.pointee.lastExit
+    let control = governingControl(
+      of: ExitFacts(isa: exit.isa, reason: exit.reason, qualification: exit.info1, msr: msr)
+    ).control
+    guard entries[slot.pointee.openCharge].control != control else { return }
+    entries[slot.pointee.openCharge].count &-= 1
+    slot.pointee.openCharge = cell.pointee.charges.add(control)
+  }
+
+  private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
+    guard slot.pointee.awaited == kind, let cell = slot.pointee.openCell else { return }
+    slot.pointee.awaited = nil
+    cell.pointee.details.add(value, limit: Self.detailLimit)
+  }
+
+  /// Whether nothing was lost since the slot's last event: on its own stream, or on any if it changed streams.
+  @inline(__always)
+  private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, stream: Int, losses: UInt32) -> Bool {
+    slot.pointee.stream == stream ? slot.pointee.streamLosses == losses : slot.pointee.allLosses == allLosses
+  }
+
+  @inline(__always)
+  private func nanoseconds(_ raw: UInt64) -> UInt64 { scale.nanoseconds(raw) }
+
+  /// A span of the trace clock in nanoseconds.
+  public func nanoseconds(at span: UInt64) -> UInt64 { scale.nanoseconds(span) }
+
+  // MARK: - New vCPUs, reasons, settings
+
+  /// More threads than any host has vCPUs: only a hostile input gets here. Their exits are counted in one last slot.
+  private static var slotLimit: Int { 4096 }
+  private static var cellLimit: Int { 65_536 }
+
+  @inline(never)
+  private mutating func makeSlot(_ thread: Int32, vcpuID: UInt32?) -> UnsafeMutablePointer<VCPUSlot> {
+    if slots.count >= Self.slotLimit { return slots.slots[Self.slotLimit - 1] }
+    let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
+    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, cells: Self.makeCells()))
+    if let threads = options.threads, !threads.contains(thread) { slot.pointee.isIgnored = true }
+    if let ids = options.vcpuIDs, !(vcpuID.map(ids.contains) ?? false) { slot.pointee.isIgnored = true }
+    slots.insert(slot)
+    return slot
+  }
+
+  private static func makeCells() -> VCPUSlot.Cells {
+    let cells = VCPUSlot.Cells.allocate(capacity: ReasonIndex.capacity)
+    cells.initialize(repeating: nil, count: ReasonIndex.capacity)
+    return cells
+  }
+
+  @inline(never)
+  private mutating func makeCell(
+    _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
+  ) -> UnsafeMutablePointer<ReasonCell> {
+    let cell = UnsafeMutablePointer<ReasonCell>.allocate(capacity: 1)
+    let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
+    cell.initialize(
+      to: ReasonCell(
+        isa: isa, code: code, histogram: cellCount < Self.cellLimit ? Histogram.allocate() : nil,
+        fixedControl: fixedGoverningControl(isa: isa, code: code), detail: DetailSource(isa: isa, code: code)))
+    cellCount += 1
+    slot.pointee.cells[index] = cell
+    return cell
+  }
+
+  /// kvm_apicv_inhibit_changed: when the first inhibit comes or the last one goes, KVM flips the APICv controls of
+  /// every vCPU of the VM (POSTED_INTR, APIC_REGISTER_VIRT, VIRTUAL_INTR_DELIVERY, IPI_VIRT): counting goes on in a new
+  /// setting. Which VM it was is known for the event of a vCPU's own thread, and where there is only one vCPU group.
+  @inline(never)
+  private mutating func noteInhibit(_ record: UnsafeRawPointer, thread: Int32) {
+    guard table.inhibits >= 0 else { return }
+    let now = record.loadUnaligned(fromByteOffset: table.inhibits, as: UInt64.self)
+    let reason = record.loadUnaligned(fromByteOffset: table.inhibitReason, as: UInt32.self)
+    let isSet = record.load(fromByteOffset: table.inhibitSet, as: UInt8.self) != 0
+    guard reason < 64 else { return }
+    let bit = UInt64(1) << UInt64(reason)
+    let flips = isSet ? now == bit : now == 0
+    guard flips else { return }
+    let group = builder.group(of: thread, in: slots)
+    for tid in group where slots.find(tid)?.pointee.isIgnored == false { beginSetting(tid) }
+  }
+
+  /// Starts a new setting for a vCPU: its counts so far stay readable under the old one.
+  mutating func beginSetting(_ tid: Int32) {
+    guard let slot = slots.find(tid), slot.pointee.setting < 64 else { return }
+    if slot.pointee.exits == 0 { return }
+    builder.pastSettings[tid, default: []].append(slot.pointee.cells)
+    slot.pointee.cells = Self.makeCells()
+    slot.pointee.setting += 1
+  }
+}
+
+/// Dense indices for exit reasons: VMX and SVM codes directly, anything else in order of appearance.
+struct ReasonIndex {
+  static let vmxCount: UInt32 = 128
+  static let firstSVM = 128
+  static let svmCount: UInt32 = 256
+  static let firstOther = 384
+  static let capacity = 512
+
+  private var others: [UInt64] = []
+
+  /// The last index is shared by all that do not fit any more.
+  @inline(never)
+  mutating func index(isa: UInt32, code: UInt32) -> Int {
+    let key = UInt64(isa) << 32 | UInt64(code)
+    if let known = others.firstIndex(of: key) { return Self.firstOther + known }
+    guard Self.firstOther + others.count < Self.capacity - 1 else { return Self.capacity - 1 }
+    others.append(key)
+    return Self.firstOther + others.count - 1
+  }
+}
+
+/// A binary heap of streams by the timestamp of their pending event; equal times in order of stream.
+struct StreamHeap {
+  struct Node {
+    var timestamp: UInt64
+    var stream: Int
+
+    @inline(__always)
+    static func < (a: Node, b: Node) -> Bool {
+      a.timestamp < b.timestamp || (a.timestamp == b.timestamp && a.stream < b.stream)
+    }
+  }
+
+  private let nodes: UnsafeMutablePointer<Node>
+  private var count = 0
+
+  init(capacity: Int) { nodes = .allocate(capacity: max(1, capacity)) }
+
+  func deallocate() { nodes.deallocate() }
+
+  var first: Node? { count == 0 ? nil : nodes[0] }
+
+  /// The earliest timestamp of all but the first stream; the maximum where there is no other.
+  var secondTimestamp: UInt64 {
+    switch count {
+    case 0, 1: .max
+    case 2: nodes[1].timestamp
+    default: min(nodes[1].timestamp, nodes[2].timestamp)
+    }
+  }
+
+  mutating func push(_ node: Node) {
+    var place = count
+    count += 1
+    while place > 0, node < nodes[(place - 1) / 2] {
+      nodes[place] = nodes[(place - 1) / 2]
+      place = (place - 1) / 2
+    }
+    nodes[place] = node
+  }
+
+  mutating func replaceFirst(timestamp: UInt64) {
+    sink(Node(timestamp: timestamp, stream: nodes[0].stream))
+  }
+
+  mutating func removeFirst() {
+    count -= 1
+    if count > 0 { sink(nodes[count]) }
+  }
+
+  private mutating func sink(_ node: Node) {
+    var place = 0
+    while true {
+      var child = 2 &* place &+ 1
+      if child >= count { break }
+      if child &+ 1 < count, nodes[child &+ 1] < nodes[child] { child &+= 1 }
+      if !(nodes[child] < node) { break }
+      nodes[place] = nodes[child]
+      place = child
+    }
+    nodes[place] = node
+  }
+}

@@ -1,0 +1,168 @@
+/// Counts values (ports, addresses, MSRs) in bounded memory: exact while it has room, then space-saving: a new value
+/// takes the place of the rarest of its neighbours and inherits what that one may have had as its error. `total` is
+/// always exact, and so is this: a value occurred at least `count` times and at most `count + error` times.
+///
+/// Raw memory, no reference counting: it is updated once or twice per exit.
+struct DetailTable {
+  struct Entry {
+    var key: UInt64
+    var count: UInt64
+    var error: UInt64
+
+    /// The most it can have been.
+    @inline(__always) var most: UInt64 { count &+ error }
+  }
+
+  private(set) var entries: UnsafeMutablePointer<Entry>?
+  private(set) var capacity = 0
+  private var shift: UInt64 = 0
+  private(set) var total: UInt64 = 0
+  private(set) var isApproximate = false
+  private static let window = 8
+
+  @inline(__always)
+  private func home(_ key: UInt64) -> Int {
+    Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> shift)
+  }
+
+  @inline(__always)
+  mutating func add(_ key: UInt64, limit: Int) {
+    total &+= 1
+    if let entries {
+      let first = entries + home(key)
+      if first.pointee.key == key, first.pointee.count != 0 {
+        first.pointee.count &+= 1
+        return
+      }
+    }
+    addSlowly(key, limit: limit)
+  }
+
+  @inline(never)
+  private mutating func addSlowly(_ key: UInt64, limit: Int) {
+    if entries == nil { resize(to: 16) }
+    while let entries {
+      let start = home(key)
+      var rarest = start
+      for step in 0..<Self.window {
+        let index = (start &+ step) & (capacity &- 1)
+        let entry = entries + index
+        if entry.pointee.count == 0 {
+          entry.pointee = Entry(key: key, count: 1, error: 0)
+          return
+        }
+        if entry.pointee.key == key {
+          entry.pointee.count &+= 1
+          return
+        }
+        if entry.pointee.most < entries[rarest].most { rarest = index }
+      }
+      if capacity < limit {
+        resize(to: capacity * 2)
+        continue
+      }
+      isApproximate = true
+      entries[rarest] = Entry(key: key, count: 1, error: entries[rarest].most)
+      return
+    }
+  }
+
+  private mutating func resize(to size: Int) {
+    let old = entries
+    let oldCapacity = capacity
+    let fresh = UnsafeMutablePointer<Entry>.allocate(capacity: size)
+    fresh.initialize(repeating: Entry(key: 0, count: 0, error: 0), count: size)
+    entries = fresh
+    capacity = size
+    shift = UInt64(64 - size.trailingZeroBitCount)
+    guard let old else { return }
+    for index in 0..<oldCapacity where old[index].count != 0 {
+      var place = home(old[index].key)
+      // Twice the room, so a free place is always found; add() looks eight places far, and so must this.
+      var step = 0
+      while fresh[place].count != 0, step < Self.window {
+        place = (place + 1) & (size - 1)
+        step += 1
+      }
+      if step < Self.window {
+        fresh[place] = old[index]
+      } else {
+        // More than eight of a kind in one neighbourhood: the rarest gives way, and the table says so.
+        isApproximate = true
+        let home = self.home(old[index].key)
+        var rarest = home
+        for step in 0..<Self.window where fresh[(home + step) & (size - 1)].most < fresh[rarest].most {
+          rarest = (home + step) & (size - 1)
+        }
+        if old[index].most > fresh[rarest].most { fresh[rarest] = old[index] }
+      }
+    }
+    old.deallocate()
+  }
+
+  func forEach(_ body: (Entry) -> Void) {
+    guard let entries else { return }
+    for index in 0..<capacity where entries[index].count != 0 { body(entries[index]) }
+  }
+
+  mutating func deallocate() {
+    entries?.deallocate()
+    entries = nil
+    capacity = 0
+  }
+}
+
+/// Finds the most frequent of very many values, such as instruction pointers, at two comparisons each: 64 pairs, one
+/// cache line a pair; a value that is not in its pair takes the place of the rarer one, by the rule of `DetailTable`.
+struct FrequentValues {
+  private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
+  private(set) var total: UInt64 = 0
+  private(set) var isApproximate = false
+  private static let pairs = 64
+  /// Entries of 24 bytes at a distance of 32 put each pair into a line of its own.
+  private static let stride = 32
+
+  @inline(__always)
+  mutating func add(_ key: UInt64) {
+    total &+= 1
+    guard let entries else { return begin(key) }
+    let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
+    let first = UnsafeMutableRawPointer(entries).advanced(by: pair &* 2 &* Self.stride)
+      .assumingMemoryBound(to: DetailTable.Entry.self)
+    let second = UnsafeMutableRawPointer(first).advanced(by: Self.stride)
+      .assumingMemoryBound(to: DetailTable.Entry.self)
+    if first.pointee.key == key {
+      first.pointee.count &+= 1
+    } else if second.pointee.key == key {
+      second.pointee.count &+= 1
+    } else {
+      let rarer = first.pointee.most < second.pointee.most ? first : second
+      let most = rarer.pointee.most
+      if most != 0 { isApproximate = true }
+      rarer.pointee = DetailTable.Entry(key: key, count: 1, error: most)
+    }
+  }
+
+  @inline(never)
+  private mutating func begin(_ key: UInt64) {
+    let bytes = Self.pairs * 2 * Self.stride
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    entries = memory.assumingMemoryBound(to: DetailTable.Entry.self)
+    total &-= 1
+    add(key)
+  }
+
+  func forEach(_ body: (DetailTable.Entry) -> Void) {
+    guard let entries else { return }
+    for index in 0..<Self.pairs * 2 {
+      let entry = UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
+      if entry.count != 0 { body(entry) }
+    }
+  }
+
+  mutating func deallocate() {
+    UnsafeMutableRawPointer(entries)?.deallocate()
+    entries = nil
+  }
+}

@@ -1,0 +1,155 @@
+import TraceFormat
+
+/// What an event means to the aggregator.
+enum EventKind: UInt8 {
+  case other
+  case exit
+  case entry
+  case userSpaceExit
+  case fpu
+  case wakeup
+  /// Carries the detail of the exit before it.
+  case msr, cpuid, pageFault, mmio, hypercall
+  case apicvInhibit
+}
+
+/// One row per event id: what the event is, how long its record must be for the fields to be there, how many came.
+struct EventTableRow {
+  var kind: EventKind = .other
+  var minimumLength: UInt16 = 8
+  var count: UInt64 = 0
+}
+
+/// Why the events of a source cannot be counted.
+public struct AggregatorError: Error, Sendable, CustomStringConvertible {
+  public var description: String
+}
+
+/// Field offsets of the events that matter, compiled once from their formats: the per-event path only loads.
+/// An offset of -1 stands for a field that this kernel's event lacks.
+struct EventTable: ~Copyable {
+  struct ExitOffsets {
+    var reason = -1, rip = -1, isa = -1, info1 = -1, info2 = -1, interruptionInformation = -1, errorCode = -1
+    var vcpu = -1
+    /// `unsigned long` of the traced kernel is 4 bytes.
+    var has32BitRIP = false
+    /// `exit_reason` is wider than 32 bits on some kernels: only its low half is read.
+  }
+
+  let rows: UnsafeMutablePointer<EventTableRow>
+  let rowCount: Int
+  /// Names by id, for the counts of events by kind.
+  let names: [String]
+  private(set) var exit = ExitOffsets()
+  private(set) var entryVCPU = -1
+  private(set) var fpuLoad = -1
+  private(set) var wakeupNanoseconds = -1
+  private(set) var msrIndex = -1
+  private(set) var cpuidFunction = -1
+  private(set) var cpuidIndex = -1
+  private(set) var faultAddress = -1
+  private(set) var mmioAddress = -1
+  private(set) var fastMMIOAddress = -1
+  private(set) var fastMMIOID = -1
+  private(set) var hypercallNumber = -1
+  private(set) var inhibits = -1
+  private(set) var inhibitReason = -1
+  private(set) var inhibitSet = -1
+  private(set) var hasExit = false
+
+  /// - Throws: `AggregatorError` where kvm_exit or kvm_entry exist in a layout that cannot be counted.
+  init(formats: [EventFormat]) throws(AggregatorError) {
+    let highest = formats.map { Int($0.id) }.max() ?? 0
+    rowCount = highest + 1
+    rows = .allocate(capacity: rowCount)
+    rows.initialize(repeating: EventTableRow(), count: rowCount)
+    var names = [String](repeating: "", count: rowCount)
+    for format in formats { names[Int(format.id)] = format.name }
+    self.names = names
+    // If this throws, everything is initialized and deinit gives the rows back.
+    for format in formats where format.system == "kvm" { try compile(format) }
+  }
+
+  deinit { rows.deallocate() }
+
+  private mutating func compile(_ format: EventFormat) throws(AggregatorError) {
+    /// The offset of a field of one of the sizes the loads expect, or -1.
+    func offset(_ name: String, _ sizes: Int...) -> Int {
+      guard let field = format.field(name), sizes.contains(field.size), field.offset >= 8, field.offset <= 4096
+      else { return -1 }
+      return field.offset
+    }
+    func length(_ names: String...) -> UInt16 {
+      let ends = names.compactMap { format.field($0) }.filter { $0.offset <= 4096 && $0.size <= 16 }
+      return UInt16(ends.map { $0.offset + $0.size }.max() ?? 8)
+    }
+    var row = EventTableRow()
+    switch format.name {
+    case "kvm_exit":
+      exit.reason = offset("exit_reason", 4, 8)
+      exit.rip = offset("guest_rip", 4, 8)
+      exit.has32BitRIP = format.field("guest_rip")?.size == 4
+      exit.isa = offset("isa", 4)
+      exit.info1 = offset("info1", 8)
+      exit.info2 = offset("info2", 8)
+      exit.interruptionInformation = offset("intr_info", 4)
+      exit.errorCode = offset("error_code", 4)
+      exit.vcpu = offset("vcpu_id", 4)
+      guard exit.reason >= 0, exit.isa >= 0 else {
+        throw AggregatorError(
+          description: "unknown layout of the event kvm_exit: it has no field exit_reason or isa (an x86 KVM has both)")
+      }
+      row.kind = .exit
+      row.minimumLength = length(
+        "exit_reason", "guest_rip", "isa", "info1", "info2", "intr_info", "error_code", "vcpu_id")
+      hasExit = true
+    case "kvm_entry":
+      entryVCPU = offset("vcpu_id", 4)
+      row.kind = .entry
+      row.minimumLength = length("vcpu_id")
+    case "kvm_userspace_exit": row.kind = .userSpaceExit
+    case "kvm_fpu":
+      fpuLoad = offset("load", 4)
+      row.minimumLength = length("load")
+      if fpuLoad >= 0 { row.kind = .fpu }
+    case "kvm_vcpu_wakeup":
+      wakeupNanoseconds = offset("ns", 8)
+      row.minimumLength = length("ns")
+      if wakeupNanoseconds >= 0 { row.kind = .wakeup }
+    case "kvm_msr":
+      msrIndex = offset("ecx", 4)
+      row.minimumLength = length("ecx")
+      if msrIndex >= 0 { row.kind = .msr }
+    case "kvm_cpuid":
+      cpuidFunction = offset("function", 4)
+      cpuidIndex = offset("index", 4)
+      row.minimumLength = length("function", "index")
+      if cpuidFunction >= 0 { row.kind = .cpuid }
+    case "kvm_page_fault":
+      faultAddress = offset("fault_address", 8)
+      row.minimumLength = length("fault_address")
+      if faultAddress >= 0 { row.kind = .pageFault }
+    case "kvm_mmio":
+      mmioAddress = offset("gpa", 8)
+      row.minimumLength = length("gpa")
+      if mmioAddress >= 0 { row.kind = .mmio }
+    case "kvm_fast_mmio":
+      fastMMIOAddress = offset("gpa", 8)
+      fastMMIOID = Int(format.id)
+      row.minimumLength = length("gpa")
+      if fastMMIOAddress >= 0 { row.kind = .mmio }
+    case "kvm_hypercall":
+      hypercallNumber = offset("nr", 8)
+      row.minimumLength = length("nr")
+      if hypercallNumber >= 0 { row.kind = .hypercall }
+    case "kvm_apicv_inhibit_changed":
+      inhibits = offset("inhibits", 8)
+      inhibitReason = offset("reason", 4)
+      inhibitSet = offset("set", 1)
+      row.minimumLength = length("inhibits", "reason", "set")
+      if inhibits >= 0, inhibitReason >= 0, inhibitSet >= 0 { row.kind = .apicvInhibit }
+    default: break
+    }
+    rows[Int(format.id)] = row
+  }
+}

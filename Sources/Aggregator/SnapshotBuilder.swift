@@ -1,0 +1,506 @@
+import Architecture
+
+/// What the host knows of its VMs, for naming and grouping threads. Empty for a recording.
+public struct HostView: Sendable, Hashable {
+  public struct VCPU: Sendable, Hashable {
+    public var id: UInt32?
+    public var tid: Int32
+    public var threadName: String?
+
+    public init(id: UInt32?, tid: Int32, threadName: String? = nil) {
+      self.id = id
+      self.tid = tid
+      self.threadName = threadName
+    }
+  }
+
+  public struct VM: Sendable, Hashable {
+    public var pid: Int32
+    /// A second VM of the same process differs in this number (the VM's file descriptor).
+    public var fd: Int32?
+    public var name: String?
+    public var vmm: String?
+    public var vcpus: [VCPU]
+
+    public init(pid: Int32, fd: Int32? = nil, name: String? = nil, vmm: String? = nil, vcpus: [VCPU] = []) {
+      self.pid = pid
+      self.fd = fd
+      self.name = name
+      self.vmm = vmm
+      self.vcpus = vcpus
+    }
+  }
+
+  public var vms: [VM]
+
+  public init(vms: [VM] = []) { self.vms = vms }
+}
+
+/// What lives from one snapshot to the next beside the counters.
+struct SnapshotBuilder {
+  /// Cells of settings that are over, oldest first, by thread.
+  var pastSettings: [Int32: [VCPUSlot.Cells]] = [:]
+  var sequence: UInt64 = 0
+  var shownEvents: UInt64 = 0
+  var shownEventCounts: [UInt64] = []
+  var shownAt: UInt64?
+  /// Every VM the host ever showed, so that one that ended keeps its name.
+  private var knownVMs: [HostView.VM] = []
+  private var vmOfThread: [Int32: Int] = [:]
+  private var present: Set<Int32> = []
+  private var histories: [HistoryKey: [Double]] = [:]
+  static let historyLength = 240
+  static let shownDetails = 64
+
+  private enum HistoryKey: Hashable {
+    case all
+    case vm(Int)
+    case inferred(Int32)
+    case thread(Int32)
+  }
+
+  typealias Slot = UnsafeMutablePointer<VCPUSlot>
+
+  mutating func learn(_ host: HostView) {
+    present.removeAll(keepingCapacity: true)
+    for vm in host.vms {
+      let index: Int
+      if let known = knownVMs.firstIndex(where: { $0.pid == vm.pid && $0.fd == vm.fd }) {
+        knownVMs[known] = vm
+        index = known
+      } else {
+        knownVMs.append(vm)
+        index = knownVMs.count - 1
+      }
+      for vcpu in vm.vcpus {
+        vmOfThread[vcpu.tid] = index
+        present.insert(vcpu.tid)
+      }
+    }
+  }
+
+  /// The threads that share a VM with this one: by the host's word, else by inference; only the thread itself or
+  /// nothing where neither tells.
+  func group(of thread: Int32, in slots: borrowing SlotTable) -> [Int32] {
+    if let index = vmOfThread[thread] { return vmOfThread.filter { $0.value == index }.map(\.key) }
+    if let index = knownVMs.firstIndex(where: { $0.pid == thread }) {
+      return vmOfThread.filter { $0.value == index }.map(\.key)
+    }
+    var all: [Slot] = []
+    for index in 0..<slots.count { all.append(slots.slots[index]) }
+    let groups = Self.inferredGroups(all)
+    if let own = groups.first(where: { $0.contains { $0.pointee.tid == thread } }) { return own.map(\.pointee.tid) }
+    return groups.count == 1 ? groups[0].map(\.pointee.tid) : []
+  }
+
+  /// A VMM makes a VM's vCPU threads one after another, so their ids ascend with the vCPU's: a vcpu_id that comes a
+  /// second time begins another VM. An inference, and shown as one.
+  static func inferredGroups(_ slots: [Slot]) -> [[Slot]] {
+    var groups: [[Slot]] = []
+    var seen: Set<UInt32> = []
+    for slot in slots.sorted(by: { $0.pointee.tid < $1.pointee.tid }) {
+      if groups.isEmpty || (slot.pointee.vcpuID.map { seen.contains($0) } ?? false) {
+        groups.append([])
+        seen = []
+      }
+      groups[groups.count - 1].append(slot)
+      if let id = slot.pointee.vcpuID { seen.insert(id) }
+    }
+    return groups
+  }
+
+  private mutating func history(_ key: HistoryKey, _ rate: Double?) -> [Double] {
+    guard let rate else { return histories[key] ?? [] }
+    var values = histories[key] ?? []
+    if values.count >= Self.historyLength { values.removeFirst(values.count - Self.historyLength + 1) }
+    values.append(rate)
+    histories[key] = values
+    return values
+  }
+
+  /// VMs, vCPUs and scopes of a snapshot from the slots that count.
+  mutating func fill(
+    _ snapshot: inout Snapshot, slots: [Slot], now: UInt64, openTime: Bool,
+    commandNames: [Int32: String], fallbackName: (UInt32, UInt32) -> String?, cpu: (Int) -> Int?,
+    nanoseconds: (UInt64) -> UInt64
+  ) {
+    let seconds = Double(snapshot.intervalNanoseconds) / 1e9
+    func rate(_ scope: ScopeStatistics) -> Double? { seconds > 0 ? Double(scope.intervalExits) / seconds : nil }
+    func build(_ group: [Slot]) -> ScopeStatistics {
+      statistics(of: group, now: now, openTime: openTime, fallbackName: fallbackName, nanoseconds: nanoseconds)
+    }
+
+    var total = build(slots)
+    total.history = history(.all, rate(total))
+    snapshot.scopes = [total]
+    snapshot.vms = []
+
+    var known: [Int: [Slot]] = [:]
+    var others: [Slot] = []
+    for slot in slots {
+      if let vm = vmOfThread[slot.pointee.tid] { known[vm, default: []].append(slot) } else { others.append(slot) }
+    }
+    func vcpu(_ slot: Slot?, _ host: HostView.VCPU?, hostKnown: Bool) -> VCPUStatistics {
+      let tid = slot?.pointee.tid ?? host?.tid ?? 0
+      var row = VCPUStatistics(tid: tid)
+      row.id = slot?.pointee.vcpuID ?? host?.id
+      row.threadName = host?.threadName ?? commandNames[tid]
+      if let slot {
+        row.cpu = cpu(slot.pointee.stream)
+        row.setting = slot.pointee.setting
+        if slot.pointee.lastExit.timestamp != 0 { row.lastExit = slot.pointee.lastExit }
+      }
+      row.isGone = hostKnown && !present.contains(tid)
+      return row
+    }
+
+    for (index, vm) in knownVMs.enumerated() {
+      let group = known[index] ?? []
+      let isHere = vm.vcpus.contains { present.contains($0.tid) }
+      if group.isEmpty && !isHere { continue }
+      var row = VirtualMachineStatistics()
+      row.pid = vm.pid
+      row.name = vm.name
+      row.vmm = vm.vmm
+      var scope = build(group)
+      scope.history = history(.vm(index), rate(scope))
+      row.scope = snapshot.scopes.count
+      snapshot.scopes.append(scope)
+      var pairs: [(Slot?, HostView.VCPU?)] = group.map { slot in
+        (slot, vm.vcpus.first { $0.tid == slot.pointee.tid })
+      }
+      // vCPUs that made no event yet are idle, not absent.
+      for vcpu in vm.vcpus where !group.contains(where: { $0.pointee.tid == vcpu.tid }) { pairs.append((nil, vcpu)) }
+      for (slot, host) in pairs {
+        var own = vcpu(slot, host, hostKnown: true)
+        var scope = slot.map { build([$0]) } ?? ScopeStatistics()
+        scope.history = history(.thread(own.tid), rate(scope))
+        own.scope = snapshot.scopes.count
+        snapshot.scopes.append(scope)
+        row.vcpus.append(own)
+      }
+      row.vcpus.sort { ($0.id ?? .max, $0.tid) < ($1.id ?? .max, $1.tid) }
+      snapshot.vms.append(row)
+    }
+    for group in Self.inferredGroups(others) {
+      var row = VirtualMachineStatistics()
+      row.isInferred = true
+      var scope = build(group)
+      scope.history = history(.inferred(group[0].pointee.tid), rate(scope))
+      row.scope = snapshot.scopes.count
+      snapshot.scopes.append(scope)
+      for slot in group {
+        var own = vcpu(slot, nil, hostKnown: false)
+        var scope = build([slot])
+        scope.history = history(.thread(own.tid), rate(scope))
+        own.scope = snapshot.scopes.count
+        snapshot.scopes.append(scope)
+        row.vcpus.append(own)
+      }
+      row.vcpus.sort { ($0.id ?? .max, $0.tid) < ($1.id ?? .max, $1.tid) }
+      snapshot.vms.append(row)
+    }
+    snapshot.vms.sort { ($0.pid ?? .max, $0.vcpus.first?.tid ?? .max) < ($1.pid ?? .max, $1.vcpus.first?.tid ?? .max) }
+    remember(slots, now: now, openTime: openTime, nanoseconds: nanoseconds)
+  }
+
+  /// The time of a slot up to now: what its events enclosed and, live, what is still running.
+  private func time(of slot: Slot, now: UInt64, openTime: Bool, nanoseconds: (UInt64) -> UInt64) -> TimeSplit {
+    var time = slot.pointee.time
+    guard openTime, now > slot.pointee.since else { return time }
+    let open = nanoseconds(now - slot.pointee.since)
+    switch slot.pointee.activity {
+    case .unknown: break
+    case .inGuest: time.guest &+= open
+    case .handlingExit:
+      var user = nanoseconds(slot.pointee.openUser)
+      if slot.pointee.isInUserSpace, now > slot.pointee.userSince {
+        user &+= nanoseconds(now - slot.pointee.userSince)
+      }
+      user = min(user, open)
+      var halted = min(slot.pointee.openHalted, open - user)
+      // A HLT without its kvm_vcpu_wakeup and not in user space is a vCPU that still sleeps.
+      if halted == 0, !slot.pointee.isInUserSpace, user == 0, let cell = slot.pointee.openCell,
+        (cell.pointee.isa, cell.pointee.code) == (1, 12) || (cell.pointee.isa, cell.pointee.code) == (2, 0x78)
+      {
+        halted = open
+      }
+      time.user &+= user
+      time.halted &+= halted
+      time.kernel &+= open - user - halted
+    }
+    return time
+  }
+
+  private func settings(of slot: Slot) -> [(number: Int, cells: VCPUSlot.Cells)] {
+    let past = pastSettings[slot.pointee.tid] ?? []
+    return past.enumerated().map { ($0.offset + 1, $0.element) } + [(slot.pointee.setting, slot.pointee.cells)]
+  }
+
+  private struct ReasonKey: Hashable {
+    var setting: Int
+    var index: Int
+  }
+
+  private func statistics(
+    of slots: [Slot], now: UInt64, openTime: Bool, fallbackName: (UInt32, UInt32) -> String?,
+    nanoseconds: (UInt64) -> UInt64
+  ) -> ScopeStatistics {
+    var scope = ScopeStatistics()
+    var cells: [ReasonKey: [UnsafeMutablePointer<ReasonCell>]] = [:]
+    for slot in slots {
+      scope.exits &+= slot.pointee.exits
+      scope.intervalExits &+= slot.pointee.exits &- slot.pointee.shownExits
+      let time = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
+      scope.time.add(time)
+      scope.intervalTime.add(time.since(slot.pointee.shownTime))
+      for (number, table) in settings(of: slot) {
+        for index in 0..<ReasonIndex.capacity {
+          if let cell = table[index] { cells[ReasonKey(setting: number, index: index), default: []].append(cell) }
+        }
+      }
+    }
+    var controls: [ControlKey: ControlStatistics] = [:]
+    for (key, cells) in cells {
+      let row = reason(cells, setting: key.setting, fallbackName: fallbackName)
+      for charge in row.charges {
+        let place = ControlKey(control: charge.control, setting: key.setting)
+        controls[
+          place,
+          default: ControlStatistics(
+            control: charge.control, setting: key.setting, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+        ].add(charge)
+      }
+      scope.reasons.append(row)
+    }
+    scope.reasons.sort { ($1.count, $0.isa, $0.code, $0.setting) < ($0.count, $1.isa, $1.code, $1.setting) }
+    scope.controls = controls.values.sorted {
+      ($1.exits, $0.control, $0.setting) < ($0.exits, $1.control, $1.setting)
+    }
+    return scope
+  }
+
+  private struct ControlKey: Hashable {
+    var control: ControlID
+    var setting: Int
+  }
+
+  private func reason(
+    _ cells: [UnsafeMutablePointer<ReasonCell>], setting: Int, fallbackName: (UInt32, UInt32) -> String?
+  ) -> ReasonStatistics {
+    let isa = cells[0].pointee.isa
+    let code = cells[0].pointee.code
+    var row = ReasonStatistics(
+      isa: isa, code: code, name: Self.name(isa: isa, code: code, fallbackName), setting: setting)
+    var minimum = UInt64.max
+    var charges: [ControlID: ChargeStatistics] = [:]
+    func charge(_ control: ControlID, _ count: UInt64, _ interval: UInt64, _ handling: UInt64, _ recent: UInt64) {
+      var sum =
+        charges[control]
+        ?? ChargeStatistics(control: control, count: 0, intervalCount: 0, handling: 0, intervalHandling: 0)
+      sum.count &+= count
+      sum.intervalCount &+= interval
+      sum.handling &+= handling
+      sum.intervalHandling &+= recent
+      charges[control] = sum
+    }
+    for cell in cells {
+      let count = cell.pointee.count
+      let interval = count &- cell.pointee.shownCount
+      let recent = cell.pointee.handling &- cell.pointee.shownHandling
+      row.count &+= count
+      row.intervalCount &+= interval
+      row.handling.paired &+= cell.pointee.paired
+      row.handling.total &+= cell.pointee.handling
+      row.intervalHandling &+= recent
+      minimum = min(minimum, cell.pointee.minimum)
+      row.handling.max = max(row.handling.max, cell.pointee.maximum)
+      if let control = cell.pointee.fixedControl {
+        charge(control, count, interval, cell.pointee.handling, recent)
+      } else if let entries = cell.pointee.charges.entries {
+        for index in 0..<cell.pointee.charges.count {
+          let entry = entries[index]
+          // A charge may have moved to another control since it was shown (see Aggregator.recharge).
+          if entry.count == 0 { continue }
+          charge(
+            entry.control, entry.count, entry.count > entry.shownCount ? entry.count - entry.shownCount : 0,
+            entry.handling, entry.handling &- entry.shownHandling)
+        }
+      }
+    }
+    row.handling.min = minimum == .max ? 0 : minimum
+    row.charges = charges.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
+    fillPercentiles(&row.handling, cells)
+    if let kind = cells[0].pointee.detail.kind {
+      row.details += merge(
+        kind, total: cells.reduce(0) { $0 &+ $1.pointee.details.total },
+        isApproximate: cells.contains { $0.pointee.details.isApproximate }
+      ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
+    }
+    row.details += merge(
+      .rip, total: cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.total },
+      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate }
+    ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
+    return row
+  }
+
+  /// Nearest-rank percentiles; what the exact minimum and maximum know better than a bucket's middle, they say.
+  private func fillPercentiles(_ handling: inout LatencySummary, _ cells: [UnsafeMutablePointer<ReasonCell>]) {
+    var buckets = [UInt64](repeating: 0, count: Histogram.bucketCount)
+    var recorded: UInt64 = 0
+    for cell in cells {
+      guard cell.pointee.paired > 0, let histogram = cell.pointee.histogram else { continue }
+      let low = Histogram.index(of: cell.pointee.minimum)
+      let high = Histogram.index(of: cell.pointee.maximum)
+      for index in low...max(low, high) where histogram[index] != 0 {
+        buckets[index] &+= UInt64(histogram[index])
+        recorded &+= UInt64(histogram[index])
+      }
+    }
+    guard recorded > 0 else { return }
+    func rank(_ perMille: UInt64) -> UInt64 {
+      let (quotient, remainder) = recorded.quotientAndRemainder(dividingBy: 1000)
+      return max(1, quotient * perMille + (remainder * perMille + 999) / 1000)
+    }
+    let (low, high) = (handling.min, handling.max)
+    let values = Histogram.values(atRanks: [rank(500), rank(900), rank(990), rank(999)], in: buckets)
+      .map { Swift.min(Swift.max($0, low), high) }
+    handling.p50 = values[0]
+    handling.p90 = values[1]
+    handling.p99 = values[2]
+    handling.p999 = values[3]
+  }
+
+  /// One table for several vCPUs: counts and errors add up.
+  private func merge(
+    _ kind: DetailKind, total: UInt64, isApproximate: Bool, each: ((DetailTable.Entry) -> Void) -> Void
+  ) -> [DetailStatistics] {
+    guard total > 0 else { return [] }
+    var sums: [UInt64: DetailCount] = [:]
+    each { entry in
+      var sum = sums[entry.key] ?? DetailCount(value: entry.key, count: 0, error: 0)
+      sum.count &+= entry.count
+      sum.error &+= entry.error
+      sums[entry.key] = sum
+    }
+    let entries = sums.values.sorted { ($1.count, $0.value) < ($0.count, $1.value) }
+    return [
+      DetailStatistics(
+        kind: kind, total: total, isApproximate: isApproximate, entries: Array(entries.prefix(Self.shownDetails)))
+    ]
+  }
+
+  static func name(isa: UInt32, code: UInt32, _ fallbackName: (UInt32, UInt32) -> String?) -> String {
+    if isa == .max { return "OTHER" }
+    if let row = ExitReason.lookup(isa: isa, code: code) { return row.name }
+    return fallbackName(isa, code) ?? "0x" + String(code, radix: 16)
+  }
+
+  /// Marks everything counted so far as shown: the next snapshot's interval begins here.
+  private func remember(_ slots: [Slot], now: UInt64, openTime: Bool, nanoseconds: (UInt64) -> UInt64) {
+    for slot in slots {
+      slot.pointee.shownExits = slot.pointee.exits
+      slot.pointee.shownTime = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
+      for (_, table) in settings(of: slot) {
+        for index in 0..<ReasonIndex.capacity {
+          guard let cell = table[index] else { continue }
+          cell.pointee.shownCount = cell.pointee.count
+          cell.pointee.shownHandling = cell.pointee.handling
+          guard let charges = cell.pointee.charges.entries else { continue }
+          for charge in 0..<cell.pointee.charges.count {
+            charges[charge].shownCount = charges[charge].count
+            charges[charge].shownHandling = charges[charge].handling
+          }
+        }
+      }
+    }
+  }
+}
+
+extension ControlStatistics {
+  fileprivate mutating func add(_ charge: ChargeStatistics) {
+    exits &+= charge.count
+    intervalExits &+= charge.intervalCount
+    handling &+= charge.handling
+    intervalHandling &+= charge.intervalHandling
+  }
+}
+
+extension TimeSplit {
+  fileprivate mutating func add(_ other: TimeSplit) {
+    guest &+= other.guest
+    kernel &+= other.kernel
+    user &+= other.user
+    halted &+= other.halted
+  }
+
+  /// What came since an earlier state. A share that shrank (running time taken for a halt that turned out to be
+  /// user space) counts as nothing rather than as negative.
+  fileprivate func since(_ earlier: TimeSplit) -> TimeSplit {
+    func grown(_ now: UInt64, _ then: UInt64) -> UInt64 { now > then ? now - then : 0 }
+    var result = TimeSplit()
+    result.guest = grown(guest, earlier.guest)
+    result.kernel = grown(kernel, earlier.kernel)
+    result.user = grown(user, earlier.user)
+    result.halted = grown(halted, earlier.halted)
+    return result
+  }
+}
+
+extension Aggregator {
+  /// Publishes what was counted up to now, and begins the next interval.
+  ///
+  /// - Parameters:
+  ///   - now: the trace clock's present value (live), or how far a recording was played; nil: the last event.
+  ///   - start: when counting began, in the same clock; nil: the first event.
+  ///   - host: VMs as the host knows them; nil leaves what was said before.
+  public mutating func snapshot(
+    now: UInt64? = nil, start: UInt64? = nil, host: HostView? = nil, commandNames: [Int32: String] = [:]
+  ) -> Snapshot {
+    if let host { builder.learn(host) }
+    var snapshot = Snapshot()
+    let now = now ?? lastTimestamp
+    let start = start ?? firstTimestamp
+    builder.sequence += 1
+    snapshot.sequence = builder.sequence
+    snapshot.firstTimestamp = firstTimestamp
+    snapshot.lastTimestamp = lastTimestamp
+    snapshot.windowNanoseconds = now > start ? nanoseconds(at: now - start) : 0
+    let since = builder.shownAt ?? start
+    snapshot.intervalNanoseconds = now > since ? nanoseconds(at: now - since) : 0
+    builder.shownAt = now
+    snapshot.events = events
+    snapshot.intervalEvents = events &- builder.shownEvents
+    builder.shownEvents = events
+    snapshot.malformedRecords = malformed
+    snapshot.losses = takeLosses()
+    if builder.shownEventCounts.isEmpty { builder.shownEventCounts = Array(repeating: 0, count: table.rowCount) }
+    for id in 0..<table.rowCount where table.rows[id].count > 0 {
+      let count = table.rows[id].count
+      let name = table.names[id].isEmpty ? "event \(id)" : table.names[id]
+      snapshot.eventCounts.append(
+        EventCount(name: name, count: count, intervalCount: count &- builder.shownEventCounts[id]))
+      builder.shownEventCounts[id] = count
+    }
+    snapshot.eventCounts.sort { ($1.count, $0.name) < ($0.count, $1.name) }
+
+    var counted: [SnapshotBuilder.Slot] = []
+    for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored { counted.append(slots.slots[index]) }
+    let cpus = (0..<streamCount).map { cpu(ofStream: $0) }
+    let scale = self.scale
+    var builder = self.builder
+    self.builder = SnapshotBuilder()
+    builder.fill(
+      &snapshot, slots: counted, now: now, openTime: options.countsOpenTime, commandNames: commandNames,
+      fallbackName: options.fallbackName, cpu: { cpus.indices.contains($0) ? cpus[$0] : nil }, nanoseconds: { scale.nanoseconds($0) })
+    self.builder = builder
+    snapshot.source.isa = snapshot.total.reasons.first.map {
+      switch $0.isa {
+      case 1: "vmx"
+      case 2: "svm"
+      default: "isa-\($0.isa)"
+      }
+    }
+    return snapshot
+  }
+}

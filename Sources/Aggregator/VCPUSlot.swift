@@ -1,0 +1,243 @@
+import Architecture
+
+/// One exit reason of one vCPU in one setting: counters in raw memory, found by a dense reason index.
+struct ReasonCell {
+  var isa: UInt32
+  var code: UInt32
+  var count: UInt64 = 0
+  var paired: UInt64 = 0
+  var handling: UInt64 = 0
+  var minimum: UInt64 = .max
+  var maximum: UInt64 = 0
+  /// Nil only past the limit that keeps a hostile input from taking all memory.
+  var histogram: UnsafeMutablePointer<UInt32>?
+  /// The control every exit of this reason is charged to, or nil where `charges` says it exit by exit.
+  var fixedControl: ControlID?
+  var charges = ChargeTable()
+  /// Kind of the main detail, and where it comes from.
+  var detail: DetailSource
+  var details = DetailTable()
+  var instructionPointers = FrequentValues()
+  /// What the last snapshot showed, for the interval's figures.
+  var shownCount: UInt64 = 0
+  var shownHandling: UInt64 = 0
+}
+
+/// Exits and handling time by control, for the reasons whose control depends on the exit. Few controls per reason, so
+/// a linear search beats a hash.
+struct ChargeTable {
+  struct Entry {
+    var control: ControlID
+    var count: UInt64 = 0
+    var handling: UInt64 = 0
+    var shownCount: UInt64 = 0
+    var shownHandling: UInt64 = 0
+  }
+
+  private(set) var entries: UnsafeMutablePointer<Entry>?
+  private(set) var count = 0
+  private var capacity = 0
+
+  @inline(__always)
+  mutating func add(_ control: ControlID) -> Int {
+    if let entries {
+      for index in 0..<count where entries[index].control == control {
+        entries[index].count &+= 1
+        return index
+      }
+    }
+    return insert(control)
+  }
+
+  @inline(never)
+  private mutating func insert(_ control: ControlID) -> Int {
+    if count == capacity {
+      let larger = UnsafeMutablePointer<Entry>.allocate(capacity: max(4, capacity * 2))
+      if let entries {
+        larger.moveInitialize(from: entries, count: count)
+        entries.deallocate()
+      }
+      entries = larger
+      capacity = max(4, capacity * 2)
+    }
+    (entries! + count).initialize(to: Entry(control: control, count: 1))
+    count += 1
+    return count - 1
+  }
+
+  mutating func deallocate() {
+    entries?.deallocate()
+    entries = nil
+    count = 0
+    capacity = 0
+  }
+}
+
+/// Where an exit's main detail is read.
+enum DetailSource {
+  case none
+  /// Bits of the exit qualification or EXITINFO1: `(info1 >> shift) & mask`.
+  case info1(DetailKind, shift: UInt64, mask: UInt64)
+  case info2(DetailKind)
+  /// The vector in valid interruption information.
+  case interruptionVector
+  /// A constant that follows from the exit code (SVM CR and DR accesses, exceptions).
+  case constant(DetailKind, UInt64)
+  /// Register number and access type from a VMX CR access.
+  case controlRegister
+  /// Register number and direction from a VMX DR access.
+  case debugRegister
+  /// The first event of that kind on the same thread, before its next entry.
+  case event(DetailKind)
+
+  var kind: DetailKind? {
+    switch self {
+    case .none: nil
+    case .info1(let kind, _, _), .info2(let kind), .constant(let kind, _), .event(let kind): kind
+    case .interruptionVector: .vector
+    case .controlRegister: .controlRegister
+    case .debugRegister: .debugRegister
+    }
+  }
+
+  /// VMX: SDM vol. 3, "Basic VM-exit information"; SVM: APM vol. 2, chapter 15 and appendix C.
+  init(isa: UInt32, code: UInt32) {
+    switch (isa, code) {
+    case (1, 0), (1, 1): self = .interruptionVector
+    case (1, 10): self = .event(.cpuidLeaf)
+    case (1, 14): self = .info1(.linearAddress, shift: 0, mask: .max)
+    case (1, 18): self = .event(.hypercall)
+    case (1, 28): self = .controlRegister
+    case (1, 29): self = .debugRegister
+    case (1, 30): self = .info1(.port, shift: 16, mask: 0xffff)
+    case (1, 31), (1, 32): self = .event(.msr)
+    case (1, 44): self = .info1(.apicOffset, shift: 0, mask: 0xfff)
+    case (1, 45): self = .info1(.vector, shift: 0, mask: 0xff)
+    case (1, 48), (1, 49): self = .event(.gpa)
+    case (1, 56): self = .info1(.apicOffset, shift: 0, mask: 0xfff)
+    case (1, 84), (1, 85): self = .info1(.msr, shift: 0, mask: 0xffff_ffff)
+    case (2, 0x00...0x0f): self = .constant(.controlRegister, UInt64(code) | 1 << 8)
+    case (2, 0x10...0x1f): self = .constant(.controlRegister, UInt64(code & 0xf))
+    case (2, 0x20...0x2f): self = .constant(.debugRegister, UInt64(code & 0xf) | 1 << 8)
+    case (2, 0x30...0x3f): self = .constant(.debugRegister, UInt64(code & 0xf))
+    case (2, 0x40...0x5f): self = .constant(.vector, UInt64(code & 0x1f))
+    case (2, 0x72): self = .event(.cpuidLeaf)
+    case (2, 0x7b): self = .info1(.port, shift: 16, mask: 0xffff)
+    case (2, 0x7c): self = .event(.msr)
+    case (2, 0x81): self = .event(.hypercall)
+    case (2, 0x400): self = .info2(.gpa)
+    default: self = .none
+    }
+  }
+}
+
+/// What a vCPU's thread was doing at its last event.
+enum VCPUActivity: UInt8 {
+  case unknown
+  case inGuest
+  /// Between kvm_exit and the next kvm_entry.
+  case handlingExit
+}
+
+/// Everything counted for one vCPU thread, in raw memory at a stable address.
+struct VCPUSlot {
+  typealias Cells = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>?>
+
+  var tid: Int32
+  var vcpuID: UInt32?
+  /// Filtered out: seen, but not counted.
+  var isIgnored = false
+  var activity = VCPUActivity.unknown
+  var isInUserSpace = false
+  /// Kind of the detail that a later event of this thread is to bring, for the open exit.
+  var awaited: DetailKind?
+  /// The stream of the last event and the loss counts then: a gap since makes every open interval void.
+  var stream = 0
+  var streamLosses: UInt32 = 0
+  var allLosses: UInt32 = 0
+  /// Timestamp of the last kvm_entry or kvm_exit.
+  var since: UInt64 = 0
+  var userSince: UInt64 = 0
+  var openUser: UInt64 = 0
+  var openHalted: UInt64 = 0
+  var openCell: UnsafeMutablePointer<ReasonCell>?
+  /// Index into the open cell's charges, or -1 where its control is fixed.
+  var openCharge = -1
+  var exits: UInt64 = 0
+  var time = TimeSplit()
+  var lastExit = LastExit(
+    timestamp: 0, isa: 0, reason: 0, rip: 0, info1: 0, info2: 0, interruptionInformation: 0, errorCode: 0)
+  /// The cells of the present setting, by dense reason index.
+  var cells: Cells
+  var setting = 1
+  /// What the last snapshot showed.
+  var shownExits: UInt64 = 0
+  var shownTime = TimeSplit()
+}
+
+/// Threads to slots: open addressing on raw memory, never shrinking.
+struct SlotTable: ~Copyable {
+  private var keys: UnsafeMutablePointer<Int32>
+  private var places: UnsafeMutablePointer<Int>
+  private var capacity = 256
+  private(set) var slots: UnsafeMutablePointer<UnsafeMutablePointer<VCPUSlot>>
+  private var slotCapacity = 64
+  private(set) var count = 0
+
+  init() {
+    keys = .allocate(capacity: capacity)
+    keys.initialize(repeating: .min, count: capacity)
+    places = .allocate(capacity: capacity)
+    places.initialize(repeating: 0, count: capacity)
+    slots = .allocate(capacity: slotCapacity)
+  }
+
+  deinit {
+    keys.deallocate()
+    places.deallocate()
+    slots.deallocate()
+  }
+
+  @inline(__always)
+  func find(_ tid: Int32) -> UnsafeMutablePointer<VCPUSlot>? {
+    var place = Int(truncatingIfNeeded: UInt32(bitPattern: tid) &* 0x9E37_79B1) & (capacity &- 1)
+    while true {
+      let key = keys[place]
+      if key == tid { return slots[places[place]] }
+      if key == .min { return nil }
+      place = (place &+ 1) & (capacity &- 1)
+    }
+  }
+
+  mutating func insert(_ slot: UnsafeMutablePointer<VCPUSlot>) {
+    if (count + 1) * 2 > capacity { rehash() }
+    if count == slotCapacity {
+      let larger = UnsafeMutablePointer<UnsafeMutablePointer<VCPUSlot>>.allocate(capacity: slotCapacity * 2)
+      larger.moveInitialize(from: slots, count: count)
+      slots.deallocate()
+      slots = larger
+      slotCapacity *= 2
+    }
+    (slots + count).initialize(to: slot)
+    enter(slot.pointee.tid, at: count)
+    count += 1
+  }
+
+  private func enter(_ tid: Int32, at index: Int) {
+    var place = Int(truncatingIfNeeded: UInt32(bitPattern: tid) &* 0x9E37_79B1) & (capacity - 1)
+    while keys[place] != .min { place = (place + 1) & (capacity - 1) }
+    keys[place] = tid
+    places[place] = index
+  }
+
+  private mutating func rehash() {
+    keys.deallocate()
+    places.deallocate()
+    capacity *= 2
+    keys = .allocate(capacity: capacity)
+    keys.initialize(repeating: .min, count: capacity)
+    places = .allocate(capacity: capacity)
+    places.initialize(repeating: 0, count: capacity)
+    for index in 0..<count { enter(slots[index].pointee.tid, at: index) }
+  }
+}

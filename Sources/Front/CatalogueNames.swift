@@ -1,0 +1,112 @@
+import Aggregator
+import Architecture
+import Screen
+
+/// The words for numbers, from the catalogue of the manuals.
+public struct CatalogueNames: Names {
+  public init() {}
+
+  private static let vmxControls = ControlID.all.filter { $0.controlBit != nil }
+  private static let svmControls = ControlID.all.filter { $0.word == "intercept" }
+
+  public func controls(isa: String?) -> [ControlID] {
+    switch isa {
+    case "vmx": CatalogueNames.vmxControls
+    case "svm": CatalogueNames.svmControls
+    default: []
+    }
+  }
+
+  public func control(_ id: ControlID) -> ControlName {
+    ControlName(word: id.word, bit: id.bit, name: id.name, title: id.title)
+  }
+
+  public func isUnconditional(_ id: ControlID) -> Bool { id == .unconditional || id == .unknown }
+
+  public func isForced(_ id: ControlID) -> Bool { id.controlBit?.isReserved ?? false }
+
+  public func reason(isa: UInt32, code: UInt32) -> ReasonNote? {
+    guard let reason = ExitReason.lookup(isa: isa, code: code) else { return nil }
+    return ReasonNote(
+      meaning: reason.title, cause: reason.typicalCause == reason.title ? nil : reason.typicalCause, knobs: reason.knobs)
+  }
+
+  public func detail(_ kind: DetailKind, _ value: UInt64) -> String {
+    let low = UInt32(truncatingIfNeeded: value)
+    func named(_ number: String, _ name: String?) -> String { name.map { "\(number) \($0)" } ?? number }
+    switch kind {
+    case .port: return named(Format.hex(value), UInt16(exactly: value).flatMap(portName))
+    case .msr: return named(Format.hex(value), UInt32(exactly: value).flatMap(msrName))
+    case .gpa: return named(Format.hex(value), guestPhysicalAddressName(value))
+    case .cpuidLeaf: return named(Format.hex(UInt64(low)), cpuidLeafName(low))
+    case .controlRegister:
+      let register = "CR\(value & 0xff)"
+      return switch value >> 8 & 0xff {
+      case 0: "\(register) write"
+      case 1: "\(register) read"
+      case 2: "\(register) CLTS"
+      case 3: "\(register) LMSW"
+      default: "\(register) access \(value >> 8 & 0xff)"
+      }
+    case .debugRegister: return "DR\(value & 0xff) \(value >> 8 & 0xff == 1 ? "read" : "write")"
+    case .vector:
+      return named(Format.hex(value), value < 32 ? exceptionName(UInt8(truncatingIfNeeded: value)) : nil)
+    case .apicOffset: return named(Format.hex(value), localAPICRegisterName(offset: low))
+    case .hypercall: return "hypercall \(value)"
+    case .linearAddress, .rip: return Format.hex(value)
+    }
+  }
+
+  public func exitFields(_ exit: LastExit) -> [FieldNote] {
+    func hex(_ value: UInt32) -> String { Format.hex(UInt64(value)) }
+    let hasErrorCode = exit.interruptionInformation >> 11 & 1 == 1 && exit.interruptionInformation >> 31 == 1
+    switch exit.isa {
+    case 1:
+      return [
+        note("VM_EXIT_REASON", hex(exit.reason), .exitReason(UInt64(exit.reason))),
+        FieldNote(name: "GUEST_RIP", value: Format.register(exit.rip), remark: ""),
+        note(
+          "EXIT_QUALIFICATION", Format.hex(exit.info1),
+          .exitQualification(
+            reason: exit.reason & 0xffff, exit.info1, interruptionInformation: exit.interruptionInformation)),
+        note("IDT_VECTORING_INFO_FIELD", Format.hex(exit.info2), .interruptionInformation(.idtVectoring, exit.info2)),
+        note(
+          "VM_EXIT_INTR_INFO", hex(exit.interruptionInformation),
+          .interruptionInformation(.exit, UInt64(exit.interruptionInformation))),
+        FieldNote(
+          name: "VM_EXIT_INTR_ERROR_CODE", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+      ]
+    case 2:
+      return [
+        FieldNote(
+          name: "EXITCODE", value: hex(exit.reason),
+          remark: ExitReason.lookup(isa: 2, code: exit.reason)?.name ?? "unknown"),
+        FieldNote(name: "RIP", value: Format.register(exit.rip), remark: ""),
+        note("EXITINFO1", Format.hex(exit.info1), .svmExitInfo1(code: exit.reason, exit.info1)),
+        note("EXITINFO2", Format.hex(exit.info2), .svmExitInfo2(code: exit.reason, exit.info2)),
+        note(
+          "EXITINTINFO", hex(exit.interruptionInformation),
+          .svmInterruptionInformation(UInt64(exit.interruptionInformation))),
+        FieldNote(name: "error code", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+      ]
+    default:
+      return [
+        FieldNote(name: "exit reason", value: hex(exit.reason), remark: "no VMCS here"),
+        FieldNote(name: "instruction pointer", value: Format.register(exit.rip), remark: ""),
+      ]
+    }
+  }
+
+  /// The decoded value in one line; parts are spelled out where the line alone does not.
+  private func note(_ name: String, _ value: String, _ decoded: Decoded) -> FieldNote {
+    let bits = decoded.parts.filter { $0.name == "reserved" }.map { "reserved bits \($0.bits) are set" }
+    return FieldNote(name: name, value: value, remark: ([decoded.summary] + bits).joined(separator: "; "))
+  }
+
+  public func guestFields(isa: String?) -> [FieldNote] {
+    guard isa == "vmx" else { return [] }
+    return VMCSField.rows.filter { $0.area == .guest && $0.name != "GUEST_RIP" }.map { field in
+      FieldNote(name: field.name, value: nil, remark: field.valueWithoutVMREAD ?? "only VMREAD")
+    }
+  }
+}

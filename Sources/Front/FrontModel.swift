@@ -1,0 +1,509 @@
+import Aggregator
+import Architecture
+import Screen
+
+/// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, struck. A plain value: keys
+/// change it, the renderer draws it.
+public struct FrontModel {
+  /// What a pane is sorted by.
+  public struct Sort: Sendable, Hashable {
+    public var column: String
+    public var descending: Bool
+  }
+
+  /// Where a pane's cursor is.
+  struct PaneState {
+    var selected = 0
+    /// Nil until the cursor was moved: then it stays on top, whatever comes there.
+    var key: RowKey?
+    /// The first row shown.
+    var top = 0
+  }
+
+  /// A line being typed.
+  public struct Prompt: Sendable, Hashable {
+    public enum Kind: Sendable { case filter, command, time }
+    public var kind: Kind
+    public var text: String
+  }
+
+  public var names: any Names
+  public private(set) var snapshot: Snapshot?
+  public private(set) var pane: Pane = .exits
+  public private(set) var scope: ScopeSelection = .all
+  public private(set) var isHelpOpen = false
+  public private(set) var isPaused = false
+  /// Seconds.
+  public private(set) var interval: Double
+  public private(set) var struck: Set<ControlID> = []
+  public private(set) var prompt: Prompt?
+  /// Shown in the last line until the next key.
+  public private(set) var message: String?
+  /// What the filter is, as typed; empty for none.
+  public private(set) var filter = ""
+  private(set) var pattern: Pattern?
+  /// The reason drilled into, or nil for the one under the cursor.
+  private(set) var detailKey: RowKey?
+  /// Counts up when the terminal is to be drawn anew.
+  public private(set) var redraws = 0
+  /// The interval's counts of the snapshot before, to tell what changed.
+  private(set) var earlierCounts: [RowKey: UInt64] = [:]
+
+  private var states: [PaneState] = Array(repeating: PaneState(), count: Pane.allCases.count + 1)
+  private var sorts: [Pane: Sort] = [
+    .exits: Sort(column: "exits", descending: true),
+    .controls: Sort(column: "exits", descending: true),
+    .vcpus: Sort(column: "name", descending: false),
+  ]
+  private(set) var helpTop = 0
+  private var regions: [Frame.Region] = []
+  private var pageHeights: [Pane: Int] = [:]
+  private var earlierPane: Pane?
+  private var filterBefore = ""
+
+  public init(names: any Names, interval: Double = 1) {
+    self.names = names
+    self.interval = interval
+  }
+
+  public func sort(_ pane: Pane) -> Sort { sorts[pane] ?? Sort(column: "", descending: false) }
+  func state(_ pane: Pane) -> PaneState { states[pane.rawValue] }
+
+  /// True while a recording is shown.
+  public var isRecording: Bool { snapshot?.playback != nil }
+
+  /// Takes the next snapshot. While a live view is paused it is not taken; a recording that is held still steps.
+  public mutating func observe(_ next: Snapshot) {
+    if isPaused && next.playback == nil && snapshot != nil { return }
+    if let playback = next.playback { isPaused = playback.isPaused }
+    if let snapshot, snapshot.sequence != next.sequence {
+      earlierCounts = [:]
+      if snapshot.intervalNanoseconds > 0 {
+        for reason in scopeStatistics?.reasons ?? [] { earlierCounts[RowKey(reason)] = reason.intervalCount }
+      }
+    }
+    snapshot = next
+  }
+
+  /// Remembers where things were drawn, for the mouse, and how far panes were scrolled.
+  public mutating func adopt(_ frame: Frame) {
+    regions = frame.regions
+    pageHeights = frame.pageHeights
+    for (pane, top) in frame.tops { states[pane.rawValue].top = top }
+    helpTop = frame.helpTop
+  }
+
+  /// Shows one line at the foot until the next key.
+  public mutating func say(_ text: String) { message = text }
+
+  // MARK: Keys
+
+  /// What a key does. The model changes; what others have to do is returned.
+  public mutating func handle(_ key: Key) -> [Action] {
+    message = nil
+    if prompt != nil { return handlePrompt(key) }
+    switch key {
+    case .click(let x, let y): return click(x: x, y: y)
+    case .wheel(let up): return wheel(up: up)
+    default: break
+    }
+    guard let binding = Keymap.command(key) else {
+      if case .character(let c) = key, c.properties.generalCategory != .control {
+        message = "\(Character(c)): no such key; ? lists them"
+      }
+      return []
+    }
+    if isHelpOpen { return handleHelp(binding.command) }
+    if binding.needsRecording && !isRecording {
+      message = "\(key.label): for recordings only"
+      return []
+    }
+    return perform(binding.command)
+  }
+
+  private mutating func handleHelp(_ command: Command) -> [Action] {
+    let page = max(1, pageHeights[pane] ?? 10)
+    switch command {
+    case .quit, .help, .back, .drill: isHelpOpen = false
+    case .down: helpTop += 1
+    case .up: helpTop = max(0, helpTop - 1)
+    case .pageDown: helpTop += page
+    case .pageUp: helpTop = max(0, helpTop - page)
+    case .top: helpTop = 0
+    case .bottom: helpTop = 10_000
+    case .pane(let pane):
+      isHelpOpen = false
+      show(pane)
+    case .redraw: redraws += 1
+    default: break
+    }
+    return []
+  }
+
+  private mutating func perform(_ command: Command) -> [Action] {
+    switch command {
+    case .quit: return [.quit]
+    case .help:
+      isHelpOpen = true
+      helpTop = 0
+    case .up: move(by: -1)
+    case .down: move(by: 1)
+    case .pageUp: move(by: -page)
+    case .pageDown: move(by: page)
+    case .top: move(by: -1_000_000)
+    case .bottom: move(by: 1_000_000)
+    case .nextPane: show(Pane(rawValue: pane.rawValue + 1) ?? .exits)
+    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .log)
+    case .pane(let pane): show(pane)
+    case .filter:
+      filterBefore = filter
+      prompt = Prompt(kind: .filter, text: filter)
+    case .previousSort: cycleSort(by: -1)
+    case .nextSort: cycleSort(by: 1)
+    case .invert:
+      guard var sort = sorts[sortedPane] else { break }
+      sort.descending.toggle()
+      sorts[sortedPane] = sort
+    case .pause:
+      isPaused = !(snapshot?.playback?.isPaused ?? isPaused)
+      return [.setPaused(isPaused)]
+    case .shorterInterval: return changeInterval(longer: false)
+    case .longerInterval: return changeInterval(longer: true)
+    case .stepForward: return [.step(1)]
+    case .stepBack: return [.step(-1)]
+    case .jumpForward: return [.seekBy(jump)]
+    case .jumpBack: return [.seekBy(-jump)]
+    case .jumpTo: prompt = Prompt(kind: .time, text: "")
+    case .drill: drill()
+    case .back: goBack()
+    case .whatIf: toggleWhatIf()
+    case .clearWhatIf: struck = []
+    case .live:
+      isPaused = false
+      return [.goLive]
+    case .prompt: prompt = Prompt(kind: .command, text: "")
+    case .redraw: redraws += 1
+    }
+    return []
+  }
+
+  private var page: Int { max(1, (pageHeights[pane] ?? 10) - 1) }
+
+  /// A twentieth of the recording, at most ten seconds.
+  private var jump: Double {
+    guard let duration = snapshot?.playback?.duration else { return 10 }
+    return min(10, max(0.1, Double(duration) / 20e9))
+  }
+
+  private mutating func show(_ next: Pane) {
+    if next != pane { earlierPane = pane }
+    if next != .details { detailKey = nil }
+    pane = next
+  }
+
+  private mutating func move(by distance: Int) {
+    let keys = rowKeys(pane)
+    if keys.isEmpty {
+      // A pane that only scrolls; the renderer stops at its end.
+      states[pane.rawValue].top = min(max(0, states[pane.rawValue].top + distance), 1_000_000)
+      return
+    }
+    select(pane, cursorIndex(pane, keys) + distance, keys)
+  }
+
+  private mutating func select(_ pane: Pane, _ index: Int, _ keys: [RowKey]) {
+    let index = min(max(0, index), keys.count - 1)
+    guard keys.indices.contains(index) else { return }
+    states[pane.rawValue].selected = index
+    states[pane.rawValue].key = keys[index]
+  }
+
+  private mutating func changeInterval(longer: Bool) -> [Action] {
+    let steps: [Double] = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60]
+    let next = longer ? steps.first { $0 > interval * 1.001 } : steps.last { $0 < interval * 0.999 }
+    guard let next else { return [] }
+    return setInterval(next)
+  }
+
+  private mutating func setInterval(_ seconds: Double) -> [Action] {
+    interval = seconds
+    message = "interval \(Format.fixed(seconds, seconds < 1 ? 2 : 1)) s"
+    return [.setInterval(seconds)]
+  }
+
+  // MARK: Sorting
+
+  /// The columns a pane can be sorted by, in the order of the screen.
+  public func sortColumns(_ pane: Pane) -> [String] {
+    switch pane {
+    case .exits: ReasonColumns.all.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
+    case .controls: ["bit", "name", "exits", "time"]
+    case .vcpus: ["name", "exits", "guest", "kernel", "user", "halted"]
+    case .guest, .details, .log: []
+    }
+  }
+
+  /// Panes without an order of their own sort the exits.
+  private var sortedPane: Pane { sorts[pane] == nil ? .exits : pane }
+
+  private mutating func cycleSort(by step: Int) {
+    let pane = sortedPane
+    let columns = sortColumns(pane)
+    guard !columns.isEmpty else { return }
+    let current = pane == .exits ? exitSortColumn.id : sort(pane).column
+    let at = columns.firstIndex(of: current) ?? 0
+    setSort(pane, columns[(at + step + columns.count) % columns.count])
+    message = "sorted by \(sort(pane).column)"
+  }
+
+  private mutating func setSort(_ pane: Pane, _ column: String) {
+    let descending =
+      pane == .exits ? ReasonColumns.column(column)?.descendingFirst ?? true : !["name", "bit"].contains(column)
+    sorts[pane] = Sort(column: column, descending: descending)
+    states[pane.rawValue] = PaneState()
+  }
+
+  // MARK: Drilling, scopes, what-if
+
+  private mutating func drill() {
+    switch pane {
+    case .exits:
+      guard let reason = selectedReason else { return }
+      detailKey = RowKey(reason)
+      earlierPane = pane
+      pane = .details
+      states[Pane.details.rawValue] = PaneState()
+    case .controls:
+      // The exits that the control causes.
+      let rows = controlRows()
+      let index = cursorIndex(.controls, rows.map { .control($0.control) })
+      guard rows.indices.contains(index) else { return }
+      let control = rows[index].control
+      guard
+        let reason = scopeStatistics?.reasons.first(where: { $0.charges.contains { $0.control == control } })
+      else {
+        message = "no exit is charged to \(rows[index].name.short)"
+        return
+      }
+      detailKey = RowKey(reason)
+      earlierPane = pane
+      pane = .details
+      states[Pane.details.rawValue] = PaneState()
+    case .vcpus:
+      let rows = machineRows()
+      let index = cursorIndex(.vcpus, rows.map(\.key))
+      guard rows.indices.contains(index) else { return }
+      if let vcpu = rows[index].vcpu {
+        scope = .vcpu(tid: vcpu.tid)
+      } else {
+        scope = .vm(VMIdentity(rows[index].vm))
+      }
+      earlierCounts = [:]
+      show(.exits)
+    case .guest, .details, .log: break
+    }
+  }
+
+  private mutating func goBack() {
+    if pane == .details, let earlierPane {
+      pane = earlierPane
+      detailKey = nil
+      self.earlierPane = nil
+    } else if !filter.isEmpty {
+      setFilter("")
+    } else if scope != .all {
+      scope = .all
+      earlierCounts = [:]
+    } else if pane != .exits {
+      show(.exits)
+    }
+  }
+
+  private mutating func toggleWhatIf() {
+    var controls: [ControlID] = []
+    switch pane {
+    case .controls:
+      let rows = controlRows()
+      let index = cursorIndex(.controls, rows.map { .control($0.control) })
+      if rows.indices.contains(index) { controls = [rows[index].control] }
+    default:
+      controls = (pane == .details ? detailedReason : selectedReason)?.charges.map(\.control) ?? []
+    }
+    let switches = controls.filter { !names.isUnconditional($0) }
+    guard let first = switches.first else {
+      message = controls.isEmpty ? "no control under the cursor" : "nothing can suppress these exits"
+      return
+    }
+    if switches.allSatisfy(struck.contains) {
+      struck.subtract(switches)
+    } else {
+      struck.formUnion(switches)
+      let cost = scopeStatistics?.controls.first { $0.control == first }
+      if cost == nil { message = "\(names.control(first).short): no exit is charged to it" }
+    }
+  }
+
+  // MARK: Prompts
+
+  private mutating func setFilter(_ text: String) {
+    filter = text
+    if text.isEmpty {
+      pattern = nil
+    } else if let next = Pattern(text) {
+      pattern = next
+    } else {
+      message = "not a regular expression yet: \(text)"
+    }
+  }
+
+  private mutating func handlePrompt(_ key: Key) -> [Action] {
+    guard var line = prompt else { return [] }
+    switch key {
+    case .escape:
+      prompt = nil
+      if line.kind == .filter { setFilter("") }
+      return []
+    case .enter:
+      prompt = nil
+      switch line.kind {
+      case .filter:
+        setFilter(line.text)
+        if pattern?.text != filter && !filter.isEmpty { setFilter(filterBefore) }
+        return []
+      case .command: return run(line.text)
+      case .time: return seek(line.text)
+      }
+    case .backspace, .delete:
+      if line.text.isEmpty {
+        prompt = nil
+      } else {
+        line.text.removeLast()
+        prompt = line
+      }
+    case .character("\u{15}"):  // ^U
+      line.text = ""
+      prompt = line
+    case .character(let c):
+      switch c.cellClass {
+      case .cells, .mark:
+        if line.text.unicodeScalars.count < 200 { line.text.unicodeScalars.append(c) }
+        prompt = line
+      case .hidden, .unprintable: break
+      }
+    default: break
+    }
+    if line.kind == .filter { setFilter(line.text) }
+    return []
+  }
+
+  private mutating func run(_ text: String) -> [Action] {
+    let words = text.split(separator: " ", maxSplits: 1).map(String.init)
+    guard let command = words.first else { return [] }
+    let argument = words.count > 1 ? words[1] : ""
+    switch command {
+    case "q", "quit": return [.quit]
+    case "interval", "i":
+      guard let seconds = Double(argument), seconds.isFinite, seconds >= 0.05, seconds <= 3600 else {
+        message = "interval: seconds from 0.05 to 3600"
+        return []
+      }
+      return setInterval(seconds)
+    case "filter", "f": setFilter(argument)
+    case "sort", "s":
+      let id = argument.lowercased()
+      if sortColumns(sortedPane).contains(id) {
+        setSort(sortedPane, id)
+      } else {
+        message = "sort: one of \(sortColumns(sortedPane).joined(separator: " "))"
+      }
+    case "pane", "p":
+      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument }) {
+        show(next)
+      } else {
+        message = "pane: 1 to \(Pane.allCases.count), or a pane's name"
+      }
+    case "speed":
+      guard isRecording else {
+        message = "speed: for recordings only"
+        return []
+      }
+      guard let speed = Double(argument), speed.isFinite, speed > 0, speed <= 1000 else {
+        message = "speed: a factor above 0, 1 is the pace of the recording"
+        return []
+      }
+      return [.setSpeed(speed)]
+    case "reset": return [.reset]
+    case "live":
+      guard isRecording else {
+        message = "live already"
+        return []
+      }
+      return [.goLive]
+    case "help": isHelpOpen = true
+    default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, reset"
+    }
+    return []
+  }
+
+  private mutating func seek(_ text: String) -> [Action] {
+    guard let duration = snapshot?.playback?.duration, !text.isEmpty else { return [] }
+    guard let nanoseconds = FrontModel.time(text, duration: duration) else {
+      message = "a time: 12.5, 1:02.5 or 50%"
+      return []
+    }
+    return [.seekTo(min(nanoseconds, duration))]
+  }
+
+  /// A place in a recording as people write it; nil for what is none.
+  static func time(_ text: String, duration: UInt64) -> UInt64? {
+    var text = text.filter { $0 != " " }
+    if text.last == "%" {
+      text.removeLast()
+      guard let percent = Double(text), percent.isFinite, percent >= 0, percent <= 100 else { return nil }
+      return UInt64(exactly: (Double(duration) * percent / 100).rounded(.down))
+    }
+    var seconds = 0.0
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    guard parts.count <= 3 else { return nil }
+    for part in parts {
+      guard let value = Double(part), value.isFinite, value >= 0 else { return nil }
+      seconds = seconds * 60 + value
+    }
+    guard seconds < 1e9 else { return nil }
+    return UInt64(exactly: (seconds * 1e9).rounded())
+  }
+
+  // MARK: Mouse
+
+  private mutating func click(x: Int, y: Int) -> [Action] {
+    if isHelpOpen {
+      isHelpOpen = false
+      return []
+    }
+    guard let region = regions.last(where: { $0.area.contains(x: x, y: y) }) else { return [] }
+    switch region.target {
+    case .tab(let pane): show(pane)
+    case .column(let pane, let column):
+      let current = pane == .exits ? exitSortColumn.id : sort(pane).column
+      if current == column {
+        sorts[pane]?.descending.toggle()
+      } else if sortColumns(pane).contains(column) {
+        setSort(pane, column)
+      }
+    case .row(let pane, let index):
+      if self.pane != pane { show(pane) }
+      select(pane, index, rowKeys(pane))
+    case .pane(let pane): if self.pane != pane { show(pane) }
+    }
+    return []
+  }
+
+  private mutating func wheel(up: Bool) -> [Action] {
+    if isHelpOpen {
+      helpTop = max(0, helpTop + (up ? -3 : 3))
+    } else {
+      move(by: up ? -3 : 3)
+    }
+    return []
+  }
+}

@@ -1,0 +1,163 @@
+/// What a person did at the terminal.
+public enum Key: Sendable, Hashable {
+  case character(Unicode.Scalar)
+  case up, down, left, right, pageUp, pageDown, home, end
+  case enter, escape, tab, backTab, backspace, delete
+  case function(Int)
+  /// At a cell, counted from the upper left one, (0, 0).
+  case click(x: Int, y: Int)
+  case wheel(up: Bool)
+
+  /// As it is written in help.
+  public var label: String {
+    switch self {
+    case .character(" "): "Space"
+    case .character(let c): String(Character(c))
+    case .up: "Up"
+    case .down: "Down"
+    case .left: "Left"
+    case .right: "Right"
+    case .pageUp: "PgUp"
+    case .pageDown: "PgDn"
+    case .home: "Home"
+    case .end: "End"
+    case .enter: "Enter"
+    case .escape: "Esc"
+    case .tab: "Tab"
+    case .backTab: "S-Tab"
+    case .backspace: "Backspace"
+    case .delete: "Del"
+    case .function(let n): "F\(n)"
+    case .click: "click"
+    case .wheel: "wheel"
+    }
+  }
+}
+
+/// What the front asks of the program around it.
+public enum Action: Sendable, Hashable {
+  case quit
+  /// Seconds.
+  case setInterval(Double)
+  case setPaused(Bool)
+  /// Leave the recording and show this host.
+  case goLive
+  /// Seconds forward or, negative, back in the recording.
+  case seekBy(Double)
+  /// Nanoseconds from the first event.
+  case seekTo(UInt64)
+  /// So many samples forward or back.
+  case step(Int)
+  /// 1 is the pace of the recording.
+  case setSpeed(Double)
+  /// Count anew from now.
+  case reset
+}
+
+/// Everything a key can ask for.
+public enum Command: Sendable, Hashable {
+  case quit, help
+  case up, down, pageUp, pageDown, top, bottom
+  case nextPane, previousPane
+  case pane(Pane)
+  case filter, previousSort, nextSort, invert
+  case pause, shorterInterval, longerInterval
+  case stepForward, stepBack, jumpBack, jumpForward, jumpTo
+  case drill, back
+  case whatIf, clearWhatIf
+  case live, prompt, redraw
+}
+
+/// The panes, numbered as on the keys.
+public enum Pane: Int, Sendable, CaseIterable {
+  case exits = 1
+  case controls, guest, vcpus, details, log
+
+  public var title: String {
+    switch self {
+    case .exits: "exits"
+    case .controls: "controls"
+    case .guest: "guest"
+    case .vcpus: "vcpus"
+    case .details: "details"
+    case .log: "log"
+    }
+  }
+}
+
+/// One line of the keymap: it is what the keys do, what help says, and what the hint line offers.
+public struct Binding: Sendable {
+  public var keys: [Key]
+  public var command: Command
+  /// For help.
+  public var help: String
+  /// For the hint line: shown after the first key; nil keeps it out.
+  public var hint: String?
+  /// Hints with a low number are kept longest when the line is short.
+  public var hintOrder: Int
+  /// True for what only a recording can do.
+  public var needsRecording: Bool
+
+  init(
+    _ keys: [Key], _ command: Command, _ help: String, hint: String? = nil, order: Int = 9, needsRecording: Bool = false
+  ) {
+    self.keys = keys
+    self.command = command
+    self.help = help
+    self.hint = hint
+    hintOrder = order
+    self.needsRecording = needsRecording
+  }
+}
+
+/// The keys. Help and the hint line are made from this table.
+public enum Keymap {
+  public static let bindings: [Binding] = [
+    Binding([.character("?"), .character("h"), .function(1)], .help, "this help", hint: "help", order: 0),
+    Binding([.character("q"), .function(10)], .quit, "quit", hint: "quit", order: 1),
+    Binding([.up, .character("k")], .up, "one row up"),
+    Binding([.down, .character("j")], .down, "one row down"),
+    Binding([.pageUp], .pageUp, "one page up"),
+    Binding([.pageDown], .pageDown, "one page down"),
+    Binding([.home, .character("g")], .top, "to the first row"),
+    Binding([.end, .character("G")], .bottom, "to the last row"),
+    Binding([.tab], .nextPane, "next pane"),
+    Binding([.backTab], .previousPane, "previous pane"),
+    Binding([.character("1")], .pane(.exits), "exits: why guests exit, how often, how long, and what causes it"),
+    Binding([.character("2")], .pane(.controls), "controls: every bit of the control words, and what it causes"),
+    Binding([.character("3")], .pane(.guest), "guest: what the last exit told of a vCPU's state"),
+    Binding([.character("4")], .pane(.vcpus), "vcpus: VMs and vCPUs, and where their time goes"),
+    Binding([.character("5")], .pane(.details), "details: all that is known of one exit reason"),
+    Binding([.character("6")], .pane(.log), "log: messages, lost events, events by kind"),
+    Binding([.enter], .drill, "exits: details of the reason; vcpus: only that VM or vCPU", hint: "drill", order: 5),
+    Binding([.escape], .back, "back: out of details, of a VM or vCPU, of a filter"),
+    Binding([.character("/")], .filter, "filter by a regular expression; Esc clears it", hint: "filter", order: 3),
+    Binding([.character("<")], .previousSort, "sort by the column to the left"),
+    Binding([.character(">"), .function(6)], .nextSort, "sort by the column to the right", hint: "sort", order: 4),
+    Binding([.character("I")], .invert, "turn the order around"),
+    Binding(
+      [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
+      hint: "what-if", order: 2),
+    Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
+    Binding([.character(" ")], .pause, "pause, and go on", hint: "pause", order: 6),
+    Binding([.character("+")], .longerInterval, "longer interval"),
+    Binding([.character("-")], .shorterInterval, "shorter interval"),
+    Binding([.character("L")], .live, "leave the recording, show this host", needsRecording: true),
+    Binding([.character("t")], .stepForward, "next sample of a recording", needsRecording: true),
+    Binding([.character("T")], .stepBack, "previous sample of a recording", needsRecording: true),
+    Binding([.character("]")], .jumpForward, "jump forward in a recording", needsRecording: true),
+    Binding([.character("[")], .jumpBack, "jump back in a recording", needsRecording: true),
+    Binding([.character("b")], .jumpTo, "go to a time in a recording: 12.5, 1:02.5 or 50%", needsRecording: true),
+    Binding(
+      [.character(":")], .prompt, "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, reset",
+      hint: "command", order: 7),
+    Binding([.character("\u{c}")], .redraw, "draw the screen anew"),
+  ]
+
+  static func command(_ key: Key) -> Binding? { bindings.first { $0.keys.contains(key) } }
+
+  /// How the keys of a line are written.
+  static func label(_ binding: Binding) -> String {
+    binding.keys.map { $0 == .character("\u{c}") ? "^L" : $0.label }.joined(separator: " ")
+  }
+}

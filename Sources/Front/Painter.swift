@@ -1,0 +1,437 @@
+import Aggregator
+import Architecture
+import Screen
+
+/// Draws one frame. Every pane has an extension of its own.
+struct Painter {
+  let model: FrontModel
+  var frame: Frame
+  var columns: Int { frame.screen.columns }
+  var rows: Int { frame.screen.rows }
+
+  init(model: FrontModel, columns: Int, rows: Int, isASCII: Bool) {
+    self.model = model
+    frame = Frame(screen: Screen(columns: columns, rows: rows, isASCII: isASCII))
+  }
+
+  /// From this size on, several panes are shown at once.
+  static let wide = (columns: 140, rows: 40)
+  /// Below this size there is no room for panes.
+  static let least = (columns: 40, rows: 8)
+
+  mutating func paint() {
+    guard columns > 0, rows > 0 else { return }
+    if columns < Painter.least.columns || rows < Painter.least.rows { return paintTiny() }
+    paintTitle(y: 0)
+    paintTotals(y: 1)
+    var y = 2
+    if let whatIf = model.whatIf, !model.isHelpOpen {
+      paint(whatIf, y: y)
+      y += 1
+    }
+    let tabs = y
+    let body = Rectangle(x: 0, y: y + 1, width: columns, height: rows - y - 2)
+    if model.isHelpOpen {
+      paintHelp(body)
+    } else if model.snapshot == nil {
+      text(body, y: body.height / 3, "waiting for the first interval", .dim)
+    } else if columns >= Painter.wide.columns && rows >= Painter.wide.rows {
+      paintWide(body)
+    } else {
+      frame.regions.append(.init(area: body, target: .pane(model.pane)))
+      paint(model.pane, body)
+    }
+    paintTabs(y: tabs)
+    paintFoot(y: rows - 1)
+  }
+
+  mutating func paint(_ pane: Pane, _ area: Rectangle) {
+    switch pane {
+    case .exits: paintExits(area)
+    case .controls: paintControls(area)
+    case .guest: paintLines(.guest, area, guestLines(width: area.width))
+    case .vcpus: paintMachines(area)
+    case .details: paintLines(.details, area, detailLines(width: area.width))
+    case .log: paintLines(.log, area, logLines(width: area.width))
+    }
+  }
+
+  /// Exits left, controls or the pane asked for right, VMs and vCPUs below.
+  private mutating func paintWide(_ body: Rectangle) {
+    let machines = min(max(3, model.machineRows().count + 1), body.height / 4)
+    let upper = body.height - machines - 2
+    let left = max(80, columns * 56 / 100)
+    let side: Pane = [.exits, .vcpus].contains(model.pane) ? .controls : model.pane
+    func sub(_ pane: Pane, _ area: Rectangle, _ painter: inout Painter) {
+      painter.frame.regions.append(.init(area: area, target: .pane(pane)))
+      painter.paintHeading(pane, area)
+      painter.paint(pane, Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 1))
+    }
+    sub(.exits, Rectangle(x: 0, y: body.y, width: left, height: upper), &self)
+    sub(side, Rectangle(x: left + 2, y: body.y, width: columns - left - 2, height: upper), &self)
+    sub(.vcpus, Rectangle(x: 0, y: body.y + upper + 1, width: columns, height: machines + 1), &self)
+  }
+
+  private mutating func paintHeading(_ pane: Pane, _ area: Rectangle) {
+    var line = Line(" \(pane.rawValue) \(pane.title) ", pane == model.pane ? .tab : .heading)
+    switch pane {
+    case .details:
+      if let reason = model.detailedReason { line.append(" \(reason.name)", .value) }
+    case .guest, .log: break
+    default: line.append(" \(scopeText)", .dim)
+    }
+    frame.screen.put(line, x: area.x, y: area.y, limit: area.right)
+  }
+
+  // MARK: The frame around the panes
+
+  var scopeText: String {
+    guard let snapshot = model.snapshot else { return "" }
+    switch model.scope {
+    case .all: return snapshot.vms.count == 1 ? "\(MachineName.vm(snapshot.vms[0])) · all vCPUs" : "all VMs"
+    case .vm(let identity):
+      guard let vm = snapshot.vms.first(where: { VMIdentity($0) == identity }) else { return "a VM that is gone" }
+      return "\(MachineName.vm(vm)) · all vCPUs"
+    case .vcpu(let tid):
+      for vm in snapshot.vms {
+        if let vcpu = vm.vcpus.first(where: { $0.tid == tid }) {
+          return "\(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))"
+        }
+      }
+      return "thread \(tid), gone"
+    }
+  }
+
+  private mutating func paintTitle(y: Int) {
+    guard let snapshot = model.snapshot else {
+      frame.screen.put("vmctop", x: 0, y: y, role: .title)
+      return
+    }
+    let source = snapshot.source
+    // Right: state, losses, own use; the last of them goes first where there is no room.
+    var parts: [Line] = []
+    if let playback = snapshot.playback {
+      let state = playback.isFinished ? "held" : playback.isPaused ? "paused" : "playing"
+      var line = Line(state, playback.isPaused ? .warning : .value)
+      line.append(" \(Format.position(playback.position))/\(Format.position(playback.duration))")
+      if playback.speed != 1 { line.append(" x\(Format.count(playback.speed))") }
+      parts.append(line)
+    } else if model.isPaused {
+      parts.append(Line("PAUSED", .warning))
+    } else {
+      parts.append(Line("live \(Format.fixed(model.interval, model.interval < 1 ? 2 : 1))s"))
+    }
+    let losses = snapshot.losses
+    let lost = losses.lost > 0 || losses.uncounted > 0
+    parts.append(
+      Line("lost \(Format.count(losses.lost))\(losses.uncounted > 0 ? "+?" : "")", lost ? .warning : .normal))
+    if let own = snapshot.ownUse {
+      var line = Line("self \(Format.percent(own.cpu * 100))%")
+      if columns >= 120 { line.append(" \(Format.bytes(own.residentBytes))") }
+      parts.append(line)
+    }
+    func width(_ parts: [Line]) -> Int { parts.reduce(0) { $0 + $1.width + 3 } }
+    let wanted = source.isDemo ? 44 : 24
+    while parts.count > 1 && columns - width(parts) < wanted { parts.removeLast() }
+    let start = columns - width(parts)
+
+    var left = Line("vmctop", .title)
+    if source.isDemo {
+      left.append("  DEMO recording", .warning)
+      left.append(" (L: go live)")
+    } else if snapshot.playback != nil || source.kind != .tracefs {
+      left.append("  \(source.path.map(Painter.lastComponent) ?? "recording")", .value)
+    }
+    let host = [
+      source.hostName, source.kernelRelease,
+      source.backend ?? (snapshot.playback == nil && source.isa == nil ? "no KVM module" : source.isa),
+    ].compactMap { $0 }.joined(separator: " · ")
+    left.append("  \(host)")
+    frame.screen.put(left, x: 0, y: y, limit: max(6, start))
+    var x = start + 3
+    for part in parts { x = frame.screen.put(part, x: x, y: y) + 3 }
+  }
+
+  static func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+
+  private mutating func paintTotals(y: Int) {
+    guard let snapshot = model.snapshot else { return }
+    let statistics = model.scopeStatistics ?? ScopeStatistics()
+    let vcpus = snapshot.vms.reduce(0) { $0 + $1.vcpus.count }
+    var rate = Line(model.rate(statistics).map { Format.count($0) } ?? "-", .value)
+    rate.append(model.showsWindow ? " exits/s on average " : " exits/s ")
+    let time = timeLine(model.timeSplit(statistics), room: columns - rate.width)
+    let machines = Line(
+      "\(snapshot.vms.count) VM\(snapshot.vms.count == 1 ? "" : "s") \(vcpus) vCPU\(vcpus == 1 ? "" : "s") ")
+    let gap = columns >= 100 ? 2 : 0
+    var x = 0
+    if columns >= machines.width + rate.width + time.width + 1 {
+      x = frame.screen.put(machines, x: 0, y: y) + gap
+    }
+    x = frame.screen.put(rate, x: x, y: y)
+    let spark = min(60, columns - x - time.width - 1 - gap)
+    if spark >= 4 && !statistics.history.isEmpty {
+      x = frame.screen.put(Graph.sparkline(statistics.history, width: spark), x: x, y: y, role: .value) + 1 + gap
+    }
+    frame.screen.put(time, x: x, y: y)
+  }
+
+  /// Where the vCPUs' time went, as many parts of it as there is room for.
+  private func timeLine(_ split: TimeSplit, room: Int) -> Line {
+    var line = Line()
+    for (name, part) in [
+      ("guest", split.guest), ("kernel", split.kernel), ("user", split.user), ("halted", split.halted),
+    ] {
+      let share = split.total > 0 ? Format.percent(100 * Double(part) / Double(split.total)) : "-"
+      var next = line
+      next.append("\(name) ", .dim)
+      next.append(share, split.total > 0 ? .value : .dim)
+      next.append(columns >= 100 ? "  " : " ")
+      if next.width + 1 > room { break }
+      line = next
+    }
+    if !line.spans.isEmpty { line.spans[line.spans.count - 1].text = " %" }
+    return line
+  }
+
+  private mutating func paint(_ whatIf: WhatIf, y: Int) {
+    let names = model.struck.sorted().map { model.names.control($0).short }
+    var line = Line(" what-if: ", .heading)
+    let shown = names.count > 3 ? names.prefix(3).joined(separator: ", ") + " +\(names.count - 3)" : names.joined(separator: ", ")
+    line.append(shown, .struck)
+    line.append(" off → ")
+    line.append("\(Format.count(whatIf.remainingRate)) exits/s", .value)
+    line.append(" (−\(Format.percent(whatIf.less)) %)")
+    if let time = whatIf.time, let remaining = whatIf.remainingTime {
+      // The same in fewer cells where a line is short.
+      line.append(line.width + 34 <= columns ? ", time in exits " : ", in exits ")
+      line.append("\(Format.percent(time)) → ")
+      line.append("\(Format.percent(remaining)) %", .value)
+    }
+    frame.screen.put(line, x: 0, y: y)
+  }
+
+  private mutating func paintTabs(y: Int) {
+    var x = 1
+    for pane in Pane.allCases {
+      let start = x
+      let isOn = pane == model.pane && !model.isHelpOpen
+      let label = "\(pane.rawValue) \(pane.title)"
+      if isOn {
+        x = frame.screen.put(" \(label) ", x: x - 1, y: y, role: .tab)
+      } else {
+        frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
+        // Where there is no room for the names of all, the numbers have to do.
+        x = columns >= 60 ? frame.screen.put(" \(pane.title)", x: x + 1, y: y) + 1 : x + 1
+      }
+      frame.regions.append(
+        .init(area: Rectangle(x: start - 1, y: y, width: x - start + 1, height: 1), target: .tab(pane)))
+      x += 1
+      if x >= columns { return }
+    }
+    var right = Line()
+    if !model.filter.isEmpty { right.append("/\(model.filter)  ", .warning) }
+    right.append(scopeText, model.scope == .all ? .dim : .value)
+    if !frame.position.isEmpty { right.append("  \(frame.position)", .dim) }
+    let room = columns - x - 1
+    guard room >= 6 else { return }
+    if right.width > room, !frame.position.isEmpty { right.spans.removeLast() }
+    frame.screen.put(right, x: max(x, columns - right.width), y: y)
+  }
+
+  private mutating func paintFoot(y: Int) {
+    if let prompt = model.prompt {
+      let label =
+        switch prompt.kind {
+        case .filter: "/"
+        case .command: ":"
+        case .time: "go to: "
+        }
+      var line = Line(label, .key)
+      // The end of what is being typed is what must be seen.
+      var text = prompt.text
+      while text.displayWidth > max(1, columns - label.count - 2) { text.removeFirst() }
+      line.append(text, .value)
+      line.append("_", .key)
+      if let message = model.message { line.append("   \(message)", .warning) }
+      frame.screen.put(line, x: 0, y: y)
+      return
+    }
+    if let message = model.message {
+      frame.screen.put(message, x: 1, y: y, role: .warning)
+      return
+    }
+    let candidates = Keymap.bindings.filter { $0.hint != nil && (!$0.needsRecording || model.isRecording) }
+    func label(_ binding: Binding) -> String {
+      binding.command == .nextSort ? "<>" : (binding.keys.first?.label.lowercasedWord ?? "")
+    }
+    func width(_ binding: Binding) -> Int { label(binding).displayWidth + 1 + (binding.hint ?? "").displayWidth + 2 }
+    var room = columns - 1
+    var kept: Set<Command> = []
+    for binding in candidates.sorted(by: { $0.hintOrder < $1.hintOrder }) where width(binding) <= room {
+      kept.insert(binding.command)
+      room -= width(binding)
+    }
+    var line = Line(" ")
+    for binding in candidates where kept.contains(binding.command) {
+      line.append(label(binding), .key)
+      line.append(" \(binding.hint ?? "")  ", .dim)
+    }
+    frame.screen.put(line, x: 0, y: y)
+  }
+
+  /// What is left where there is no room for panes: how bad, and what most.
+  private mutating func paintTiny() {
+    let statistics = model.scopeStatistics ?? ScopeStatistics()
+    guard model.snapshot != nil else {
+      frame.screen.put("vmctop: waiting", x: 0, y: 0)
+      return
+    }
+    let rate = model.rate(statistics).map { Format.count($0) } ?? "-"
+    frame.screen.put(Line([Span(rate, .value), Span(" exits/s")]), x: 0, y: 0)
+    if let prompt = model.prompt {
+      frame.screen.put(prompt.text + "_", x: 0, y: rows - 1, role: .key)
+    }
+    if rows < 3 || columns < 12 { return }
+    let split = model.timeSplit(statistics)
+    if split.total > 0 {
+      let guest = Format.percent(100 * Double(split.guest) / Double(split.total))
+      frame.screen.put(Line([Span("guest "), Span(guest, .value), Span(" %")]), x: 0, y: 1)
+    }
+    let context = model.context(statistics)
+    let column = ReasonColumns.column(model.showsWindow ? "average" : "exits")
+    for (offset, row) in model.exitRows().prefix(rows - 3).enumerated() {
+      let y = 2 + offset
+      let figure = column.map { Painter.text($0.value(row.reason, context), width: 6) } ?? ""
+      frame.screen.put(row.reason.name, x: 0, y: y, role: role(row, .normal), limit: columns - 7)
+      frame.screen.putRight(figure, end: columns, y: y, role: .value, from: columns - 6)
+    }
+    if model.prompt == nil { frame.screen.put("terminal too small", x: 0, y: rows - 1, role: .dim) }
+  }
+
+  func role(_ row: ReasonRow, _ otherwise: Role) -> Role { row.struck == .wholly ? .struck : otherwise }
+
+  // MARK: Pieces
+
+  /// One line of a pane, counted from its upper edge.
+  mutating func text(_ area: Rectangle, y: Int, _ text: String, _ role: Role = .normal) {
+    guard y >= 0, y < area.height else { return }
+    frame.screen.put(text, x: area.x + 1, y: area.y + y, role: role, limit: area.right)
+  }
+
+  /// A value of the registry in so many cells.
+  static func text(_ value: ColumnValue, width: Int) -> String {
+    switch value {
+    case .integer(let n):
+      let exact = Format.exact(n)
+      return exact.count <= width ? exact : Format.count(n)
+    case .rate(let rate): return rate == 0 ? "·" : Format.count(rate)
+    case .percent(let share): return share == 0 ? "·" : Format.percent(share)
+    case .nanoseconds(let time): return Format.duration(time)
+    case .text(let text): return text
+    case .none: return "-"
+    }
+  }
+
+  /// A table with a cursor: heads, then the rows from the one that keeps the cursor in sight.
+  mutating func paintTable(
+    _ pane: Pane, _ area: Rectangle, columns: [TableColumn], ids: [String], sortedBy: String, count: Int, cursor: Int,
+    cell: (_ row: Int, _ column: Int, _ width: Int) -> Span, marker: (_ row: Int) -> Span
+  ) {
+    guard area.height > 0, area.width > 2 else { return }
+    let layout = TableLayout(columns, width: area.width - 2)
+    let left = area.x + 2
+    for place in layout.placed {
+      let column = columns[place.index]
+      let title = column.title.padded(to: place.width, alignRight: column.alignRight)
+      let isSorted = ids[place.index] == sortedBy
+      frame.screen.put(
+        title, x: left + place.x, y: area.y, role: isSorted ? .sorted : .heading, limit: left + place.x + place.width)
+      frame.regions.append(
+        .init(
+          area: Rectangle(x: left + place.x, y: area.y, width: place.width, height: 1),
+          target: .column(pane, ids[place.index])))
+    }
+    let height = area.height - 1
+    frame.pageHeights[pane] = max(1, height)
+    guard height > 0 else { return }
+    var top = model.state(pane).top
+    if cursor < top { top = cursor }
+    if cursor >= top + height { top = cursor - height + 1 }
+    top = min(max(0, top), max(0, count - height))
+    frame.tops[pane] = top
+    if count > height && pane == model.pane { frame.position = "\(top + 1)-\(min(count, top + height))/\(count)" }
+    for offset in 0..<max(0, min(height, count - top)) {
+      let row = top + offset
+      let y = area.y + 1 + offset
+      let isCursor = row == cursor
+      frame.screen.put(isCursor ? "▸" : " ", x: area.x, y: y, role: .key)
+      let mark = marker(row)
+      frame.screen.put(mark.text, x: area.x + 1, y: y, role: mark.role)
+      for place in layout.placed {
+        let span = cell(row, place.index, place.width)
+        let text = span.text.padded(to: place.width, alignRight: columns[place.index].alignRight)
+        frame.screen.put(text, x: left + place.x, y: y, role: span.role, limit: left + place.x + place.width)
+      }
+      if isCursor && pane == model.pane { frame.screen.select(y: y, from: area.x, to: area.right) }
+      frame.regions.append(
+        .init(area: Rectangle(x: area.x, y: y, width: area.width, height: 1), target: .row(pane, row)))
+    }
+  }
+
+  /// A pane that only scrolls.
+  mutating func paintLines(_ pane: Pane, _ area: Rectangle, _ lines: [Line]) {
+    frame.pageHeights[pane] = max(1, area.height)
+    let top = min(max(0, model.state(pane).top), max(0, lines.count - area.height))
+    frame.tops[pane] = top
+    if lines.count > area.height && pane == model.pane {
+      frame.position = "\(top + 1)-\(min(lines.count, top + area.height))/\(lines.count)"
+    }
+    for offset in 0..<max(0, min(area.height, lines.count - top)) {
+      frame.screen.put(lines[top + offset], x: area.x, y: area.y + offset, limit: area.right)
+    }
+  }
+
+  private mutating func paintHelp(_ area: Rectangle) {
+    var lines: [Line] = [Line(" KEYS", .heading)]
+    for binding in Keymap.bindings {
+      var line = Line("  " + Keymap.label(binding).padded(to: 10), .key)
+      line.append("  \(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
+      lines.append(line)
+    }
+    var mouse = Line("  " + "mouse".padded(to: 10), .key)
+    mouse.append("  click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
+    lines.append(mouse)
+    lines.append("")
+    lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
+    for column in ReasonColumns.all {
+      var line = Line("  " + column.title.padded(to: 10), .key)
+      line.append("  \(column.help) (sort \(column.id))")
+      lines.append(line)
+    }
+    lines.append("")
+    lines.append(Line(" WHAT IS SHOWN", .heading))
+    for text in [
+      "guest   from kvm_entry to kvm_exit", "kernel  handling exits in the kernel",
+      "user    in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN",
+      "halted  blocked or polling after HLT",
+      "lost    events the ring buffers dropped; +? where a buffer did not say how many",
+      "[x] an exit proves the control was on   [?] no exit tells   [-] struck by the what-if",
+      "what-if the exits charged to the struck controls are taken off; nothing is changed on the host",
+    ] { lines.append(Line("  \(text)")) }
+    let top = min(max(0, model.helpTop), max(0, lines.count - area.height))
+    frame.helpTop = top
+    frame.pageHeights[model.pane] = max(1, area.height)
+    if lines.count > area.height {
+      frame.position = "\(top + 1)-\(min(lines.count, top + area.height))/\(lines.count)"
+    }
+    for offset in 0..<max(0, min(area.height, lines.count - top)) {
+      frame.screen.put(lines[top + offset], x: area.x, y: area.y + offset, limit: area.right)
+    }
+  }
+}
+
+extension String {
+  /// `Space` as `space`, `Enter` as `enter`; single characters as they are.
+  fileprivate var lowercasedWord: String { count > 1 ? lowercased() : self }
+}

@@ -1,0 +1,382 @@
+import Aggregator
+import Architecture
+
+/// What is looked at: everything, one VM or one vCPU.
+public enum ScopeSelection: Sendable, Hashable {
+  case all
+  case vm(VMIdentity)
+  case vcpu(tid: Int32)
+}
+
+/// What stays the same about a VM from one snapshot to the next.
+public enum VMIdentity: Sendable, Hashable {
+  case pid(Int32)
+  /// The first thread of a VM whose pid a trace does not tell.
+  case thread(Int32)
+  case none
+
+  init(_ vm: VirtualMachineStatistics) {
+    if let pid = vm.pid {
+      self = .pid(pid)
+    } else if let first = vm.vcpus.first {
+      self = .thread(first.tid)
+    } else {
+      self = .none
+    }
+  }
+}
+
+/// What stays the same about a row from one snapshot to the next, whatever its place.
+public enum RowKey: Sendable, Hashable {
+  case reason(isa: UInt32, code: UInt32, setting: Int)
+  case control(ControlID)
+  case vm(VMIdentity)
+  case vcpu(tid: Int32)
+
+  init(_ reason: ReasonStatistics) {
+    self = .reason(isa: reason.isa, code: reason.code, setting: reason.setting)
+  }
+}
+
+/// A row of the exits pane.
+struct ReasonRow {
+  enum Struck { case no, partly, wholly }
+  var reason: ReasonStatistics
+  var struck: Struck
+}
+
+/// A row of the controls pane: a control with what is charged to it, over all settings.
+struct ControlRow {
+  enum State {
+    /// An exit proves that it was on, or the architecture leaves no choice.
+    case on
+    /// No exit says anything about it.
+    case unknown
+    /// Not a switch: nothing can suppress these exits.
+    case none
+  }
+  var control: ControlID
+  var name: ControlName
+  var state: State
+  var exits: UInt64
+  var intervalExits: UInt64
+  var handling: UInt64
+  var intervalHandling: UInt64
+}
+
+/// A row of the vcpus pane.
+struct MachineRow {
+  var vm: VirtualMachineStatistics
+  /// Nil in the VM's own row.
+  var vcpu: VCPUStatistics?
+  var statistics: ScopeStatistics
+
+  var key: RowKey { vcpu.map { .vcpu(tid: $0.tid) } ?? .vm(VMIdentity(vm)) }
+}
+
+/// Names of VMs and vCPUs on screen.
+enum MachineName {
+  static func vm(_ vm: VirtualMachineStatistics) -> String {
+    if let name = vm.name, !name.isEmpty { return name }
+    if let pid = vm.pid { return "\(vm.vmm ?? "VM") \(pid)" }
+    if let first = vm.vcpus.first { return "VM of \(first.tid)" }
+    return "VM"
+  }
+
+  static func vcpu(_ vcpu: VCPUStatistics) -> String {
+    if let id = vcpu.id { return "vCPU \(id)" }
+    if let name = vcpu.threadName, !name.isEmpty { return name }
+    return "thread \(vcpu.tid)"
+  }
+}
+
+/// The sum of what is struck by the what-if, and of what is left.
+public struct WhatIf: Sendable, Hashable {
+  /// Exits per second now and without what is struck.
+  public var rate: Double
+  public var remainingRate: Double
+  /// How many percent less.
+  public var less: Double
+  /// Percent of the vCPUs' time spent handling exits, now and then; nil while the time is not known.
+  public var time: Double?
+  public var remainingTime: Double?
+
+  /// - Parameter basis: the interval, or everything since the start.
+  init(
+    scope: ScopeStatistics, struck: Set<ControlID>, basis: ReasonContext.Basis, intervalNanoseconds: UInt64,
+    windowNanoseconds: UInt64
+  ) {
+    var exits: UInt64 = 0
+    var handling: UInt64 = 0
+    let interval = basis == .interval
+    for row in scope.controls where struck.contains(row.control) {
+      exits &+= interval ? row.intervalExits : row.exits
+      handling &+= interval ? row.intervalHandling : row.handling
+    }
+    let all = interval ? scope.intervalExits : scope.exits
+    let nanoseconds = Double(interval ? intervalNanoseconds : windowNanoseconds)
+    let seconds = nanoseconds / 1e9
+    let remaining = all - min(all, exits)
+    rate = seconds > 0 ? Double(all) / seconds : 0
+    remainingRate = seconds > 0 ? Double(remaining) / seconds : 0
+    less = all > 0 ? 100 * Double(all - remaining) / Double(all) : 0
+    let total = interval ? scope.intervalTime.total : scope.time.total
+    if total > 0 {
+      let spent = scope.reasons.reduce(UInt64(0)) { $0 &+ (interval ? $1.intervalHandling : $1.handling.total) }
+      time = min(100, 100 * Double(spent) / Double(total))
+      remainingTime = min(100, 100 * Double(spent - min(spent, handling)) / Double(total))
+    }
+  }
+}
+
+/// The rows of the panes: a snapshot seen through scope, filter, sort and what-if.
+extension FrontModel {
+  /// The statistics of what is looked at, or nil where it is gone (a VM that ended) or nothing came yet.
+  var scopeStatistics: ScopeStatistics? {
+    guard let snapshot else { return nil }
+    var index = 0
+    switch scope {
+    case .all: break
+    case .vm(let identity):
+      guard let vm = snapshot.vms.first(where: { VMIdentity($0) == identity }) else { return nil }
+      index = vm.scope
+    case .vcpu(let tid):
+      guard let vcpu = snapshot.vms.lazy.flatMap(\.vcpus).first(where: { $0.tid == tid }) else { return nil }
+      index = vcpu.scope
+    }
+    return statistics(index)
+  }
+
+  func statistics(_ index: Int) -> ScopeStatistics {
+    guard let snapshot, snapshot.scopes.indices.contains(index) else { return ScopeStatistics() }
+    return snapshot.scopes[index]
+  }
+
+  /// True where there is no interval to speak of: then everything since the start is shown instead. A recording that
+  /// came to its end is held as a whole.
+  var showsWindow: Bool {
+    guard let snapshot else { return false }
+    return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true
+  }
+
+  func context(_ statistics: ScopeStatistics) -> ReasonContext {
+    let names = names
+    return ReasonContext(
+      snapshot: snapshot ?? Snapshot(), scope: statistics, basis: showsWindow ? .window : nil,
+      controlName: { names.control($0).short })
+  }
+
+  func rate(_ statistics: ScopeStatistics) -> Double? {
+    guard let snapshot else { return nil }
+    let (count, nanoseconds) =
+      showsWindow
+      ? (statistics.exits, snapshot.windowNanoseconds) : (statistics.intervalExits, snapshot.intervalNanoseconds)
+    return nanoseconds == 0 ? nil : Double(count) * 1e9 / Double(nanoseconds)
+  }
+
+  func timeSplit(_ statistics: ScopeStatistics) -> TimeSplit {
+    showsWindow || statistics.intervalTime.total == 0 ? statistics.time : statistics.intervalTime
+  }
+
+  public var whatIf: WhatIf? {
+    guard !struck.isEmpty, let snapshot, let statistics = scopeStatistics else { return nil }
+    return WhatIf(
+      scope: statistics, struck: struck, basis: context(statistics).basis,
+      intervalNanoseconds: snapshot.intervalNanoseconds, windowNanoseconds: snapshot.windowNanoseconds)
+  }
+
+  private func passes(_ texts: String...) -> Bool { passes(texts) }
+
+  private func passes(_ texts: [String]) -> Bool {
+    guard let pattern else { return true }
+    return texts.contains { pattern.matches($0) }
+  }
+
+  /// The column the exits are sorted by: the average stands in for the rate where there is no interval.
+  var exitSortColumn: ReasonColumn {
+    var id = sort(.exits).column
+    if id == "exits" && showsWindow { id = "average" }
+    return ReasonColumns.column(id) ?? ReasonColumns.all[0]
+  }
+
+  func exitRows() -> [ReasonRow] {
+    guard let statistics = scopeStatistics else { return [] }
+    let context = context(statistics)
+    let shown =
+      pattern == nil
+      ? statistics.reasons
+      : statistics.reasons.filter { reason in
+        passes([reason.name] + reason.charges.map { context.controlName($0.control) })
+      }
+    return ReasonColumns.sorted(
+      shown, by: exitSortColumn, descending: sort(.exits).descending, context: context
+    ).map { ReasonRow(reason: $0, struck: struckShare($0)) }
+  }
+
+  func struckShare(_ reason: ReasonStatistics) -> ReasonRow.Struck {
+    if struck.isEmpty { return .no }
+    let hit = reason.charges.count { struck.contains($0.control) }
+    return hit == 0 ? .no : hit == reason.charges.count ? .wholly : .partly
+  }
+
+  func controlRows() -> [ControlRow] {
+    guard let snapshot else { return [] }
+    let statistics = scopeStatistics ?? ScopeStatistics()
+    var sums: [ControlID: ControlRow] = [:]
+    for row in statistics.controls {
+      let name = names.control(row.control)
+      let state: ControlRow.State = names.isUnconditional(row.control) ? .none : row.exits > 0 ? .on : .unknown
+      sums[
+        row.control,
+        default: ControlRow(
+          control: row.control, name: name, state: state, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+      ].add(row, state)
+    }
+    var rows: [ControlRow] = []
+    for id in names.controls(isa: snapshot.source.isa) {
+      rows.append(
+        sums.removeValue(forKey: id)
+          ?? ControlRow(
+            control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0, intervalExits: 0, handling: 0,
+            intervalHandling: 0))
+    }
+    // What is no bit of a control word (bitmaps, masks, EPT, unconditional) is listed where it has exits.
+    rows += sums.values.sorted { $0.control < $1.control }
+    if pattern != nil { rows = rows.filter { passes($0.name.name, $0.name.word, $0.name.title) } }
+    let by = sort(.controls)
+    // Reserved bits are of interest to those only who read the words bit by bit.
+    var order: [ControlID: Int] = [:]
+    for (index, row) in rows.enumerated() {
+      order[row.control] = by.column != "bit" && names.isForced(row.control) ? index + rows.count : index
+    }
+    let window = showsWindow
+    func figure(_ row: ControlRow) -> (UInt64, UInt64) {
+      switch by.column {
+      case "exits": window ? (row.exits, 0) : (row.intervalExits, row.exits)
+      case "time": window ? (row.handling, 0) : (row.intervalHandling, row.handling)
+      default: (0, 0)
+      }
+    }
+    return rows.sorted { a, b in
+      if by.column == "name" && a.name.short != b.name.short {
+        return (a.name.short < b.name.short) != by.descending
+      }
+      let (x, y) = (figure(a), figure(b))
+      if x != y { return by.descending ? x > y : x < y }
+      let before = order[a.control] ?? 0 < order[b.control] ?? 0
+      return by.column == "bit" && by.descending ? !before && a.control != b.control : before
+    }
+  }
+
+  func machineRows() -> [MachineRow] {
+    guard let snapshot else { return [] }
+    let by = sort(.vcpus)
+    func figure(_ statistics: ScopeStatistics) -> Double {
+      let split = timeSplit(statistics)
+      let total = max(1, Double(split.total))
+      return switch by.column {
+      case "exits": rate(statistics) ?? 0
+      case "guest": Double(split.guest) / total
+      case "kernel": Double(split.kernel) / total
+      case "user": Double(split.user) / total
+      case "halted": Double(split.halted) / total
+      default: 0
+      }
+    }
+    func sorted<T>(_ items: [T], _ statistics: (T) -> ScopeStatistics) -> [T] {
+      let keyed = items.enumerated().map { (at: $0, item: $1, figure: figure(statistics($1))) }
+      return keyed.sorted { a, b in
+        if a.figure != b.figure { return by.descending ? a.figure > b.figure : a.figure < b.figure }
+        return by.column == "name" && by.descending ? a.at > b.at : a.at < b.at
+      }.map(\.item)
+    }
+    var rows: [MachineRow] = []
+    for vm in sorted(snapshot.vms, { self.statistics($0.scope) }) {
+      let vmPasses = passes(MachineName.vm(vm), topReason(statistics(vm.scope)))
+      let vcpus = sorted(vm.vcpus, { self.statistics($0.scope) }).filter { vcpu in
+        vmPasses || passes(MachineName.vcpu(vcpu), vcpu.threadName ?? "", topReason(statistics(vcpu.scope)))
+      }
+      guard vmPasses || !vcpus.isEmpty else { continue }
+      rows.append(MachineRow(vm: vm, vcpu: nil, statistics: statistics(vm.scope)))
+      rows += vcpus.map { MachineRow(vm: vm, vcpu: $0, statistics: statistics($0.scope)) }
+    }
+    return rows
+  }
+
+  /// The most frequent reason of the interval, or since the start.
+  func topReason(_ statistics: ScopeStatistics) -> String {
+    let interval = statistics.intervalExits > 0 && !showsWindow
+    let top = statistics.reasons.max {
+      interval ? $0.intervalCount < $1.intervalCount : $0.count < $1.count
+    }
+    return top?.name ?? ""
+  }
+
+  /// The keys of a pane's rows, in order; empty for panes that only scroll.
+  func rowKeys(_ pane: Pane) -> [RowKey] {
+    switch pane {
+    case .exits: exitRows().map { RowKey($0.reason) }
+    case .controls: controlRows().map { .control($0.control) }
+    case .vcpus: machineRows().map(\.key)
+    case .guest, .details, .log: []
+    }
+  }
+
+  /// The row the cursor of a pane is on.
+  func cursorIndex(_ pane: Pane, _ keys: [RowKey]) -> Int {
+    let state = state(pane)
+    if let key = state.key, let index = keys.firstIndex(of: key) { return index }
+    // The row is gone, or the cursor was never moved: it stays at its place.
+    return min(max(0, state.selected), max(0, keys.count - 1))
+  }
+
+  /// For exits charged to a bitmap: its entry that is hit most, such as ` 0x6e0 IA32_TSC_DEADLINE`.
+  func bitmapEntry(_ reason: ReasonStatistics) -> String {
+    guard let control = reason.charges.first?.control else { return "" }
+    let word = names.control(control).word
+    let kind: DetailKind? = word.hasPrefix("msr_bitmap") ? .msr : word.hasPrefix("io_bitmap") ? .port : nil
+    guard let kind, let entry = reason.details.first(where: { $0.kind == kind })?.entries.first else { return "" }
+    return " " + names.detail(kind, entry.value)
+  }
+
+  var selectedReason: ReasonStatistics? {
+    let rows = exitRows()
+    let index = cursorIndex(.exits, rows.map { RowKey($0.reason) })
+    return rows.indices.contains(index) ? rows[index].reason : nil
+  }
+
+  /// The reason of the details pane: the one drilled into, otherwise the one under the cursor.
+  var detailedReason: ReasonStatistics? {
+    guard let detailKey else { return selectedReason }
+    return scopeStatistics?.reasons.first { RowKey($0) == detailKey }
+  }
+
+  /// The vCPU of the guest pane: the one looked at, otherwise the busiest of what is looked at.
+  var guestVCPU: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)? {
+    guard let snapshot else { return nil }
+    var best: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)?
+    var bestExits: UInt64 = 0
+    for vm in snapshot.vms {
+      if case .vm(let identity) = scope, VMIdentity(vm) != identity { continue }
+      for vcpu in vm.vcpus {
+        if case .vcpu(let tid) = scope {
+          if vcpu.tid == tid { return (vm, vcpu) }
+          continue
+        }
+        let exits = statistics(vcpu.scope).exits
+        if best == nil || exits > bestExits { (best, bestExits) = ((vm, vcpu), exits) }
+      }
+    }
+    return best
+  }
+}
+
+extension ControlRow {
+  fileprivate mutating func add(_ row: ControlStatistics, _ state: State) {
+    if state == .on { self.state = .on }
+    exits &+= row.exits
+    intervalExits &+= row.intervalExits
+    handling &+= row.handling
+    intervalHandling &+= row.intervalHandling
+  }
+}

@@ -1,0 +1,192 @@
+import Aggregator
+import Architecture
+import Screen
+
+/// The panes that are text to scroll through: guest, details, log.
+extension Painter {
+  func guestLines(width: Int) -> [Line] {
+    guard let snapshot = model.snapshot else { return [] }
+    guard let (vm, vcpu) = model.guestVCPU else { return [Line(" no vCPU yet", .dim)] }
+    var head = Line(" \(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))", .value)
+    head.append(" · thread \(vcpu.tid)", .dim)
+    var lines: [Line] = []
+    if let exit = vcpu.lastExit {
+      let age = snapshot.lastTimestamp - min(snapshot.lastTimestamp, exit.timestamp)
+      head.append(" · last exit, measured \(Format.duration(age)) before the newest event", .dim)
+      lines.append(head)
+      lines += fieldLines(model.names.exitFields(exit), width: width)
+    } else {
+      head.append(" · no exit seen yet", .dim)
+      lines.append(head)
+    }
+    let rest = model.names.guestFields(isa: snapshot.source.isa)
+    if !rest.isEmpty {
+      lines.append("")
+      var heading = Line(" GUEST STATE", .heading)
+      heading.append("  ? not in a trace: only VMREAD, or the place named, could tell", .dim)
+      lines.append(heading)
+      lines += fieldLines(rest, width: width)
+    }
+    return lines
+  }
+
+  private func fieldLines(_ fields: [FieldNote], width: Int) -> [Line] {
+    let nameWidth = min(34, fields.reduce(8) { max($0, $1.name.displayWidth) })
+    let valueWidth = fields.contains { $0.value != nil } ? 18 : 1
+    return fields.flatMap { field -> [Line] in
+      var line = Line(" " + field.name.padded(to: nameWidth))
+      line.append("  " + (field.value ?? "?").padded(to: valueWidth), field.value == nil ? .dim : .value)
+      let room = width - line.width - 3
+      if field.remark.isEmpty { return [line] }
+      guard room >= 16 else { return [line, Line("    \(field.remark)", .dim)] }
+      let wrapped = field.value == nil ? [field.remark.truncated(to: room)] : field.remark.wrapped(to: room)
+      line.append("  \(wrapped.first ?? "")", field.value == nil ? .dim : .normal)
+      let blanks = String(repeating: " ", count: nameWidth + valueWidth + 5)
+      return [line] + wrapped.dropFirst().map { Line(blanks + $0) }
+    }
+  }
+
+  func detailLines(width: Int) -> [Line] {
+    guard let reason = model.detailedReason else { return [Line(" no exit of that reason here", .dim)] }
+    return detailLines(reason, width: width)
+  }
+
+  /// All that is known of one reason.
+  func detailLines(_ reason: ReasonStatistics, width: Int) -> [Line] {
+    guard let statistics = model.scopeStatistics else { return [] }
+    let context = model.context(statistics)
+    let note = model.names.reason(isa: reason.isa, code: reason.code)
+    var lines: [Line] = []
+    var head = Line(" \(reason.name)", .title)
+    head.append("  reason \(reason.code) (0x\(String(reason.code, radix: 16)))", .dim)
+    if reason.setting > 1 { head.append("  setting #\(reason.setting)", .dim) }
+    if let note { head.append("  \(note.meaning)") }
+    lines.append(head)
+
+    func figures(_ ids: [String]) -> Line {
+      var line = Line(" ")
+      for column in ids.compactMap(ReasonColumns.column) {
+        line.append("\(column.title.lowercased()) ", .dim)
+        line.append(Painter.text(column.value(reason, context), width: 14), .value)
+        line.append("   ")
+      }
+      return line
+    }
+    lines.append(figures(["count", model.showsWindow ? "average" : "exits", "percent", "time", "total"]))
+    lines.append(figures(["min", "p50", "p90", "p99", "p99.9", "max", "mean"]))
+    if reason.handling.paired < reason.count {
+      lines.append(
+        Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
+    }
+
+    if let note {
+      for (title, text) in [("TYPICAL CAUSE", note.cause), ("KNOBS", note.knobs)] {
+        guard let text else { continue }
+        lines.append("")
+        lines.append(Line(" \(title)", .heading))
+        lines += text.wrapped(to: max(10, width - 3)).map { Line("  \($0)", title == "KNOBS" ? .charged : .normal) }
+      }
+    }
+    lines.append("")
+    lines.append(Line(" CHARGED TO", .heading))
+    for charge in reason.charges {
+      let name = model.names.control(charge.control)
+      let isStruck = model.struck.contains(charge.control)
+      var line = Line(" \(isStruck ? "-" : " ")", .struck)
+      line.append(Painter.text(.integer(charge.count), width: 11).padded(to: 11, alignRight: true), .value)
+      line.append(" " + shareText(charge.count, reason.count))
+      line.append("  \(name.word) \(name.bit.map { "bit \($0) " } ?? "")", .dim)
+      line.append(name.name, isStruck ? .struck : .charged)
+      line.append("  \(name.title)", .dim)
+      lines.append(line)
+    }
+
+    for detail in reason.details where detail.total > 0 {
+      lines.append("")
+      var heading = Line(" \(detail.kind.key.uppercased())", .heading)
+      heading.append("  of \(Format.exact(detail.total)) exits", .dim)
+      if detail.isApproximate { heading.append(", rare ones merged: counts are upper bounds", .dim) }
+      lines.append(heading)
+      for entry in detail.entries {
+        var line = Line("  " + Painter.text(.integer(entry.count), width: 11).padded(to: 11, alignRight: true), .value)
+        line.append(" " + shareText(entry.count, detail.total) + " ")
+        let cells = Graph.bar([Double(entry.count)], whole: Double(detail.total), width: 10)
+        line.append(String(cells.map { $0 < 0 ? " " : "█" }), .dim)
+        line.append("  \(model.names.detail(detail.kind, entry.value))")
+        if entry.error > 0 { line.append("  (up to \(Format.exact(entry.error)) too many)", .dim) }
+        lines.append(line)
+      }
+    }
+
+    return lines
+  }
+
+  private func shareText(_ part: UInt64, _ whole: UInt64) -> String {
+    (whole == 0 ? "-" : Format.percent(100 * Double(part) / Double(whole))).padded(to: 5, alignRight: true) + " %"
+  }
+
+  func logLines(width: Int) -> [Line] {
+    guard let snapshot = model.snapshot else { return [] }
+    var messages = snapshot.messages.reversed().flatMap { message -> [Line] in
+      let role: Role =
+        switch message.level {
+        case .info: .normal
+        case .warning: .warning
+        case .error: .error
+        }
+      let time = (Format.fixed(message.seconds, 1) + "s").padded(to: 9, alignRight: true)
+      return message.text.wrapped(to: max(10, width - 12)).enumerated().map { index, text in
+        var line = Line(index == 0 ? time : String(repeating: " ", count: 9), .dim)
+        line.append("  \(text)", role)
+        return line
+      }
+    }
+    if let pattern = model.pattern { messages = messages.filter { pattern.matches($0.text) } }
+    var lines = [Line(" MESSAGES, newest first", .heading)]
+    if messages.isEmpty { lines.append(Line("  none", .dim)) }
+    lines += messages.prefix(6)
+    lines.append("")
+    let losses = snapshot.losses
+    lines.append(Line(" LOST EVENTS", .heading))
+    if losses.lost == 0 && losses.uncounted == 0 {
+      lines.append(Line("  none of \(Format.exact(snapshot.events)) events", .dim))
+    } else {
+      lines.append(
+        Line(
+          "  \(losses.uncounted > 0 ? "at least " : "")\(Format.exact(losses.lost)) lost, "
+            + "\(Format.exact(losses.intervalLost)) in the last interval; "
+            + "\(Format.exact(snapshot.events)) events counted", .warning))
+      if losses.uncounted > 0 {
+        lines.append(
+          Line("  \(Format.exact(losses.uncounted)) times a buffer did not say how many", .warning))
+      }
+      for cpu in losses.perCPU where cpu.lost > 0 {
+        lines.append(
+          Line("  CPU \(cpu.cpu)".padded(to: 12) + Format.exact(cpu.lost) + "  +" + Format.exact(cpu.intervalLost)))
+      }
+    }
+    if snapshot.malformedRecords > 0 {
+      lines.append(Line("  \(Format.exact(snapshot.malformedRecords)) damaged records passed over", .error))
+    }
+    lines.append("")
+    lines += eventLines(snapshot)
+    if messages.count > 6 {
+      lines.append("")
+      lines.append(Line(" OLDER MESSAGES", .heading))
+      lines += messages.dropFirst(6)
+    }
+    return lines
+  }
+
+  func eventLines(_ snapshot: Snapshot) -> [Line] {
+    var lines = [Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)]
+    for event in snapshot.eventCounts {
+      var line = Line(" " + event.name.padded(to: 28))
+      line.append(Format.exact(event.count).padded(to: 14, alignRight: true), .value)
+      line.append("  " + Format.exact(event.intervalCount).padded(to: 11, alignRight: true))
+      lines.append(line)
+    }
+    if snapshot.eventCounts.isEmpty { lines.append(Line("  none", .dim)) }
+    return lines
+  }
+}

@@ -1,0 +1,140 @@
+import Glibc
+import HostFiles
+
+/// Which prerequisites for reading KVM's own structures this host and these privileges offer: /proc/kcore, symbol
+/// addresses, type information, and no lockdown in the way. Nothing is read but what tells that.
+public struct KernelMemoryProbe: Sendable, Hashable {
+  /// One prerequisite.
+  public enum Finding: Sendable, Hashable {
+    case available
+    /// Why not, in words without a final stop.
+    case missing(String)
+
+    public var isAvailable: Bool { self == .available }
+    /// Nil when available.
+    public var reason: String? {
+      if case .missing(let reason) = self { reason } else { nil }
+    }
+  }
+
+  /// `/proc/kcore` opens and starts with an ELF header.
+  public var kcore: Finding
+  /// `/proc/kallsyms` shows addresses that are not zero.
+  public var symbolAddresses: Finding
+  /// KVM's data symbols, such as `vm_list`, are among them (CONFIG_KALLSYMS_ALL).
+  public var dataSymbols: Finding
+  /// `/sys/kernel/btf/NAME` for `vmlinux`, `kvm` and the backend's module; a built-in kvm is in vmlinux.
+  public var typeInformation: [String: Finding]
+  /// `none`, `integrity` or `confidentiality`; nil where the kernel has no lockdown.
+  public var lockdown: String?
+
+  /// - Parameter backend: the module beside kvm whose types count, such as `kvm_intel`.
+  public init(roots: HostRoots = HostRoots(), backend: String = "kvm_intel") {
+    lockdown = KernelMemoryProbe.lockdownMode(roots)
+    kcore = KernelMemoryProbe.probeKcore("\(roots.proc)/kcore", lockdown: lockdown)
+    (symbolAddresses, dataSymbols) = KernelMemoryProbe.probeSymbols("\(roots.proc)/kallsyms")
+    var types: [String: Finding] = [:]
+    for name in ["vmlinux", "kvm", backend] {
+      types[name] = KernelMemoryProbe.probeTypes(name, roots: roots)
+    }
+    typeInformation = types
+  }
+
+  private static func lockdownMode(_ roots: HostRoots) -> String? {
+    guard let line = HostFile.line("\(roots.sys)/kernel/security/lockdown"), let open = line.firstIndex(of: "["),
+      let close = line[open...].firstIndex(of: "]")
+    else { return nil }
+    return String(line[line.index(after: open)..<close])
+  }
+
+  private static func probeKcore(_ path: String, lockdown: String?) -> Finding {
+    do {
+      // ELF magic, 64-bit, little-endian, and type ET_CORE at offset 16.
+      let header = try HostFile.bytes(path, limit: 64)
+      guard header.count == 64, header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]), header[16] == 4, header[17] == 0 else {
+        return .missing("\(path) has no 64-bit ELF core header")
+      }
+      return .available
+    } catch {
+      if error.number == ENOENT { return .missing("\(path) does not exist: the kernel was built without CONFIG_PROC_KCORE") }
+      if error.isPermission, lockdown == "confidentiality" { return .missing("lockdown is confidentiality") }
+      if error.isPermission { return .missing("\(error): needs root with CAP_SYS_RAWIO") }
+      return .missing("\(error)")
+    }
+  }
+
+  /// Only as much of kallsyms is read as tells: the first symbols, then those of the module kvm near the end.
+  private static func probeSymbols(_ path: String) -> (addresses: Finding, data: Finding) {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else {
+      let reason = "\(FileError(operation: "open", path: path, number: errno))"
+      return (.missing(reason), .missing(reason))
+    }
+    defer { close(file) }
+    var scanner = SymbolScanner()
+    withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
+      // A bound on a file that does not end: the largest kernels have some 25 MB of symbols.
+      for _ in 0..<4096 {
+        let count = read(file, buffer.baseAddress, buffer.count)
+        if count < 0, errno == EINTR { continue }
+        if count <= 0 { return }
+        for byte in buffer[..<count] { scanner.take(byte) }
+        if scanner.isDecided { return }
+      }
+    }
+    if scanner.lines == 0 { return (.missing("\(path) is empty"), .missing("\(path) is empty")) }
+    let addresses: Finding =
+      scanner.hasAddresses
+      ? .available : .missing("addresses are hidden: needs CAP_SYSLOG, and kernel.kptr_restrict below 2")
+    let data: Finding =
+      scanner.hasVMList ? .available : .missing("no symbol vm_list: kvm is not loaded, or no CONFIG_KALLSYMS_ALL")
+    return (addresses, data)
+  }
+
+  /// Reads `ffffffff81000000 T name [module]` byte by byte.
+  private struct SymbolScanner {
+    private(set) var lines = 0
+    private(set) var hasAddresses = false
+    private(set) var hasVMList = false
+    private var field = 0
+    private var name: [UInt8] = []
+    private static let wanted = Array("vm_list".utf8)
+
+    /// Either all is found, or enough lines show no address at all.
+    var isDecided: Bool { hasAddresses ? hasVMList : lines > 1000 }
+
+    mutating func take(_ byte: UInt8) {
+      switch byte {
+      case UInt8(ascii: "\n"):
+        finish()
+        lines &+= 1
+        field = 0
+      case UInt8(ascii: " "), UInt8(ascii: "\t"):
+        if field == 2 { finish() }
+        field &+= 1
+      default:
+        if field == 0, byte != UInt8(ascii: "0") { hasAddresses = true }
+        if field == 2, name.count < 16 { name.append(byte) }
+      }
+    }
+
+    private mutating func finish() {
+      if name == SymbolScanner.wanted { hasVMList = true }
+      name.removeAll(keepingCapacity: true)
+    }
+  }
+
+  private static func probeTypes(_ name: String, roots: HostRoots) -> Finding {
+    let path = "\(roots.sys)/kernel/btf/\(name)"
+    guard let failure = HostFile.readFailure(path) else { return .available }
+    if !failure.isAbsence { return .missing("\(failure)") }
+    if name == "vmlinux" { return .missing("the kernel was built without CONFIG_DEBUG_INFO_BTF") }
+    // A module that is built in, or not loaded, has no file of its own; a loaded one has `initstate`.
+    if !HostFile.exists("\(roots.sys)/module/\(name)") { return .missing("\(name) is not loaded") }
+    if !HostFile.exists("\(roots.sys)/module/\(name)/initstate") {
+      return HostFile.exists("\(roots.sys)/kernel/btf/vmlinux")
+        ? .available : .missing("\(name) is built in, and vmlinux has no type information")
+    }
+    return .missing("the kernel was built without CONFIG_DEBUG_INFO_BTF_MODULES")
+  }
+}

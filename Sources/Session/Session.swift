@@ -1,0 +1,324 @@
+import Aggregator
+import Glibc
+import Sampler
+import Synchronization
+import TraceFormat
+
+/// What the front may ask of a running session.
+public enum SessionCommand: Sendable {
+  case setInterval(seconds: Double)
+  case setPaused(Bool)
+  /// Recordings: nanoseconds since the first event.
+  case seek(UInt64)
+  case seekBy(Int64)
+  case setSpeed(Double)
+}
+
+/// Runs a source into an aggregator and publishes snapshots: on the calling thread for triage and batch, on a thread
+/// of its own for the terminal.
+///
+/// The live buffers are drained on a tick (see `Tick`) and not waited for event by event: such a wake-up would be paid
+/// by the vCPU thread that writes it.
+public final class Session {
+  /// How often a recording moves on while it plays.
+  static let playingMilliseconds: Int32 = 40
+
+  private let feed: any Feed
+  /// Seconds between snapshots; to be set before it runs.
+  public var interval: Double = 1
+  private let began = monotonicNanoseconds()
+  private var log: [LogMessage] = []
+  private var lastUse: (wall: UInt64, cpu: UInt64)?
+  private var lastMaintenance: UInt64
+
+  /// Opens the source. Live: the trace instance exists from here until `close`.
+  public init(_ input: SessionInput, _ options: SessionOptions = SessionOptions()) throws(SessionError) {
+    switch input {
+    case .live(let live): feed = try LiveFeed(live, options)
+    case .file, .demo: feed = try RecordingFeed(input, options)
+    }
+    lastMaintenance = monotonicNanoseconds()
+  }
+
+  /// True for a recording.
+  public var isRecording: Bool { feed is RecordingFeed }
+
+  /// What was damaged in the recording, a line each.
+  public var damage: [String] { feed.damage }
+
+  /// Removes the trace instance. Must be called before the process ends.
+  public func close() { feed.close() }
+
+  // MARK: - On the calling thread
+
+  /// Reads a recording to its end and returns what it holds.
+  public func readAll() -> Snapshot {
+    feed.finish()
+    return publish()
+  }
+
+  /// Counts live events for that long, or until `wake` is readable.
+  public func collect(seconds: Double, wake: Int32 = -1) -> Snapshot {
+    _ = pump(until: monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9), wake)
+    feed.finish()
+    return publish()
+  }
+
+  /// Calls `body` with a snapshot per interval until it returns false, `count` are through, the recording ends, or
+  /// `wake` is readable. A recording is not waited for: its intervals are those of its own clock.
+  public func forEachInterval(count: Int?, wake: Int32 = -1, _ body: (Snapshot) throws -> Bool) rethrows {
+    let interval = UInt64(self.interval * 1e9)
+    var done = 0
+    var due = monotonicNanoseconds() &+ interval
+    while count.map({ done < $0 }) ?? true {
+      if let recording = feed as? RecordingFeed {
+        if recording.isFinished, done > 0 { return }
+        recording.seek(to: recording.position &+ interval, interval: interval)
+      } else {
+        if pump(until: due, wake) { return }
+        due &+= interval
+      }
+      done += 1
+      if try !body(publish()) { return }
+    }
+  }
+
+  /// Drains on the tick until an instant of CLOCK_MONOTONIC. Returns whether `wake` ended it early.
+  private func pump(until end: UInt64, _ wake: Int32) -> Bool {
+    while true {
+      feed.advance()
+      let now = monotonicNanoseconds()
+      maintainIfDue(now)
+      if now >= end { return false }
+      if feed.wait(milliseconds: Int32(clamping: (end &- now) / 1_000_000 &+ 1), wake: wake) { return true }
+    }
+  }
+
+  private func maintainIfDue(_ now: UInt64) {
+    guard now &- lastMaintenance >= 1_000_000_000 else { return }
+    lastMaintenance = now
+    feed.maintain()
+  }
+
+  private func publish() -> Snapshot {
+    var snapshot = feed.snapshot()
+    for message in feed.takeMessages() {
+      if log.count >= 200 { log.removeFirst() }
+      log.append(message)
+    }
+    snapshot.messages = log
+    snapshot.ownUse = ownUse()
+    return snapshot
+  }
+
+  private func ownUse() -> OwnUse? {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    func microseconds(_ time: timeval) -> UInt64 { UInt64(time.tv_sec) &* 1_000_000 &+ UInt64(time.tv_usec) }
+    let cpu = (microseconds(usage.ru_utime) &+ microseconds(usage.ru_stime)) &* 1000
+    let wall = monotonicNanoseconds()
+    defer { lastUse = (wall, cpu) }
+    guard let lastUse, wall > lastUse.wall else { return nil }
+    return OwnUse(
+      cpu: Double(cpu &- lastUse.cpu) / Double(wall &- lastUse.wall), residentBytes: Self.residentBytes())
+  }
+
+  private static func residentBytes() -> UInt64 {
+    let file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return 0 }
+    defer { _ = Glibc.close(file) }
+    var bytes = [UInt8](repeating: 0, count: 128)
+    let count = read(file, &bytes, bytes.count)
+    guard count > 0 else { return 0 }
+    let fields = String(decoding: bytes[..<count], as: UTF8.self).split(separator: " ")
+    return fields.count > 1 ? (UInt64(fields[1]) ?? 0) &* UInt64(getpagesize()) : 0
+  }
+
+  // MARK: - On a thread of its own
+
+  /// The thread's loop: drain, count, publish each interval, do as told.
+  fileprivate func loop(_ shared: RunningSession.Shared) {
+    var interval = UInt64(self.interval * 1e9)
+    var due = monotonicNanoseconds()
+    var isFirst = true
+    while !shared.isStopped.load(ordering: .acquiring) {
+      var publishNow = isFirst
+      for command in shared.takeCommands() {
+        switch command {
+        case .setInterval(let seconds):
+          interval = UInt64(max(0.05, min(seconds, 3600)) * 1e9)
+          due = monotonicNanoseconds() &+ interval
+        case .setPaused(let isPaused):
+          (feed as? RecordingFeed)?.isPaused = isPaused
+          publishNow = isRecording
+        case .setSpeed(let speed):
+          (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
+          publishNow = isRecording
+        case .seek(let position):
+          (feed as? RecordingFeed)?.seek(to: position, interval: interval)
+          publishNow = isRecording
+        case .seekBy(let offset):
+          if let recording = feed as? RecordingFeed {
+            let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
+            recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
+            publishNow = true
+          }
+        }
+      }
+      let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
+      feed.advance()
+      let now = monotonicNanoseconds()
+      maintainIfDue(now)
+      if let recording = feed as? RecordingFeed {
+        if recording.isFinished || recording.isPaused {
+          if recording.isFinished, !wasFinished { publishNow = true }
+          due = now &+ interval
+        }
+      }
+      if now >= due {
+        publishNow = true
+        due = max(due &+ interval, now)
+      }
+      if publishNow {
+        shared.publish(publish())
+        isFirst = false
+      }
+      let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
+      let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
+      if feed.wait(
+        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left, wake: shared.order.reading)
+      {
+        shared.order.drain()
+      }
+    }
+    feed.close()
+  }
+}
+
+/// A session on its own thread: the handle that the front holds.
+public final class RunningSession: Sendable {
+  /// What both threads touch.
+  final class Shared: Sendable {
+    let latest = Mutex<Snapshot?>(nil)
+    let commands = Mutex<[SessionCommand]>([])
+    let isStopped = Atomic<Bool>(false)
+    /// Readable when a snapshot is there.
+    let wake: Doorbell
+    /// Readable when a command is there.
+    let order = Doorbell()
+
+    init(wake: Doorbell) { self.wake = wake }
+
+    func publish(_ snapshot: Snapshot) {
+      latest.withLock { $0 = snapshot }
+      wake.ring()
+    }
+
+    func takeCommands() -> [SessionCommand] {
+      commands.withLock { list in
+        defer { list = [] }
+        return list
+      }
+    }
+  }
+
+  private let shared: Shared
+  private let thread = Mutex<pthread_t?>(nil)
+
+  /// Hands the session to a thread of its own.
+  ///
+  /// - Parameter wake: rung with each new snapshot; the front drains it.
+  public init(_ session: sending Session, wake: Doorbell) {
+    shared = Shared(wake: wake)
+    let start = Unmanaged.passRetained(ThreadStart(session, shared))
+    var thread = pthread_t()
+    if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {
+      self.thread.withLock { $0 = thread }
+    } else {
+      start.release()
+    }
+  }
+
+  /// The newest snapshot that was not taken yet.
+  public func takeLatest() -> Snapshot? {
+    shared.latest.withLock { value in
+      defer { value = nil }
+      return value
+    }
+  }
+
+  public func perform(_ command: SessionCommand) {
+    shared.commands.withLock { $0.append(command) }
+    shared.order.ring()
+  }
+
+  /// Ends the thread and waits for it; the trace instance is gone when this returns.
+  public func stop() {
+    guard let id = thread.withLock({ value in
+      defer { value = nil }
+      return value
+    }) else { return }
+    shared.isStopped.store(true, ordering: .releasing)
+    shared.order.ring()
+    pthread_join(id, nil)
+  }
+
+  deinit { stop() }
+}
+
+private final class ThreadStart {
+  let session: Session
+  let shared: RunningSession.Shared
+
+  init(_ session: Session, _ shared: RunningSession.Shared) {
+    self.session = session
+    self.shared = shared
+  }
+}
+
+/// A free function: a closure made on the main actor would trap on another thread.
+private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  guard let argument else { return nil }
+  // All signals go to the main thread.
+  var all = sigset_t()
+  sigfillset(&all)
+  for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
+  pthread_sigmask(SIG_BLOCK, &all, nil)
+  let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
+  start.session.loop(start.shared)
+  return nil
+}
+
+/// A pipe that wakes the other thread's poll.
+public final class Doorbell: Sendable {
+  /// Readable once rung.
+  public let reading: Int32
+  private let writing: Int32
+
+  public init() {
+    var ends: [Int32] = [-1, -1]
+    _ = pipe(&ends)
+    for end in ends where end >= 0 {
+      _ = fcntl(end, F_SETFL, O_NONBLOCK)
+      _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+    }
+    reading = ends[0]
+    writing = ends[1]
+  }
+
+  deinit {
+    _ = close(reading)
+    _ = close(writing)
+  }
+
+  /// A full pipe has rung already.
+  func ring() {
+    var byte: UInt8 = 1
+    _ = write(writing, &byte, 1)
+  }
+
+  func drain() {
+    var bytes = [UInt8](repeating: 0, count: 64)
+    while read(reading, &bytes, bytes.count) > 0 {}
+  }
+}

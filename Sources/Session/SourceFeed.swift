@@ -1,0 +1,387 @@
+import Aggregator
+import Architecture
+import Glibc
+import KVMHost
+import Recording
+import Sampler
+import TraceFormat
+
+/// Where a session's events come from.
+public enum SessionInput {
+  /// The KVM of this host, through a private trace instance.
+  case live(LiveOptions)
+  /// A recording.
+  case file(path: String)
+  /// The recording that is part of the program; its bytes live as long as the process.
+  case demo(UnsafeRawBufferPointer)
+}
+
+/// What to count, whatever the source.
+public struct SessionOptions: Sendable {
+  /// VMM process ids (live), or vCPU thread ids (a recording tells no process ids). Empty: all.
+  public var processes: [Int32] = []
+  /// vcpu_id numbers. Empty: all.
+  public var vcpus: [UInt32] = []
+
+  public init(processes: [Int32] = [], vcpus: [UInt32] = []) {
+    self.processes = processes
+    self.vcpus = vcpus
+  }
+}
+
+/// Why a session cannot start.
+public struct SessionError: Error, Sendable, CustomStringConvertible {
+  public enum Code: Sendable {
+    /// No permission, or the source is missing.
+    case unavailable
+    /// The host or the event layout is not supported, or no VM matched.
+    case unsupported
+    /// The recording cannot be read.
+    case damaged
+    /// Anything else.
+    case failure
+  }
+  public var code: Code
+  public var message: String
+  public var hint: String?
+
+  public init(_ code: Code, _ message: String, hint: String? = nil) {
+    self.code = code
+    self.message = message
+    self.hint = hint
+  }
+
+  public var description: String { hint.map { "\(message); \($0)" } ?? message }
+}
+
+/// A source joined to its aggregator: the one place that knows whether events are live or recorded. Used by one
+/// thread at a time.
+protocol Feed: AnyObject {
+  /// Brings in and counts what there is up to now (live) or up to the playing position.
+  func advance()
+  /// Waits for the next tick, or until `wake` is readable. Returns whether it is.
+  func wait(milliseconds: Int32, wake: Int32) -> Bool
+  /// Ends counting: what was written until now is counted to the last event.
+  func finish()
+  /// Publishes the state of now and begins the next interval.
+  func snapshot() -> Snapshot
+  /// Once a second or so: what changes slowly (CPUs, modules, VMs).
+  func maintain()
+  /// What the source has to say since the last call.
+  func takeMessages() -> [LogMessage]
+  func close()
+  /// Damage met in a recording.
+  var damage: [String] { get }
+}
+
+func monotonicNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+}
+
+/// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
+func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
+  guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }
+  // kvm_exit's isa is 1 (VMX), 2 (SVM) or 3 (PVM, out of tree).
+  let names = (0...3).map { exit.exitReasonNames(isa: $0) }
+  return { isa, code in names.indices.contains(Int(isa)) ? names[Int(isa)][code] : names[3][code] }
+}
+
+/// Live events of this host.
+final class LiveFeed: Feed {
+  private let sampler: LiveSampler
+  private var aggregator: Aggregator
+  private var inventory: VMInventory
+  private let options: SessionOptions
+  private let description: SourceDescription
+  private var host: HostView
+  private var messages: [LogMessage] = []
+  private let began = monotonicNanoseconds()
+  private var watermark: UInt64?
+  /// When counting began, on the trace clock; nil where that clock cannot be compared with ours.
+  private var start: UInt64?
+  private var generation = 0
+  private var isFinished = false
+
+  init(_ liveOptions: LiveOptions, _ options: SessionOptions) throws(SessionError) {
+    self.options = options
+    inventory = VMInventory(roots: liveOptions.roots)
+    let vms = inventory.scan()
+    var liveOptions = liveOptions
+    if !options.processes.isEmpty {
+      try Self.check(options.processes, against: vms)
+      liveOptions.processes = options.processes
+    }
+    do {
+      sampler = try LiveSampler(options: liveOptions)
+    } catch {
+      throw SessionError(
+        error.kind == .unavailable ? .unavailable : error.kind == .unsupported ? .unsupported : .failure, error.message,
+        hint: error.hint)
+    }
+    do {
+      aggregator = try Self.makeAggregator(sampler.metadata, options)
+    } catch {
+      sampler.close()
+      throw SessionError(.unsupported, error.description)
+    }
+    let facts = HostFacts(roots: liveOptions.roots)
+    var description = SourceDescription()
+    description.kind = .tracefs
+    description.path = sampler.instance.path
+    description.hostName = facts.hostName
+    description.kernelRelease = facts.kernelRelease
+    description.backend = facts.backend
+    self.description = description
+    host = Self.view(vms)
+    for name in sampler.sweep.removed { note(.info, "removed the trace instance of a dead vmctop: \(name)") }
+    for left in sampler.sweep.left { note(.warning, "the orphaned trace instance \(left.name) could not be removed") }
+    if sampler.isWaitingForKVM { note(.warning, "the module kvm is not loaded: waiting for it") }
+    start = sampler.drain()
+  }
+
+  private static func makeAggregator(
+    _ metadata: TraceMetadata, _ options: SessionOptions
+  ) throws(AggregatorError) -> Aggregator {
+    try Aggregator(
+      metadata: metadata,
+      options: AggregatorOptions(
+        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
+        fallbackName: fallbackNames(metadata.formats)))
+  }
+
+  private static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
+    for pid in processes where !vms.contains(where: { $0.pid == pid }) {
+      let known = vms.map { vm in vm.name.map { "\(vm.pid) (\($0))" } ?? "\(vm.pid)" }
+      throw SessionError(
+        .unsupported, "no VM with pid \(pid) on this host",
+        hint: known.isEmpty ? "no VM runs here" : "VMs here: \(known.joined(separator: ", "))")
+    }
+  }
+
+  private static func view(_ vms: [HostVM]) -> HostView {
+    HostView(
+      vms: vms.map { vm in
+        HostView.VM(
+          pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
+          vcpus: vm.vcpus.compactMap { vcpu in
+            vcpu.tid.map { HostView.VCPU(id: vcpu.id, tid: $0, threadName: vcpu.threadName) }
+          })
+      })
+  }
+
+  func advance() {
+    guard !isFinished else { return }
+    // Taken in bounded portions: the sampler's queues are small, the kernel's buffers are not.
+    repeat {
+      watermark = sampler.drain()
+      aggregator.run(sampler, until: watermark ?? .max)
+    } while sampler.isBehind
+  }
+
+  func wait(milliseconds: Int32, wake: Int32) -> Bool {
+    sampler.wait(milliseconds: min(milliseconds, sampler.recommendedTick), wake: wake)
+  }
+
+  func finish() {
+    guard !isFinished else { return }
+    sampler.instance.stop()
+    advance()
+    // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
+    repeat {
+      _ = sampler.drain()
+      aggregator.run(sampler)
+    } while sampler.isBehind
+    isFinished = true
+  }
+
+  func maintain() {
+    guard !isFinished else { return }
+    for text in sampler.maintain() { note(.info, text) }
+    if sampler.metadataGeneration != generation {
+      generation = sampler.metadataGeneration
+      do {
+        aggregator = try Self.makeAggregator(sampler.metadata, options)
+        start = watermark
+        note(.info, "the kernel's events changed: counting starts afresh")
+      } catch {
+        note(.error, error.description)
+      }
+    }
+    host = Self.view(inventory.scan())
+  }
+
+  func snapshot() -> Snapshot {
+    var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start, host: shownHost())
+    let isa = snapshot.source.isa
+    snapshot.source = description
+    snapshot.source.isa = isa
+    return snapshot
+  }
+
+  /// With a filter on VMs, only those are shown.
+  private func shownHost() -> HostView {
+    guard !options.processes.isEmpty else { return host }
+    return HostView(vms: host.vms.filter { options.processes.contains($0.pid) })
+  }
+
+  private func note(_ level: LogMessage.Level, _ text: String) {
+    messages.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+  }
+
+  func takeMessages() -> [LogMessage] {
+    defer { messages = [] }
+    return messages
+  }
+
+  func close() {
+    if let failure = sampler.close() { note(.error, failure.description) }
+  }
+
+  var damage: [String] { [] }
+}
+
+/// A recording, played at its own pace, stepped, or read in one go.
+final class RecordingFeed: Feed {
+  private let file: TraceFile
+  private var aggregator: Aggregator
+  private let options: SessionOptions
+  private let source: SourceDescription
+  /// The recording's first and last timestamp: looked up when it is first played.
+  private lazy var bounds: (first: UInt64, last: UInt64) = file.timeBounds() ?? (0, 0)
+  private(set) lazy var duration: UInt64 = file.metadata.timeScale.nanoseconds(bounds.last &- bounds.first)
+  private var firstTimestamp: UInt64 { bounds.first }
+  private var isReadWhole = false
+  /// Nanoseconds from the first event to the playing position.
+  private(set) var position: UInt64 = 0
+  private var reportedDamage = 0
+  /// Seconds of the recording per second of the clock.
+  var speed = 1.0
+  var isPaused = false
+  private var lastAdvance: UInt64?
+
+  init(_ file: TraceFile, path: String?, isDemo: Bool, _ options: SessionOptions) throws(SessionError) {
+    self.file = file
+    self.options = options
+    var source = SourceDescription()
+    source.kind = .traceDat
+    source.path = path
+    source.isDemo = isDemo
+    if let uname = file.metadata.uname?.split(separator: " "), uname.count >= 3 {
+      source.hostName = String(uname[1])
+      source.kernelRelease = String(uname[2])
+    }
+    self.source = source
+    do {
+      aggregator = try Self.makeAggregator(file.metadata, options)
+    } catch {
+      throw SessionError(.unsupported, error.description)
+    }
+  }
+
+  convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
+    do {
+      switch input {
+      case .file(let path): try self.init(try TraceFile(path: path), path: path, isDemo: false, options)
+      case .demo(let bytes): try self.init(try TraceFile(borrowing: bytes), path: nil, isDemo: true, options)
+      case .live: throw SessionError(.failure, "a live source is no recording")
+      }
+    } catch let error as TraceFileError {
+      throw SessionError(error.code == .unreadable ? .unavailable : .damaged, error.description)
+    } catch let error as SessionError {
+      throw error
+    } catch {
+      throw SessionError(.failure, "\(error)")
+    }
+  }
+
+  private static func makeAggregator(
+    _ metadata: TraceMetadata, _ options: SessionOptions
+  ) throws(AggregatorError) -> Aggregator {
+    try Aggregator(
+      metadata: metadata,
+      options: AggregatorOptions(
+        threads: options.processes.isEmpty ? nil : Set(options.processes),
+        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
+        fallbackName: fallbackNames(metadata.formats)))
+  }
+
+  var isFinished: Bool { isReadWhole || position >= duration }
+
+  func advance() {
+    let now = monotonicNanoseconds()
+    defer { lastAdvance = now }
+    guard let lastAdvance, !isPaused, !isFinished else { return }
+    let step = Double(now &- lastAdvance) * speed
+    play(to: position &+ UInt64(max(0, min(step, 1e18))))
+  }
+
+  /// Counts up to a position, forward only.
+  private func play(to target: UInt64) {
+    position = min(max(position, target), duration)
+    aggregator.run(file, until: isFinished ? .max : raw(position))
+  }
+
+  /// A position as a timestamp of the recording's clock.
+  private func raw(_ position: UInt64) -> UInt64 {
+    let scale = file.metadata.timeScale
+    guard scale != .nanoseconds, scale.multiplier != 0 else { return firstTimestamp &+ position }
+    let raw = Double(position) * Double(UInt64(1) << UInt64(min(scale.shift, 63))) / Double(scale.multiplier)
+    return firstTimestamp &+ UInt64(max(0, min(raw, 1.8e19)))
+  }
+
+  /// Goes to a position, backward by counting again from the start. The intervals before it are rebuilt, so that
+  /// rates and history read as if it had been played.
+  func seek(to target: UInt64, interval: UInt64) {
+    let target = min(target, duration)
+    if target < position {
+      file.rewind()
+      isReadWhole = false
+      if let fresh = try? Self.makeAggregator(file.metadata, options) { aggregator = fresh }
+      position = 0
+    }
+    let step = max(interval, (target - position) / 240, 1)
+    while position < target {
+      play(to: min(position &+ step, target))
+      if position < target { _ = aggregator.snapshot(now: raw(position), start: firstTimestamp) }
+    }
+    lastAdvance = nil
+  }
+
+  /// Reads everything, as fast as it goes.
+  func finish() {
+    isReadWhole = true
+    aggregator.run(file)
+  }
+
+  func wait(milliseconds: Int32, wake: Int32) -> Bool {
+    var descriptor = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
+    return poll(&descriptor, 1, milliseconds) > 0
+  }
+
+  func snapshot() -> Snapshot {
+    var snapshot = aggregator.snapshot(
+      now: isFinished ? nil : raw(position), start: nil, commandNames: file.metadata.commandNames)
+    let isa = snapshot.source.isa
+    snapshot.source = source
+    snapshot.source.isa = isa
+    snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
+    if isReadWhole { return snapshot }
+    snapshot.playback = PlaybackState(
+      position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
+    return snapshot
+  }
+
+  func maintain() {}
+
+  func takeMessages() -> [LogMessage] {
+    let all = damage
+    defer { reportedDamage = all.count }
+    return all.dropFirst(reportedDamage).prefix(100).map { LogMessage(level: .error, seconds: 0, text: $0) }
+  }
+
+  func close() {}
+
+  var damage: [String] { file.damage.map { "\($0)" } }
+}

@@ -1,0 +1,41 @@
+/// One CPU's ring-buffer counters: `per_cpu/cpuN/stats`. They count since the buffer was last reset.
+public struct CPUBufferStatistics: Sendable, Hashable {
+  /// Events in the buffer, not yet read.
+  public var entries: UInt64 = 0
+  /// Events overwritten before they were read.
+  public var overrun: UInt64 = 0
+  /// Events lost to a nested writer that ran over a whole buffer: should be 0.
+  public var commitOverrun: UInt64 = 0
+  /// Bytes in the buffer, not yet read.
+  public var bytes: UInt64 = 0
+  /// Events refused because the buffer was full; only without the option overwrite.
+  public var droppedEvents: UInt64 = 0
+  /// Events read.
+  public var readEvents: UInt64 = 0
+
+  public init() {}
+
+  /// Events that nobody will ever read.
+  public var lost: UInt64 { overrun &+ commitOverrun &+ droppedEvents }
+
+  /// Reads the text of a stats file; nil if it has none of the counters.
+  public init?(_ text: String) {
+    var found = false
+    for line in text.split(separator: "\n") {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      let digits = line[line.index(after: colon)...].drop { $0 == " " }
+      guard let value = UInt64(digits) else { continue }
+      switch line[..<colon] {
+      case "entries": entries = value
+      case "overrun": overrun = value
+      case "commit overrun": commitOverrun = value
+      case "bytes": bytes = value
+      case "dropped events": droppedEvents = value
+      case "read events": readEvents = value
+      default: continue
+      }
+      found = true
+    }
+    if !found { return nil }
+  }
+}

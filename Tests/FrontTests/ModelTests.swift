@@ -1,0 +1,401 @@
+import Aggregator
+import Architecture
+import FrontSupport
+import Screen
+import Testing
+
+@testable import Front
+
+@Suite struct KeyTests {
+  @Test func helpContainsEveryKeyOfTheKeymap() {
+    var model = modelAfter(2)
+    press(&model, "?")
+    let help = render(model, 120, 120).text
+    for binding in Keymap.bindings {
+      #expect(help.contains(Keymap.label(binding)), "\(binding.command)")
+      #expect(help.contains(binding.help), "\(binding.command)")
+    }
+    for column in ReasonColumns.all { #expect(help.contains(column.help)) }
+  }
+
+  @Test func noKeyMeansTwoThings() {
+    let keys = Keymap.bindings.flatMap(\.keys)
+    #expect(Set(keys).count == keys.count)
+  }
+
+  @Test func quitIsAskedFor() {
+    var model = modelAfter(1)
+    #expect(model.handle(.character("q")) == [.quit])
+    press(&model, ":q")
+    #expect(model.handle(.enter) == [.quit])
+  }
+
+  @Test func panesAreReachedByNumberAndTab() {
+    var model = modelAfter(1)
+    for pane in Pane.allCases {
+      press(&model, String(pane.rawValue))
+      #expect(model.pane == pane)
+    }
+    _ = model.handle(.tab)
+    #expect(model.pane == .exits)
+    _ = model.handle(.backTab)
+    #expect(model.pane == .log)
+  }
+
+  @Test func theIntervalGrowsAndShrinksInSteps() {
+    var model = modelAfter(1)
+    #expect(model.handle(.character("+")) == [.setInterval(2)])
+    #expect(model.handle(.character("-")) == [.setInterval(1)])
+    #expect(model.handle(.character("-")) == [.setInterval(0.5)])
+    press(&model, ":interval 0.25")
+    #expect(model.handle(.enter) == [.setInterval(0.25)])
+    press(&model, ":interval 0")
+    #expect(model.handle(.enter) == [])
+    #expect(model.message != nil)
+  }
+
+  @Test func aPausedLiveViewKeepsItsFigures() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(host.next())
+    #expect(model.handle(.character(" ")) == [.setPaused(true)])
+    let sequence = model.snapshot?.sequence
+    model.observe(host.next())
+    #expect(model.snapshot?.sequence == sequence)
+    #expect(render(model).text.contains("PAUSED"))
+    #expect(model.handle(.character(" ")) == [.setPaused(false)])
+    model.observe(host.next())
+    #expect(model.snapshot?.sequence != sequence)
+  }
+
+  @Test func keysOfRecordingsDoNothingLive() {
+    var model = modelAfter(1)
+    for key in "tT[]bL".unicodeScalars {
+      #expect(model.handle(.character(key)) == [])
+      #expect(model.message?.contains("recordings") == true)
+    }
+  }
+
+  @Test func recordingsAreSteppedAndSearched() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(SyntheticHost.asRecording(host.next(), position: 1_000_000_000, duration: 36_000_000_000))
+    #expect(model.handle(.character("t")) == [.step(1)])
+    #expect(model.handle(.character("T")) == [.step(-1)])
+    #expect(model.handle(.character("]")) == [.seekBy(1.8)])
+    #expect(model.handle(.character("[")) == [.seekBy(-1.8)])
+    #expect(model.handle(.character("L")) == [.goLive])
+    #expect(model.handle(.character(" ")) == [.setPaused(true)])
+    press(&model, "b0:12.5")
+    #expect(model.handle(.enter) == [.seekTo(12_500_000_000)])
+    press(&model, "b50%")
+    #expect(model.handle(.enter) == [.seekTo(18_000_000_000)])
+    press(&model, "b99:00")
+    #expect(model.handle(.enter) == [.seekTo(36_000_000_000)])
+    press(&model, "bsoon")
+    #expect(model.handle(.enter) == [])
+    press(&model, ":speed 4")
+    #expect(model.handle(.enter) == [.setSpeed(4)])
+  }
+
+  @Test(arguments: [
+    ("12.5", 12_500_000_000), ("1:02.5", 62_500_000_000), ("1:00:00", 3_600_000_000_000), ("25%", 2_500_000_000),
+    ("", nil), ("x", nil), ("-1", nil), ("1:2:3:4", nil), ("101%", nil), ("nan", nil), ("1e300", nil), ("%", nil),
+  ] as [(String, UInt64?)])
+  func timesAreWrittenAsPeopleDo(_ text: String, _ time: UInt64?) {
+    #expect(FrontModel.time(text, duration: 10_000_000_000) == time)
+  }
+}
+
+@Suite struct SortTests {
+  func names(_ model: FrontModel) -> [String] { model.exitRows().map(\.reason.name) }
+
+  @Test func mostFrequentReasonsComeFirst() {
+    let model = modelAfter(3)
+    let counts = model.exitRows().map(\.reason.intervalCount)
+    #expect(counts == counts.sorted(by: >))
+    #expect(names(model).first == "EPT_MISCONFIG")
+  }
+
+  @Test func everyColumnSortsAndInverts() {
+    for column in ReasonColumns.all {
+      var model = modelAfter(3)
+      press(&model, ":sort \(column.id)")
+      _ = model.handle(.enter)
+      #expect(model.exitSortColumn.id == column.id)
+      let forward = names(model)
+      press(&model, "I")
+      let context = model.context(model.scopeStatistics ?? ScopeStatistics())
+      let values = model.exitRows().map { column.value($0.reason, context) }
+      // Rows of equal value keep their order; all others are turned around.
+      if Set(values).count == values.count { #expect(names(model) == forward.reversed(), "\(column.id)") }
+    }
+  }
+
+  @Test func theSortMovesFromColumnToColumnAndAround() {
+    var model = modelAfter(2)
+    let columns = model.sortColumns(.exits)
+    var seen: [String] = []
+    for _ in columns {
+      seen.append(model.exitSortColumn.id)
+      _ = model.handle(.function(6))
+    }
+    #expect(Set(seen) == Set(columns))
+    #expect(model.exitSortColumn.id == seen.first)
+    press(&model, "<")
+    #expect(model.exitSortColumn.id == seen.last)
+  }
+
+  @Test func theColumnSortedByIsShownHoweverNarrowTheScreen() {
+    var model = modelAfter(2)
+    press(&model, ":sort p99.9")
+    _ = model.handle(.enter)
+    #expect(render(model, 60, 20).text.contains("P99.9"))
+  }
+
+  @Test func theCursorStaysWithItsRowWhenTheOrderChanges() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(host.next())
+    press(&model, "jj")
+    let reason = model.selectedReason?.name
+    press(&model, "I")
+    #expect(model.selectedReason?.name == reason)
+    model.observe(host.next())
+    #expect(model.selectedReason?.name == reason)
+  }
+
+  @Test func theCursorStaysOnTopUntilItIsMoved() {
+    var model = modelAfter(2)
+    press(&model, "I")
+    #expect(model.selectedReason?.name == names(model).first)
+  }
+}
+
+@Suite struct FilterTests {
+  @Test func aRegularExpressionFiltersWhileItIsTyped() {
+    var model = modelAfter(2)
+    press(&model, "/^(msr|hlt)")
+    #expect(Set(model.exitRows().map(\.reason.name)) == ["MSR_WRITE", "MSR_READ", "HLT"])
+    _ = model.handle(.enter)
+    #expect(model.prompt == nil)
+    #expect(model.exitRows().count == 3)
+    _ = model.handle(.escape)
+    #expect(model.exitRows().count > 3)
+  }
+
+  @Test func escapeGivesUpAFilterBeingTyped() {
+    var model = modelAfter(2)
+    press(&model, "/hlt")
+    _ = model.handle(.escape)
+    #expect(model.filter.isEmpty)
+    #expect(model.exitRows().count > 3)
+  }
+
+  @Test(arguments: ["(", "[", "*(", "a{1,9}{1,9}{2", String(repeating: "(", count: 5000), "\\"])
+  func whatIsNoRegularExpressionIsSaid(_ text: String) {
+    var model = modelAfter(2)
+    press(&model, ":filter \(text)")
+    _ = model.handle(.enter)
+    #expect(!model.exitRows().isEmpty || Pattern(model.filter) != nil)
+    _ = render(model)
+  }
+
+  @Test func controlsAreFoundByNameAndByWord() {
+    var model = modelAfter(2)
+    press(&model, "2/hlt_exit")
+    #expect(model.controlRows().map(\.name.short) == ["HLT_EXITING"])
+    _ = model.handle(.escape)
+    press(&model, "/^pin$")
+    #expect(!model.controlRows().isEmpty && model.controlRows().allSatisfy { $0.name.word == "pin" })
+  }
+
+  @Test func nothingFoundIsSaid() {
+    var model = modelAfter(2)
+    press(&model, "/zzz")
+    #expect(render(model).text.contains("no reason matches /zzz"))
+  }
+}
+
+@Suite struct DrillTests {
+  @Test func enterOnAReasonShowsItsDetailsAndEscGoesBack() {
+    var model = modelAfter(3)
+    press(&model, "j")
+    _ = model.handle(.enter)
+    #expect(model.pane == .details)
+    let text = render(model).text
+    #expect(text.contains(" MSR_WRITE  reason 32 (0x20)  meaning of 32"))
+    #expect(text.contains("msr-6e0"))
+    _ = model.handle(.escape)
+    #expect(model.pane == .exits)
+  }
+
+  @Test func enterOnAVCPUShowsThatVCPUOnly() {
+    var model = modelAfter(3)
+    press(&model, "4jj")
+    _ = model.handle(.enter)
+    #expect(model.scope == .vcpu(tid: 4011))
+    #expect(model.pane == .exits)
+    let exits = model.exitRows().reduce(0) { $0 + $1.reason.count }
+    #expect(exits == model.statistics(model.snapshot?.vms[0].vcpus[1].scope ?? 0).exits)
+    #expect(exits < model.statistics(0).exits)
+    #expect(render(model).text.contains("web01 · vCPU 1"))
+    _ = model.handle(.escape)
+    #expect(model.scope == .all)
+  }
+
+  @Test func enterOnAVMShowsAllItsVCPUs() {
+    var model = modelAfter(3)
+    press(&model, "4")
+    _ = model.handle(.enter)
+    #expect(model.scope == .vm(.pid(4000)))
+    #expect(model.exitRows().reduce(0) { $0 + $1.reason.count } == model.statistics(1).exits)
+  }
+
+  @Test func aVMThatEndedIsSaidToBeGone() {
+    var model = modelAfter(3)
+    press(&model, "4")
+    _ = model.handle(.enter)
+    var snapshot = Snapshot()
+    snapshot.sequence = 99
+    model.observe(snapshot)
+    #expect(render(model).text.contains("gone"))
+    _ = model.handle(.escape)
+    #expect(model.scope == .all)
+  }
+}
+
+@Suite struct WhatIfTests {
+  @Test func strikingAControlTakesItsExitsOff() throws {
+    var model = modelAfter(3)
+    press(&model, "2/hlt_exiting")
+    _ = model.handle(.enter)
+    press(&model, "x")
+    let hlt = try #require(model.snapshot?.total.controls.first { $0.control.name == "CPU_BASED_HLT_EXITING" })
+    let total = try #require(model.snapshot?.total)
+    let whatIf = try #require(model.whatIf)
+    #expect(abs(whatIf.remainingRate - Double(total.intervalExits - hlt.intervalExits)) < 0.001)
+    #expect(abs(whatIf.less - 100 * Double(hlt.intervalExits) / Double(total.intervalExits)) < 1e-9)
+    let before = try #require(whatIf.time)
+    let after = try #require(whatIf.remainingTime)
+    #expect(after < before)
+    #expect(render(model).text.contains("what-if: HLT_EXITING off → \(Format.count(whatIf.remainingRate)) exits/s"))
+    press(&model, "x")
+    #expect(model.whatIf == nil)
+  }
+
+  @Test func severalControlsAreStruckAtOnceAndXClearsAll() {
+    var model = modelAfter(3)
+    press(&model, "xjxjx")
+    #expect(model.struck.count == 3)
+    #expect(model.exitRows().filter { $0.struck == .wholly }.count == 3)
+    let screen = render(model)
+    let struck = screen.text.split(separator: "\n").filter { $0.dropFirst().hasPrefix("-") }
+    #expect(struck.count == 3)
+    press(&model, "X")
+    #expect(model.struck.isEmpty)
+  }
+
+  @Test func strikingEveryControlLeavesTheUnconditionalExits() throws {
+    var model = modelAfter(3)
+    for _ in model.exitRows() { press(&model, "xj") }
+    let total = try #require(model.snapshot?.total)
+    let unconditional = total.controls.filter { $0.control == .unconditional }.reduce(0) { $0 + $1.intervalExits }
+    let whatIf = try #require(model.whatIf)
+    #expect(abs(whatIf.remainingRate - Double(unconditional)) < 0.001)
+  }
+
+  @Test func whatNothingSuppressesCannotBeStruck() {
+    var model = modelAfter(3)
+    press(&model, "/cpuid")
+    _ = model.handle(.enter)
+    press(&model, "x")
+    #expect(model.struck.isEmpty)
+    #expect(model.message == "nothing can suppress these exits")
+  }
+}
+
+@Suite struct ControlsTests {
+  @Test func aControlIsOnOnlyWhereAnExitProvesIt() {
+    let model = modelAfter(3)
+    for row in model.controlRows() where row.state == .on {
+      #expect(row.exits > 0 || model.names.isForced(row.control), "\(row.name.name)")
+    }
+    #expect(model.controlRows().contains { $0.state == .unknown })
+  }
+
+  @Test func theRowsAddUpToTheExits() {
+    for selection in ["", "4\r", "4jj\r"] {
+      var model = modelAfter(3)
+      for scalar in selection.unicodeScalars { _ = model.handle(scalar == "\r" ? .enter : .character(scalar)) }
+      #expect(model.controlRows().reduce(0) { $0 + $1.exits } == model.scopeStatistics?.exits)
+    }
+  }
+
+  @Test func everyBitOfEveryWordIsListed() {
+    let model = modelAfter(3)
+    let listed = Set(model.controlRows().map(\.control))
+    #expect(listed.isSuperset(of: FixedNames().controls(isa: "vmx")))
+  }
+}
+
+@Suite struct MouseTests {
+  func clicked(_ model: inout FrontModel, _ text: String, columns: Int = 80, rows: Int = 24) {
+    let frame = Renderer.render(model, columns: columns, rows: rows)
+    model.adopt(frame)
+    for (y, line) in frame.screen.text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      guard let range = line.range(of: text) else { continue }
+      _ = model.handle(.click(x: line.distance(from: line.startIndex, to: range.lowerBound), y: y))
+      return
+    }
+    Issue.record("\(text) is not on the screen")
+  }
+
+  @Test func clicksSelectRowsSortColumnsAndSwitchPanes() {
+    var model = modelAfter(3)
+    clicked(&model, "IO_INSTRUCTION")
+    #expect(model.selectedReason?.name == "IO_INSTRUCTION")
+    clicked(&model, "P99")
+    #expect(model.exitSortColumn.id == "p99")
+    #expect(model.sort(.exits).descending)
+    clicked(&model, "P99")
+    #expect(!model.sort(.exits).descending)
+    clicked(&model, "4 vcpus")
+    #expect(model.pane == .vcpus)
+  }
+
+  @Test func clicksReachThePaneBesideInAWideLayout() {
+    var model = modelAfter(3)
+    clicked(&model, "USE_TSC_OFFSETT", columns: 160, rows: 50)
+    #expect(model.pane == .controls)
+    clicked(&model, "db-primary", columns: 160, rows: 50)
+    #expect(model.pane == .vcpus)
+  }
+
+  @Test func theWheelScrolls() {
+    var model = modelAfter(3)
+    _ = model.handle(.wheel(up: false))
+    #expect(model.selectedReason.map { $0.name } == model.exitRows()[3].reason.name)
+    _ = model.handle(.wheel(up: true))
+    #expect(model.selectedReason.map { $0.name } == model.exitRows()[0].reason.name)
+  }
+}
+
+@Suite struct LossTests {
+  @Test func lostEventsAreAWarningAndUncountedOnesALowerBound() throws {
+    var host = SyntheticHost()
+    var snapshot = host.next()
+    snapshot.losses.lost = 41_600
+    snapshot.losses.uncounted = 2
+    snapshot.losses.perCPU = [.init(cpu: 3, lost: 41_600, intervalLost: 7)]
+    var model = FrontModel(names: FixedNames())
+    model.observe(snapshot)
+    let screen = render(model)
+    let title = try #require(screen.text.split(separator: "\n").first)
+    let at = try #require(title.range(of: "lost 41.6k+?"))
+    #expect(screen[title.distance(from: title.startIndex, to: at.lowerBound), 0].role == .warning)
+    press(&model, "6")
+    #expect(render(model).text.contains("at least 41,600 lost, 7 in the last interval"))
+    #expect(render(model).text.contains("CPU 3"))
+  }
+}

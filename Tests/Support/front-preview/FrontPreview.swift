@@ -1,0 +1,50 @@
+// Shows the front on made-up figures, to look at it without a host: `swift run front-preview [recording|demo|nokvm]`.
+import Aggregator
+import Front
+import FrontSupport
+import Glibc
+
+@main
+struct FrontPreview {
+  static func main() {
+    let arguments = CommandLine.arguments.dropFirst()
+    var host = SyntheticHost()
+    var options = TerminalFront.Options()
+    options.usesColours = getenv("NO_COLOR").map { $0.pointee == 0 } ?? true
+    options.isASCII = arguments.contains("ascii")
+    var ticks: UInt64 = 0
+    var last = 0
+    do {
+      let ending = try TerminalFront.run(
+        initial: FrontModel(names: CatalogueNames()), options: options,
+        snapshots: {
+          let now = time(nil)
+          guard now != last else { return nil }
+          last = now
+          ticks += 1
+          var snapshot = host.next()
+          if arguments.contains("recording") || arguments.contains("demo") {
+            snapshot = SyntheticHost.asRecording(
+              snapshot, position: ticks * 1_000_000_000, duration: 20_000_000_000, isDemo: arguments.contains("demo"))
+          }
+          if arguments.contains("nokvm") {
+            var other = Snapshot()
+            other.sequence = ticks
+            other.source = snapshot.source
+            other.source.backend = "kvm_arm"
+            other.source.isa = nil
+            other.intervalNanoseconds = 1_000_000_000
+            other.windowNanoseconds = ticks * 1_000_000_000
+            other.events = ticks * 100
+            other.eventCounts = [EventCount(name: "kvm_vcpu_wakeup", count: ticks * 100, intervalCount: 100)]
+            snapshot = other
+          }
+          return snapshot
+        }, wakeFD: -1, signalFD: -1, perform: { _ in })
+      print("ended: \(ending)")
+    } catch {
+      print("front-preview: \(error)")
+      exit(1)
+    }
+  }
+}

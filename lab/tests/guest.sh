@@ -1,0 +1,103 @@
+# Runs inside the lab, under busybox sh, as root. lab/tests/run puts the settings (VMCTOP, SECONDS_LIVE, LIVE, LATE, RECORDED,
+# COST) before it. Nothing is judged here: everything is left in /out and judged outside.
+T=/sys/kernel/tracing
+uname -r > /out/kernel.txt
+say() { echo "--- $*"; }
+
+instances() { ls $T/instances | grep '^vmctop-'; }
+
+# Waits until a process has an instance of its own that records exits. Fails when it ends before that.
+tracing() { # PID
+  i=0
+  while [ $i -lt 600 ]; do
+    for d in $T/instances/vmctop-*; do
+      [ "$(cat "$d/tracing_on" 2>/dev/null)" = 1 ] && [ "$(cat "$d/events/kvm/kvm_exit/enable" 2>/dev/null)" = 1 ] && return 0
+    done
+    kill -0 "$1" 2>/dev/null || return 1
+    sleep 0.1
+    i=$((i+1))
+  done
+  return 1
+}
+
+# Waits for a file that exitgen's standard error goes to, until it says READY.
+ready() { i=0; while ! grep -q READY "$1" 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done; }
+
+# live NAME COUNTS... : vmctop triage beside exitgen, whose machine exists first and runs once vmctop traces
+live() {
+  name=$1; shift
+  rm -f /run/go
+  exitgen "$@" -name yard --wait /run/go --linger 1 > /out/$name.exitgen.json 2> /run/$name.ready & machine=$!
+  ready /run/$name.ready
+  $VMCTOP triage --duration "$SECONDS_LIVE" --format json > /out/$name.json 2> /out/$name.stderr & watcher=$!
+  if tracing $watcher; then echo yes > /out/$name.traced; else echo no > /out/$name.traced; fi
+  touch /run/go
+  i=0; while [ ! -s /out/$name.exitgen.json ] && [ $i -lt 3000 ]; do sleep 0.1; i=$((i+1)); done
+  kill -0 $watcher 2>/dev/null && echo yes > /out/$name.inside || echo no > /out/$name.inside
+  wait $machine; wait $watcher; echo $? > /out/$name.status
+  instances > /out/$name.left
+}
+
+say live
+live live $LIVE
+
+# late: the virtual machine comes into being while vmctop runs already
+say late
+$VMCTOP triage --duration "$SECONDS_LIVE" --format json > /out/late.json 2> /out/late.stderr & watcher=$!
+if tracing $watcher; then
+  echo yes > /out/late.traced
+  exitgen $LATE -name late > /out/late.exitgen.json 2>/dev/null
+  kill -0 $watcher 2>/dev/null && echo yes > /out/late.inside || echo no > /out/late.inside
+else
+  echo no > /out/late.traced
+fi
+wait $watcher; echo $? > /out/late.status
+instances > /out/late.left
+
+say recordings
+# trace-cmd copies all of kallsyms into each file; to print that costs an emulated CPU most of a minute, and no event needs it.
+mount --bind /dev/null /proc/kallsyms
+trace-cmd record -q -e kvm -b 20000 -o /out/top.dat exitgen $RECORDED > /out/top.exitgen.json 2> /out/top.stderr
+trace-cmd record -q -B lab -e kvm -b 20000 -o /out/instance.dat exitgen $RECORDED > /out/instance.exitgen.json 2> /out/instance.stderr
+trace-cmd reset > /dev/null 2>&1
+umount /proc/kallsyms
+
+# a machine that is there for what follows, and never runs
+exitgen --cpuid 1 -name idle --wait /run/never > /dev/null 2> /run/idle.ready & idle=$!
+ready /run/idle.ready
+
+say signals
+for signal in INT TERM HUP KILL; do
+  # A shell without job control starts its background jobs with SIGINT ignored; coreutils' env undoes that.
+  /usr/bin/env --default-signal=INT $VMCTOP -b -d 1 -n 100 > /out/signal-$signal.out 2> /out/signal-$signal.stderr & watcher=$!
+  if tracing $watcher; then echo yes > /out/signal-$signal.traced; else echo no > /out/signal-$signal.traced; fi
+  sleep 0.5
+  kill -$signal $watcher
+  wait $watcher; echo $? > /out/signal-$signal.status
+  instances > /out/signal-$signal.left
+done
+$VMCTOP triage --duration 1 > /dev/null 2> /out/sweep.stderr; echo $? > /out/sweep.status
+instances > /out/sweep.left
+
+say samples
+$VMCTOP doctor > /out/doctor.txt 2>&1; echo $? > /out/doctor.status
+rm -f /run/go
+exitgen $LATE -name sample --wait /run/go --linger 1 > /dev/null 2> /run/sample.ready & machine=$!
+ready /run/sample.ready
+$VMCTOP triage --duration "$SECONDS_LIVE" > /out/triage.txt 2> /out/triage.stderr & watcher=$!
+tracing $watcher; touch /run/go
+wait $machine; wait $watcher; echo $? > /out/triage.status
+
+say cost
+# What an exit costs the guest: the same number of CPUID exits without tracing and at each level, three times each.
+for round in 1 2 3; do
+  exitgen --cpuid "$COST" | sed "s/^/none $round /" >> /out/cost.txt
+  for level in minimal standard full; do
+    $VMCTOP -b -d 1 -n 1000 --events $level > /dev/null 2>> /out/cost.stderr & watcher=$!
+    tracing $watcher && exitgen --cpuid "$COST" | sed "s/^/$level $round /" >> /out/cost.txt
+    kill -TERM $watcher 2>/dev/null; wait $watcher
+  done
+done
+kill -TERM $idle; wait $idle
+instances > /out/end.left
+say end
