@@ -37,15 +37,13 @@ func escapedForTerminal(_ json: String) -> String {
 /// Encodes nil as null instead of leaving the key out.
 @propertyWrapper
 struct Nullable<Value: Encodable>: Encodable {
-  private let value: Value?
+  var wrappedValue: Value?
 
-  init(wrappedValue: Value?) { value = wrappedValue }
-
-  var wrappedValue: Value? { value }
+  init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
-    if let value { try container.encode(value) } else { try container.encodeNil() }
+    if let wrappedValue { try container.encode(wrappedValue) } else { try container.encodeNil() }
   }
 }
 
