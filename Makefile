@@ -28,7 +28,8 @@ lab: packages-lab $(binary)
 	lab/tests/run $(binary)
 
 bench: packages-bench $(binary)
-	lab/bench/run $(binary)
+	$(SWIFT) build -c release --static-swift-stdlib --product vmctop-bench
+	lab/bench/run $(binary) .build/release/vmctop-bench
 
 packages-build packages-test packages-lab packages-bench: packages-%:
 	@.ci/packages $*
