@@ -8,7 +8,9 @@ public struct BitmapPosition: Sendable, Hashable {
 /// MSRs outside both ranges always exit (SDM volume 3, section "MSR-Bitmap Address").
 public enum MSRBitmap {
   /// True for the MSRs that have bits: 0-0x1fff and 0xc0000000-0xc0001fff.
-  @inlinable public static func covers(_ msr: UInt32) -> Bool { msr & 0x3fff_ffff < 0x2000 && (msr >> 30 == 0 || msr >> 30 == 3) }
+  @inlinable public static func covers(_ msr: UInt32) -> Bool {
+    msr & 0x3fff_ffff < 0x2000 && (msr >> 30 == 0 || msr >> 30 == 3)
+  }
 
   /// Where an MSR's bit is; nil for one that has none.
   public static func position(of msr: UInt32, isWrite: Bool) -> BitmapPosition? {

@@ -89,7 +89,8 @@ extension Decoded {
       let mask: UInt64 = 1 << UInt64(row.bit)
       known |= mask
       if value & mask != 0 {
-        parts.append(Part(bits: "\(row.bit)", name: row.name, value: 1, meaning: row.isReserved ? "default1" : row.sdmName))
+        parts.append(
+          Part(bits: "\(row.bit)", name: row.name, value: 1, meaning: row.isReserved ? "default1" : row.sdmName))
         if !row.isReserved { names.append(row.name) }
       } else if row.isReserved {
         parts.append(Part(bits: "\(row.bit)", name: "reserved", value: 0, meaning: "default1 bit is 0"))

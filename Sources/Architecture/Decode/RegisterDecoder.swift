@@ -99,7 +99,8 @@ extension Decoded {
       .init(11, "RTM", .flag("advanced debugging of transactional regions")),
       .init(13, "GD", .flag("access to debug registers faults")),
     ]
-    for breakpoint in 0..<4 where value & 3 << UInt64(breakpoint * 2) != 0 || value >> UInt64(16 + breakpoint * 4) & 15 != 0 {
+    for breakpoint in 0..<4
+    where value & 3 << UInt64(breakpoint * 2) != 0 || value >> UInt64(16 + breakpoint * 4) & 15 != 0 {
       fields.append(.init(17 + breakpoint * 4, 16 + breakpoint * 4, "R/W\(breakpoint)", .choice(conditions)))
       fields.append(.init(19 + breakpoint * 4, 18 + breakpoint * 4, "LEN\(breakpoint)", .choice(lengths)))
     }

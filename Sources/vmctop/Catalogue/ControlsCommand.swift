@@ -1,5 +1,5 @@
-import ArgumentParser
 import Architecture
+import ArgumentParser
 import Report
 
 /// `vmctop controls`: everything that an exit can be charged to.
@@ -96,11 +96,14 @@ struct ControlsCommand: ParsableCommand {
         ("exits", reasons.isEmpty ? nil : reasons.joined(separator: ", ")),
         ("KVM sets it", row.map { "\($0.kvmUse.rawValue): \($0.kvmCondition)" } ?? interceptUse(control)),
         ("KVM needs it", row?.kvmCapability),
-        ("capability MSR", row.map { bit in
-          let msr = bit.word.capabilityMSR
-          let trueMSR = bit.word.trueCapabilityMSR.map { ", \(msrName($0) ?? "") \(hex($0))" } ?? ""
-          return "\(msrName(msr) ?? "") \(hex(msr))\(trueMSR)"
-        }),
+        (
+          "capability MSR",
+          row.map { bit in
+            let msr = bit.word.capabilityMSR
+            let trueMSR = bit.word.trueCapabilityMSR.map { ", \(msrName($0) ?? "") \(hex($0))" } ?? ""
+            return "\(msrName(msr) ?? "") \(hex(msr))\(trueMSR)"
+          }
+        ),
         ("default1", row.map { $0.isDefault1 ? "yes" : "no" }),
         ("cpuinfo flag", row?.cpuinfoFlag.map { "\($0)\(row?.flagFirstKernel.map { ", first kernel \($0)" } ?? "")" }),
         ("Linux", row.map { $0.linuxName == nil ? "no constant" : "first kernel \($0.firstKernel ?? "?")" }),
