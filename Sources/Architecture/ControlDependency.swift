@@ -1,11 +1,13 @@
 /// A rule between controls that VM entry checks (SDM volume 3, section "Checks on VMX Controls").
 public struct ControlDependency: Sendable, Hashable {
+  /// What one control asks of another.
   public enum Rule: String, Sendable { case needs, excludes }
 
-  /// The control that, when it is 1,
+  /// The control that asks, when it is 1.
   public var control: ControlID
+  /// What it asks.
   public var rule: Rule
-  /// this one to be 1 (`needs`) or 0 (`excludes`).
+  /// The control that must then be 1 (`needs`) or 0 (`excludes`).
   public var other: ControlID
 
   init(_ word: ControlWord, _ bit: Int, _ rule: Rule, _ otherWord: ControlWord, _ otherBit: Int) {
@@ -14,6 +16,7 @@ public struct ControlDependency: Sendable, Hashable {
     other = ControlID(word: otherWord, bit: otherBit) ?? .unknown
   }
 
+  /// Every rule.
   public static let all: [ControlDependency] = [
     // Posted interrupts: virtual-interrupt delivery and acknowledge on exit.
     ControlDependency(.pin, 7, .needs, .secondary, 9),

@@ -13,12 +13,14 @@ public struct ControlCapability: Sendable, Hashable {
     case contradictory
   }
 
+  /// The word whose bits it is about.
   public var word: ControlWord
   /// A 1 means that the control must be 1.
   public var allowed0: UInt64
   /// A 1 means that the control may be 1.
   public var allowed1: UInt64
 
+  /// From the two settings.
   public init(word: ControlWord, allowed0: UInt64, allowed1: UInt64) {
     self.word = word
     self.allowed0 = allowed0

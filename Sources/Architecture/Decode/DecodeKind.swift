@@ -1,14 +1,18 @@
 /// Why text could not be decoded: one line for a person.
 public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// What is wrong, without a final stop.
   public var message: String
 
+  /// An error that says this.
   public init(_ message: String) { self.message = message }
 
+  /// The message.
   public var description: String { message }
 }
 
 /// One kind of value that can be taken apart by name, from text arguments: what `vmctop decode` offers.
 public struct DecodeKind: Sendable {
+  /// As it is given on the command line.
   public var name: String
   /// The arguments as usage text: `REASON VALUE [INTR-INFO]`.
   public var arguments: String
@@ -56,6 +60,7 @@ public struct DecodeKind: Sendable {
     self.init(name, "VALUE", help) { (arguments) throws(DecodeError) in [decoder(try number(arguments[0]))] }
   }
 
+  /// Every kind, in the order they are listed in.
   public static let all: [DecodeKind] =
     [
       DecodeKind("exit-reason", "VM_EXIT_REASON with its flag bits", Decoded.exitReason),

@@ -11,6 +11,7 @@ extension Decoded {
     case idtVectoring = "idt-vectoring"
   }
 
+  /// One of the three interruption-information fields.
   public static func interruptionInformation(_ field: InterruptionField, _ value: UInt64) -> Decoded {
     let isValid = value & 1 << 31 != 0
     let type = value >> 8 & 7

@@ -33,7 +33,8 @@ struct ControlsCommand: ParsableCommand {
     guard let control else { return all.filter { $0.controlBit != nil } }
     let exact = ControlID.lookup(name: control)
     if !exact.isEmpty { return exact }
-    let wanted = String(control.lowercased().map { $0 == "-" ? "_" : $0 })
+    // A word may be written with a hyphen: secondary-exit.
+    let wanted = control.lowercased().replacing("secondary-exit", with: "secondary_exit")
     let word = all.filter { $0.word == wanted && ($0.controlWord == nil || $0.controlBit != nil) }
     if !word.isEmpty { return word }
     let parts = wanted.split(separator: ":", omittingEmptySubsequences: false)
