@@ -1,6 +1,8 @@
 /// One bit of a bitmap page: the byte from the start of the page and the bit in it.
 public struct BitmapPosition: Sendable, Hashable {
+  /// The byte, from the start of the page.
   public var byte: Int
+  /// The bit in that byte, 0 to 7.
   public var bit: Int
 }
 
@@ -8,7 +10,9 @@ public struct BitmapPosition: Sendable, Hashable {
 /// MSRs outside both ranges always exit (SDM volume 3, section "MSR-Bitmap Address").
 public enum MSRBitmap {
   /// True for the MSRs that have bits: 0-0x1fff and 0xc0000000-0xc0001fff.
-  @inlinable public static func covers(_ msr: UInt32) -> Bool { msr & 0x3fff_ffff < 0x2000 && (msr >> 30 == 0 || msr >> 30 == 3) }
+  @inlinable public static func covers(_ msr: UInt32) -> Bool {
+    msr & 0x3fff_ffff < 0x2000 && (msr >> 30 == 0 || msr >> 30 == 3)
+  }
 
   /// Where an MSR's bit is; nil for one that has none.
   public static func position(of msr: UInt32, isWrite: Bool) -> BitmapPosition? {
@@ -35,6 +39,7 @@ public enum MSRPermissionMap {
 /// The two I/O bitmaps: A has the ports 0-0x7fff, B the others. An access exits if the bit of any of its bytes is 1, or if it goes
 /// past port 0xffff.
 public enum IOBitmap {
+  /// The bitmap that has the port, and where its bit is.
   public static func position(of port: UInt16) -> (field: VMCSEncoding, position: BitmapPosition) {
     let index = Int(port & 0x7fff)
     return (
@@ -46,6 +51,7 @@ public enum IOBitmap {
 /// The VMREAD and VMWRITE bitmaps: bit n stands for the encoding whose bits 14:0 are n. An encoding with a bit above 14 set always
 /// exits.
 public enum ShadowBitmap {
+  /// Where an encoding's bit is; nil for one that has none.
   public static func position(of encoding: VMCSEncoding) -> BitmapPosition? {
     guard encoding.rawValue < 0x8000 else { return nil }
     return BitmapPosition(byte: Int(encoding.rawValue / 8), bit: Int(encoding.rawValue % 8))

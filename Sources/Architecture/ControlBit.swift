@@ -80,10 +80,13 @@ public struct ControlBit: Sendable, Hashable {
     case off
   }
 
+  /// The word that the bit is in.
   public var word: ControlWord
+  /// The number of the bit in the word.
   public var bit: Int
   /// The constant in Linux's asm/vmx.h; nil where Linux has none.
   public var linuxName: String?
+  /// The name in the SDM's tables.
   public var sdmName: String
   /// The flag in the `vmx flags` line of /proc/cpuinfo.
   public var cpuinfoFlag: String?
@@ -91,6 +94,7 @@ public struct ControlBit: Sendable, Hashable {
   public var isDefault1: Bool
   /// What a 1 does.
   public var description: String
+  /// Whether KVM sets it.
   public var kvmUse: KVMUse
   /// When KVM sets it.
   public var kvmCondition: String
@@ -100,6 +104,7 @@ public struct ControlBit: Sendable, Hashable {
   public var firstKernel: String?
   /// The first kernel, of those read, that shows the cpuinfo flag.
   public var flagFirstKernel: String?
+  /// How sure the row is.
   public var confidence: Confidence
 
   init(

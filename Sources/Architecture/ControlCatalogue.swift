@@ -200,7 +200,8 @@ struct ControlDescription: Sendable {
       let title: String
       switch reason.code {
       case 0x40...0x5f:
-        title = "\(exceptionName(UInt8(truncatingIfNeeded: reason.code - 0x40)) ?? "vector \(reason.code - 0x40)") intercept"
+        title =
+          "\(exceptionName(UInt8(truncatingIfNeeded: reason.code - 0x40)) ?? "vector \(reason.code - 0x40)") intercept"
       default: title = "\(interceptTitle(name))"
       }
       rows.append(ControlDescription("intercept", name, title, bit: Int(reason.code)))
@@ -214,7 +215,8 @@ private func interceptTitle(_ name: String) -> String {
   var parts = name.split(separator: "_").map(String.init)
   guard let kind = parts.first else { return name }
   parts.removeFirst()
-  for (index, part) in parts.enumerated() where ["READ", "WRITE", "STORE", "LOAD", "SELECTIVE", "COND", "ILLEGAL"].contains(part) {
+  for (index, part) in parts.enumerated()
+  where ["READ", "WRITE", "STORE", "LOAD", "SELECTIVE", "COND", "ILLEGAL"].contains(part) {
     parts[index] = part.lowercased()
   }
   return parts.joined(separator: " ") + " " + kind.lowercased()

@@ -1,5 +1,6 @@
 /// What the exit-information fields hold after an exit. Each is defined always, never, or in some cases only.
 public struct ExitInformation: Sendable, Hashable {
+  /// When a field is defined.
   public enum Presence: String, Sendable { case always, sometimes, never }
 
   /// EXIT_QUALIFICATION.
@@ -59,6 +60,7 @@ public struct ExitReason: Sendable, Hashable {
     public var sdmName: String
     /// When the exit happens, in terms of the controls.
     public var exitWhen: String?
+    /// How EXIT_QUALIFICATION is laid out; nil where it has no meaning.
     public var qualification: QualificationLayout?
     /// Nil for the reserved numbers.
     public var information: ExitInformation?
@@ -77,6 +79,7 @@ public struct ExitReason: Sendable, Hashable {
     public var kvmUse: String?
   }
 
+  /// Whose reason it is.
   public var isa: ISA
   /// The basic exit reason (VMX), or the low 32 bits of EXITCODE (SVM).
   public var code: UInt32
@@ -97,7 +100,9 @@ public struct ExitReason: Sendable, Hashable {
   public var firstKernel: String?
   /// The first kernel, of those read, whose kvm_exit prints the name.
   public var printedFirstKernel: String?
+  /// Nil for an SVM exit code.
   public var vmx: VMX?
+  /// Nil for a VMX reason.
   public var svm: SVM?
 
   init(

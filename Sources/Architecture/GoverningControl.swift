@@ -8,12 +8,14 @@ public struct ExitFacts: Sendable, Hashable {
   public var qualification: UInt64
   /// VM_EXIT_INTR_INFO (VMX).
   public var interruptionInformation: UInt32
+  /// VM_EXIT_INTR_ERROR_CODE (VMX).
   public var errorCode: UInt32
   /// What the guest accessed, where another event or a register told.
   public var msr: UInt32?
   public var port: UInt16?
   public var vector: UInt8?
 
+  /// What is known; the rest is 0 or nil.
   @inlinable public init(
     isa: UInt32, reason: UInt32, qualification: UInt64 = 0, interruptionInformation: UInt32 = 0, errorCode: UInt32 = 0,
     msr: UInt32? = nil, port: UInt16? = nil, vector: UInt8? = nil
@@ -31,13 +33,20 @@ public struct ExitFacts: Sendable, Hashable {
 
 /// The control words in force at an exit, as far as they are known.
 public struct ControlSetting: Sendable, Hashable {
+  /// PIN_BASED_VM_EXEC_CONTROL.
   public var pin: UInt32?
+  /// CPU_BASED_VM_EXEC_CONTROL.
   public var primary: UInt32?
+  /// SECONDARY_VM_EXEC_CONTROL.
   public var secondary: UInt32?
+  /// TERTIARY_VM_EXEC_CONTROL.
   public var tertiary: UInt64?
+  /// VM_EXIT_CONTROLS.
   public var exit: UInt32?
+  /// VM_ENTRY_CONTROLS.
   public var entry: UInt32?
 
+  /// The words that are known; nil for the others.
   public init(
     pin: UInt32? = nil, primary: UInt32? = nil, secondary: UInt32? = nil, tertiary: UInt64? = nil, exit: UInt32? = nil,
     entry: UInt32? = nil
@@ -59,10 +68,12 @@ public struct ControlSetting: Sendable, Hashable {
 
 /// What an exit is charged to.
 public struct GoverningControl: Sendable, Hashable {
+  /// The control, bitmap or mask.
   public var control: ControlID
   /// Which entry of a bitmap or bit of a mask: MSR index, port, vector, bit number. Nil where it is not known or there is none.
   public var entry: UInt64?
 
+  /// A control, and the entry of it where there is one.
   @inlinable public init(_ control: ControlID, entry: UInt64? = nil) {
     self.control = control
     self.entry = entry

@@ -1,8 +1,10 @@
 /// The instruction set whose exits are counted, as the `isa` field of the kvm_exit tracepoint has it. Open: a backend that the
 /// catalogue does not know keeps its number.
 public struct ISA: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+  /// The number in the tracepoint.
   public var rawValue: UInt32
 
+  /// The ISA of a number, known or not.
   @inlinable public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// Intel VMX. The corresponding constant is `KVM_ISA_VMX` (arch/x86/kvm/trace.h).
@@ -19,6 +21,7 @@ public struct ISA: RawRepresentable, Hashable, Sendable, CustomStringConvertible
     }
   }
 
+  /// The name.
   public var description: String { name }
 
   /// The ISA of this name: `vmx`, `svm` or `isa-N`.

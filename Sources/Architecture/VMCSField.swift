@@ -39,8 +39,10 @@ public struct VMCSEncoding: RawRepresentable, Hashable, Comparable, Sendable {
     }
   }
 
+  /// The number itself.
   public var rawValue: UInt32
 
+  /// Any number, well-formed or not.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// Puts an encoding together; the index is cut to its nine bits.
@@ -76,11 +78,13 @@ public struct VMCSEncoding: RawRepresentable, Hashable, Comparable, Sendable {
   /// False where a reserved bit is set, or where a field that is not 64 bits wide is said to have a high half.
   public var isWellFormed: Bool { reservedBits == 0 && (!isHigh || width == .bits64) }
 
+  /// In order of the number.
   public static func < (a: VMCSEncoding, b: VMCSEncoding) -> Bool { a.rawValue < b.rawValue }
 }
 
 /// One field of the VMCS, as the manual and Linux know it.
 public struct VMCSField: Sendable, Hashable {
+  /// The number of the field.
   public var encoding: VMCSEncoding
   /// The constant of `enum vmcs_field` in Linux's asm/vmx.h; nil where Linux has none.
   public var linuxName: String?
@@ -94,6 +98,7 @@ public struct VMCSField: Sendable, Hashable {
   public var group: String
   /// `always`, or the control whose allowed-1 setting brings the field into being.
   public var existsIf: String
+  /// What the field holds.
   public var description: String
   /// The encoding of the upper half, for 64-bit fields.
   public var highEncoding: VMCSEncoding?
@@ -104,6 +109,7 @@ public struct VMCSField: Sendable, Hashable {
   public var otherNames: String?
   /// Where its value, or an equivalent, can be had on a running host without VMREAD.
   public var valueWithoutVMREAD: String?
+  /// How sure the row is.
   public var confidence: Confidence
 
   init(

@@ -43,11 +43,14 @@ import Testing
     (ControlNumber.msrBitmapRead, "msr_bitmap_read", "MSR_BITMAP"),
     (ControlNumber.msrBitmapWrite, "msr_bitmap_write", "MSR_BITMAP"),
     (ControlNumber.ioBitmapA, "io_bitmap", "IO_BITMAP_A"), (ControlNumber.ioBitmapB, "io_bitmap", "IO_BITMAP_B"),
-    (ControlNumber.cr0Mask, "cr_mask", "CR0_GUEST_HOST_MASK"), (ControlNumber.cr4Mask, "cr_mask", "CR4_GUEST_HOST_MASK"),
+    (ControlNumber.cr0Mask, "cr_mask", "CR0_GUEST_HOST_MASK"),
+    (ControlNumber.cr4Mask, "cr_mask", "CR4_GUEST_HOST_MASK"),
     (ControlNumber.cr3Target, "cr3_target", "CR3_TARGET_COUNT"),
-    (ControlNumber.eptNotPresent, "ept", "EPT_VIOLATION_NOT_PRESENT"), (ControlNumber.eptRead, "ept", "EPT_VIOLATION_READ"),
+    (ControlNumber.eptNotPresent, "ept", "EPT_VIOLATION_NOT_PRESENT"),
+    (ControlNumber.eptRead, "ept", "EPT_VIOLATION_READ"),
     (ControlNumber.eptWrite, "ept", "EPT_VIOLATION_WRITE"), (ControlNumber.eptExecute, "ept", "EPT_VIOLATION_EXECUTE"),
-    (ControlNumber.eptMisconfig, "ept", "EPT_MISCONFIG"), (ControlNumber.vmreadBitmap, "vmread_bitmap", "VMREAD_BITMAP"),
+    (ControlNumber.eptMisconfig, "ept", "EPT_MISCONFIG"),
+    (ControlNumber.vmreadBitmap, "vmread_bitmap", "VMREAD_BITMAP"),
     (ControlNumber.vmwriteBitmap, "vmwrite_bitmap", "VMWRITE_BITMAP"),
     (ControlNumber.eoiExitBitmap, "eoi_exit_bitmap", "EOI_EXIT_BITMAP"),
     (ControlNumber.nptNotPresent, "npt", "NPF_NOT_PRESENT"), (ControlNumber.nptRead, "npt", "NPF_READ"),
@@ -136,5 +139,45 @@ import Testing
       }
       #expect(value >> UInt64(row.bit) & 1 == 1, "\(row.name)")
     }
+  }
+}
+
+@Suite struct ControlDependencyTests {
+  /// The words of the real dump.
+  let real = ControlSetting(
+    pin: 0x3f, primary: 0xb598_6dfa, secondary: 0x0201_2ce2, tertiary: 0, exit: 0x2b_efff, entry: 0xd1ff)
+
+  @Test func `A setting that KVM made breaks no rule`() { #expect(real.brokenDependencies.isEmpty) }
+
+  @Test func `A setting knows the value of each bit whose word it knows`() throws {
+    #expect(real.value(of: try #require(ControlID(word: .primary, bit: 7))) == true)
+    #expect(real.value(of: try #require(ControlID(word: .primary, bit: 25))) == false)
+    #expect(real.value(of: try #require(ControlID(word: .secondaryExit, bit: 0))) == nil)
+    #expect(real.value(of: .unconditional) == nil)
+    #expect(ControlSetting().value(of: try #require(ControlID(word: .pin, bit: 0))) == nil)
+  }
+
+  @Test func `Posted interrupts alone lack virtual-interrupt delivery and acknowledge on exit`() {
+    var setting = real
+    setting.pin = 0xbf
+    setting.exit = 0x2b_6fff
+    #expect(
+      setting.brokenDependencies.map(\.other.name) == [
+        "SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY", "VM_EXIT_ACK_INTR_ON_EXIT",
+      ])
+    setting.secondary = nil
+    #expect(setting.brokenDependencies.map(\.other.name) == ["VM_EXIT_ACK_INTR_ON_EXIT"])
+  }
+
+  @Test func `The two APIC virtualization modes exclude each other`() {
+    var setting = ControlSetting(primary: 0x8020_0000, secondary: 0x11)
+    #expect(setting.brokenDependencies.map(\.rule) == [.excludes])
+    // Without the activation bit the secondary word counts as 0.
+    setting.primary = 0x0020_0000
+    #expect(setting.brokenDependencies.isEmpty)
+  }
+
+  @Test func `Every rule is about two bits that the catalogue has`() {
+    for rule in ControlDependency.all { #expect(rule.control.controlBit != nil && rule.other.controlBit != nil) }
   }
 }

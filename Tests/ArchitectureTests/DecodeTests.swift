@@ -37,7 +37,9 @@ import Testing
 
   @Test func `Every kind has a vector`() throws {
     let covered = Set(try vectorLines("vectors/decode.txt").map { String($0.text.prefix { $0 != " " }) })
-    for kind in DecodeKind.all where !["secondary", "exit"].contains(kind.name) { #expect(covered.contains(kind.name), "\(kind.name)") }
+    for kind in DecodeKind.all where !["secondary", "exit"].contains(kind.name) {
+      #expect(covered.contains(kind.name), "\(kind.name)")
+    }
     #expect(Set(DecodeKind.all.map(\.name)).count == DecodeKind.all.count)
   }
 
@@ -66,10 +68,13 @@ import Testing
             covered |= ones(high - low + 1) << UInt64(low)
           }
           // A capability's bits name pairs of bits of the MSR; QEMU's flags are those of the access rights.
-          if kind.name == "capability" || kind.name == "qemu-segment-flags" || kind.name.hasSuffix("fixed1") { continue }
+          if kind.name == "capability" || kind.name == "qemu-segment-flags" || kind.name.hasSuffix("fixed1") {
+            continue
+          }
           // A bit that must be 1 and is says nothing.
           covered |= ["rflags": 0x2, "dr7": 0x400][kind.name] ?? 0
-          #expect(value & ~covered == 0, "\(kind.name) \(hexadecimal(value)): \(hexadecimal(value & ~covered)) is dropped")
+          #expect(
+            value & ~covered == 0, "\(kind.name) \(hexadecimal(value)): \(hexadecimal(value & ~covered)) is dropped")
         }
       }
     }
@@ -112,12 +117,15 @@ import Testing
   }
 
   @Test(arguments: [
-    ("0x1a", 26), ("26", 26), ("0X1A", 26), ("0", 0), ("0xffffffffffffffff", UInt64.max), ("18446744073709551615", .max),
+    ("0x1a", 26), ("26", 26), ("0X1A", 26), ("0", 0), ("0xffffffffffffffff", UInt64.max),
+    ("18446744073709551615", .max),
   ]) func `A number is decimal, or hexadecimal with 0x`(_ text: String, _ value: UInt64) {
     #expect(parseNumber(text) == value)
   }
 
-  @Test(arguments: ["", "0x", "x", "1a", "-1", "+1", " 1", "1 ", "0x1_0", "18446744073709551616", "0x10000000000000000", "٣", "0x+1"])
+  @Test(arguments: [
+    "", "0x", "x", "1a", "-1", "+1", " 1", "1 ", "0x1_0", "18446744073709551616", "0x10000000000000000", "٣", "0x+1",
+  ])
   func `Other text is no number`(_ text: String) { #expect(parseNumber(text) == nil) }
 
   @Test func `Control characters of a wrong argument are not repeated`() {

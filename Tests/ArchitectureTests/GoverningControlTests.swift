@@ -81,7 +81,8 @@ private func vectors() throws -> [Vector] {
           let random = generator.next()
           let facts = ExitFacts(
             isa: isa, reason: code, qualification: random,
-            interruptionInformation: UInt32(truncatingIfNeeded: random >> 7), errorCode: UInt32(truncatingIfNeeded: random),
+            interruptionInformation: UInt32(truncatingIfNeeded: random >> 7),
+            errorCode: UInt32(truncatingIfNeeded: random),
             msr: random & 1 == 0 ? nil : UInt32(truncatingIfNeeded: random >> 32),
             port: random & 2 == 0 ? nil : UInt16(truncatingIfNeeded: random >> 16),
             vector: random & 4 == 0 ? nil : UInt8(truncatingIfNeeded: random >> 8))
@@ -91,12 +92,14 @@ private func vectors() throws -> [Vector] {
     }
   }
 
-  @Test func `Whatever the facts, an exit is charged to one control of its ISA, and one that the reason may be charged to`() {
+  @Test
+  func `Whatever the facts, an exit is charged to one control of its ISA, and one that the reason may be charged to`() {
     var generator = SplitMix(state: 11)
     for _ in 0..<200_000 {
       let random = generator.next()
       let isa = UInt32(random & 3)
-      let reason = UInt32(random >> 2 & 0x7f) | (random >> 20 & 7 == 0 ? UInt32(truncatingIfNeeded: generator.next()) : 0)
+      let reason =
+        UInt32(random >> 2 & 0x7f) | (random >> 20 & 7 == 0 ? UInt32(truncatingIfNeeded: generator.next()) : 0)
       let facts = ExitFacts(
         isa: isa, reason: reason, qualification: generator.next() & (random >> 30 & 1 == 0 ? 0xfff : .max),
         interruptionInformation: UInt32(truncatingIfNeeded: generator.next()),
@@ -105,11 +108,14 @@ private func vectors() throws -> [Vector] {
         random >> 41 & 1 == 0
         ? nil
         : ControlSetting(
-          primary: UInt32(truncatingIfNeeded: generator.next()), secondary: UInt32(truncatingIfNeeded: generator.next()))
+          primary: UInt32(truncatingIfNeeded: generator.next()), secondary: UInt32(truncatingIfNeeded: generator.next())
+        )
       let control = governingControl(of: facts, setting: setting).control
       if Int(control.rawValue) >= ControlID.count { Issue.record("\(facts): number \(control.rawValue)") }
       let number = control.rawValue
-      if number > 1 && (number >= ControlNumber.nptNotPresent) != (isa == 2) { Issue.record("\(facts) charged to \(control.name)") }
+      if number > 1 && (number >= ControlNumber.nptNotPresent) != (isa == 2) {
+        Issue.record("\(facts) charged to \(control.name)")
+      }
     }
   }
 

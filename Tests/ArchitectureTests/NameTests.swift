@@ -24,7 +24,8 @@ import Testing
   }
 
   @Test func `Returns to user space have the names that a real kernel prints`() throws {
-    let table = try matches("\\{ ([0-9]+), \"KVM_EXIT_\" \"([A-Z0-9_]+)\" \\}", in: fixture("intel-6.1/formats/kvm_userspace_exit.format"))
+    let table = try matches(
+      "\\{ ([0-9]+), \"KVM_EXIT_\" \"([A-Z0-9_]+)\" \\}", in: fixture("intel-6.1/formats/kvm_userspace_exit.format"))
     #expect(table.count == 31)
     for row in table { #expect(userspaceExitName(try #require(UInt32(row[1]))) == "KVM_EXIT_" + row[2]) }
   }
@@ -41,6 +42,8 @@ import Testing
     for port in UInt16.min...UInt16.max { #expect(portName(port)?.isEmpty != true) }
     for msr in UInt32(0)...0xffff { if let name = msrName(msr) { #expect(!name.contains(" ") && !name.isEmpty) } }
     for vector in UInt8.min...UInt8.max { #expect((exceptionName(vector) == nil) || exceptionTitle(vector) != nil) }
-    for offset in UInt64(0)..<0x1000 { #expect(guestPhysicalAddressName(0xfee0_0000 + offset)?.hasPrefix("local APIC") == true) }
+    for offset in UInt64(0)..<0x1000 {
+      #expect(guestPhysicalAddressName(0xfee0_0000 + offset)?.hasPrefix("local APIC") == true)
+    }
   }
 }

@@ -70,7 +70,9 @@ private func kernelFields() throws -> [(name: String, encoding: UInt32)] {
     #expect(field.encoding.width == .bits64 && field.encoding.area == .control && field.encoding.index == 0)
   }
 
-  @Test(arguments: [UInt32(0x1), 0x681f, 0x9999, 0xffff_ffff, 0x1000]) func `An encoding of no field has no answer`(_ encoding: UInt32) {
+  @Test(arguments: [UInt32(0x1), 0x681f, 0x9999, 0xffff_ffff, 0x1000]) func `An encoding of no field has no answer`(
+    _ encoding: UInt32
+  ) {
     #expect(VMCSField.lookup(encoding: encoding) == nil)
   }
 
@@ -78,7 +80,8 @@ private func kernelFields() throws -> [(name: String, encoding: UInt32)] {
     var generator = SplitMix(state: 1)
     for _ in 0..<10_000 {
       let encoding = VMCSEncoding(rawValue: UInt32(truncatingIfNeeded: generator.next()))
-      let rebuilt = VMCSEncoding(width: encoding.width, area: encoding.area, index: encoding.index, isHigh: encoding.isHigh)
+      let rebuilt = VMCSEncoding(
+        width: encoding.width, area: encoding.area, index: encoding.index, isHigh: encoding.isHigh)
       #expect(rebuilt.rawValue | encoding.reservedBits == encoding.rawValue)
       #expect(rebuilt.rawValue & encoding.reservedBits == 0)
     }

@@ -13,12 +13,14 @@ public struct ControlCapability: Sendable, Hashable {
     case contradictory
   }
 
+  /// The word whose bits it is about.
   public var word: ControlWord
   /// A 1 means that the control must be 1.
   public var allowed0: UInt64
   /// A 1 means that the control may be 1.
   public var allowed1: UInt64
 
+  /// From the two settings.
   public init(word: ControlWord, allowed0: UInt64, allowed1: UInt64) {
     self.word = word
     self.allowed0 = allowed0
@@ -89,7 +91,8 @@ extension Decoded {
       let mask: UInt64 = 1 << UInt64(row.bit)
       known |= mask
       if value & mask != 0 {
-        parts.append(Part(bits: "\(row.bit)", name: row.name, value: 1, meaning: row.isReserved ? "default1" : row.sdmName))
+        parts.append(
+          Part(bits: "\(row.bit)", name: row.name, value: 1, meaning: row.isReserved ? "default1" : row.sdmName))
         if !row.isReserved { names.append(row.name) }
       } else if row.isReserved {
         parts.append(Part(bits: "\(row.bit)", name: "reserved", value: 0, meaning: "default1 bit is 0"))

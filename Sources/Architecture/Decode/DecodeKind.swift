@@ -1,14 +1,18 @@
 /// Why text could not be decoded: one line for a person.
 public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// What is wrong, without a final stop.
   public var message: String
 
+  /// An error that says this.
   public init(_ message: String) { self.message = message }
 
+  /// The message.
   public var description: String { message }
 }
 
 /// One kind of value that can be taken apart by name, from text arguments: what `vmctop decode` offers.
 public struct DecodeKind: Sendable {
+  /// As it is given on the command line.
   public var name: String
   /// The arguments as usage text: `REASON VALUE [INTR-INFO]`.
   public var arguments: String
@@ -21,7 +25,8 @@ public struct DecodeKind: Sendable {
     let words = self.arguments.split(separator: " ")
     let required = words.filter { !$0.hasPrefix("[") }.count
     guard arguments.count >= required, arguments.count <= words.count else {
-      throw DecodeError("\(name) takes \(self.arguments), not \(arguments.count) value\(arguments.count == 1 ? "" : "s")")
+      throw DecodeError(
+        "\(name) takes \(self.arguments), not \(arguments.count) value\(arguments.count == 1 ? "" : "s")")
     }
     return try decoder(arguments)
   }
@@ -55,6 +60,7 @@ public struct DecodeKind: Sendable {
     self.init(name, "VALUE", help) { (arguments) throws(DecodeError) in [decoder(try number(arguments[0]))] }
   }
 
+  /// Every kind, in the order they are listed in.
   public static let all: [DecodeKind] =
     [
       DecodeKind("exit-reason", "VM_EXIT_REASON with its flag bits", Decoded.exitReason),
@@ -83,6 +89,8 @@ public struct DecodeKind: Sendable {
       },
       DecodeKind("instruction-error", "VM_INSTRUCTION_ERROR", Decoded.instructionError),
       DecodeKind("vmx-abort", "the VMX-abort indicator", Decoded.vmxAbort),
+      DecodeKind("vmcs-revision", "the first dword of a VMCS region", Decoded.vmcsRevision),
+      DecodeKind("posted-interrupt", "the qword at byte 32 of a posted-interrupt descriptor", Decoded.postedInterrupt),
       DecodeKind("encoding", "the encoding of a VMCS field", Decoded.encoding),
       DecodeKind("eptp", "EPT_POINTER", Decoded.eptPointer),
       DecodeKind("ept-entry", "an EPT paging-structure entry", Decoded.eptEntry),
@@ -99,7 +107,10 @@ public struct DecodeKind: Sendable {
       },
     ]
     + ControlWord.allCases.map { word in
-      DecodeKind(word == .secondaryExit ? "secondary-exit" : word.rawValue, "the \(word.sdmName.prefix(1).lowercased() + word.sdmName.dropFirst())") { Decoded.controls(word, $0) }
+      DecodeKind(
+        word == .secondaryExit ? "secondary-exit" : word.rawValue,
+        "the \(word.sdmName.prefix(1).lowercased() + word.sdmName.dropFirst())"
+      ) { Decoded.controls(word, $0) }
     }
     + [
       DecodeKind("capability", "WORD VALUE", "the capability MSR of a control word: what each bit may be") {
@@ -107,7 +118,8 @@ public struct DecodeKind: Sendable {
         let name = String(arguments[0].lowercased().map { $0 == "-" ? "_" : $0 })
         guard let word = ControlWord(rawValue: name) else {
           throw DecodeError(
-            "no control word \(printable(arguments[0])); the words are \(ControlWord.allCases.map(\.rawValue).joined(separator: ", "))")
+            "no control word \(printable(arguments[0])); the words are \(ControlWord.allCases.map(\.rawValue).joined(separator: ", "))"
+          )
         }
         return [Decoded.capability(word, try number(arguments[1]))]
       },
@@ -151,7 +163,9 @@ public struct DecodeKind: Sendable {
 extension Decoded {
   static func named(_ kind: String, _ value: UInt64, _ name: String, fallback: String = "") -> Decoded {
     let text = name.isEmpty ? fallback : name
-    return Decoded(kind: kind, value: value, width: 64, summary: text, parts: [Part(bits: "63:0", name: kind, value: value, meaning: text)])
+    return Decoded(
+      kind: kind, value: value, width: 64, summary: text,
+      parts: [Part(bits: "63:0", name: kind, value: value, meaning: text)])
   }
 
   /// An MSR's name and where its bits are in the bitmaps of VMX and SVM.
@@ -167,8 +181,12 @@ extension Decoded {
       let vmx = MSRBitmap.position(of: msr, isWrite: isWrite)
       let svm = MSRPermissionMap.position(of: msr, isWrite: isWrite)
       decoded.parts += [
-        Part(bits: "31:0", name: "MSR_BITMAP \(access)", value: value, meaning: vmx.map { "byte \(hexadecimal($0.byte)) bit \($0.bit)" } ?? "no bit: always exits"),
-        Part(bits: "31:0", name: "MSRPM \(access)", value: value, meaning: svm.map { "byte \(hexadecimal($0.byte)) bit \($0.bit)" } ?? "no bit: always intercepted"),
+        Part(
+          bits: "31:0", name: "MSR_BITMAP \(access)", value: value,
+          meaning: vmx.map { "byte \(hexadecimal($0.byte)) bit \($0.bit)" } ?? "no bit: always exits"),
+        Part(
+          bits: "31:0", name: "MSRPM \(access)", value: value,
+          meaning: svm.map { "byte \(hexadecimal($0.byte)) bit \($0.bit)" } ?? "no bit: always intercepted"),
       ]
     }
     return decoded
@@ -182,7 +200,8 @@ extension Decoded {
     decoded.parts[0].bits = "15:0"
     let (field, position) = IOBitmap.position(of: port)
     let name = VMCSField.lookup(encoding: field.rawValue)?.name ?? ""
-    decoded.parts.append(Part(bits: "15:0", name: name, value: value, meaning: "byte \(hexadecimal(position.byte)) bit \(position.bit)"))
+    decoded.parts.append(
+      Part(bits: "15:0", name: name, value: value, meaning: "byte \(hexadecimal(position.byte)) bit \(position.bit)"))
     return decoded
   }
 }
@@ -192,7 +211,9 @@ public func parseNumber(_ text: String) -> UInt64? {
   let lower = text.lowercased()
   if lower.hasPrefix("0x") {
     let digits = lower.dropFirst(2)
-    guard !digits.isEmpty, digits.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || ($0 >= 97 && $0 <= 102) }) else { return nil }
+    guard !digits.isEmpty, digits.utf8.allSatisfy({ ($0 >= 48 && $0 <= 57) || ($0 >= 97 && $0 <= 102) }) else {
+      return nil
+    }
     return UInt64(digits, radix: 16)
   }
   guard !lower.isEmpty, lower.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }) else { return nil }
@@ -201,12 +222,16 @@ public func parseNumber(_ text: String) -> UInt64? {
 
 private func number(_ text: String) throws(DecodeError) -> UInt64 {
   if let value = parseNumber(text) { return value }
-  if UInt64(text, radix: 16) != nil { throw DecodeError("\(printable(text)) is not a number; write 0x\(text) if it is hexadecimal") }
+  if parseNumber("0x" + text) != nil {
+    throw DecodeError("\(printable(text)) is not a number; write 0x\(text) if it is hexadecimal")
+  }
   throw DecodeError("\(printable(text)) is not a number of at most 64 bits; write 26 or 0x1a")
 }
 
 private func number32(_ text: String) throws(DecodeError) -> UInt32 {
-  guard let value = UInt32(exactly: try number(text)) else { throw DecodeError("\(printable(text)) has more than 32 bits") }
+  guard let value = UInt32(exactly: try number(text)) else {
+    throw DecodeError("\(printable(text)) has more than 32 bits")
+  }
   return value
 }
 

@@ -4,12 +4,14 @@ public struct Decoded: Sendable, Hashable {
   public struct Part: Sendable, Hashable {
     /// `11:8`, or `3` for a single bit.
     public var bits: String
+    /// The manual's name of the field; `reserved` for what must not be so, `undefined` for what has no meaning.
     public var name: String
     /// The field's own value, shifted down.
     public var value: UInt64
     /// What that value means.
     public var meaning: String
 
+    /// One field; see the properties.
     public init(bits: String, name: String, value: UInt64, meaning: String) {
       self.bits = bits
       self.name = name
@@ -20,6 +22,7 @@ public struct Decoded: Sendable, Hashable {
 
   /// What the value was taken as, such as `exit-qualification`.
   public var kind: String
+  /// The value as it was given.
   public var value: UInt64
   /// How wide the value is: 8, 16, 32 or 64 bits.
   public var width: Int

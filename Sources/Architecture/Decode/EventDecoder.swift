@@ -11,6 +11,7 @@ extension Decoded {
     case idtVectoring = "idt-vectoring"
   }
 
+  /// One of the three interruption-information fields.
   public static func interruptionInformation(_ field: InterruptionField, _ value: UInt64) -> Decoded {
     let isValid = value & 1 << 31 != 0
     let type = value >> 8 & 7
@@ -29,7 +30,8 @@ extension Decoded {
     return BitLayout(32, fields).decode(field.rawValue, value) { value in
       guard isValid else { return "not valid" }
       let text = "\(eventType(type, field)), \(vectorText(value & 0xff, type: type, field: field))"
-      return text + (value & 1 << 11 != 0 ? ", error code" : "") + (value & 1 << 12 != 0 && field == .exit ? ", NMI unblocking" : "")
+      return text + (value & 1 << 11 != 0 ? ", error code" : "")
+        + (value & 1 << 12 != 0 && field == .exit ? ", NMI unblocking" : "")
     }
   }
 
@@ -93,7 +95,8 @@ extension Decoded {
         .init(4, "enclave", .flag("enclave interruption")),
       ]
     ).decode("interruptibility", value) { value in
-      let names = ["STI", "MOV SS", "SMI", "NMI"].enumerated().filter { value & 1 << UInt64($0.offset) != 0 }
+      let names =
+        ["STI", "MOV SS", "SMI", "NMI"].enumerated().filter { value & 1 << UInt64($0.offset) != 0 }
         .map { "blocking by \($0.element)" } + (value & 16 != 0 ? ["enclave interruption"] : [])
       return names.isEmpty ? "not blocked" : names.joined(separator: ", ")
     }
@@ -117,15 +120,33 @@ extension Decoded {
     BitLayout(
       16,
       [
-        .init(7, 0, "RVI", .text { $0 == 0 ? "no virtual interrupt requested" : "vector \(hexadecimal($0)) requested" }),
-        .init(15, 8, "SVI", .text { $0 == 0 ? "no virtual interrupt in service" : "vector \(hexadecimal($0)) in service" }),
+        .init(
+          7, 0, "RVI", .text { $0 == 0 ? "no virtual interrupt requested" : "vector \(hexadecimal($0)) requested" }),
+        .init(
+          15, 8, "SVI", .text { $0 == 0 ? "no virtual interrupt in service" : "vector \(hexadecimal($0)) in service" }),
       ]
     ).decode("interrupt-status", value)
   }
 
+  /// Bits 319:256 of a posted-interrupt descriptor (SDM volume 3, table "Format of Posted-Interrupt Descriptor").
+  public static func postedInterrupt(_ value: UInt64) -> Decoded {
+    BitLayout(
+      64,
+      [
+        .init(0, "ON", .flag("a notification is outstanding")),
+        .init(1, "SN", .flag("notifications are suppressed")),
+        .init(23, 16, "NV", .text { "notification vector \(Architecture.hexadecimal($0))" }),
+        .init(63, 32, "NDST", .text { "destination APIC \(Architecture.hexadecimal($0))" }),
+      ]
+    ).decode("posted-interrupt", value)
+  }
+
   /// EXITINTINFO and EVENTINJ of SVM: what kvm_exit prints as `intr_info` on AMD (AMD APM volume 2, section "Event Injection").
   public static func svmInterruptionInformation(_ value: UInt64) -> Decoded {
-    let types = ["external interrupt", "reserved type 1", "NMI", "exception", "software interrupt", "reserved type 5", "reserved type 6", "reserved type 7"]
+    let types = [
+      "external interrupt", "reserved type 1", "NMI", "exception", "software interrupt", "reserved type 5",
+      "reserved type 6", "reserved type 7",
+    ]
     return BitLayout(
       64,
       [
@@ -139,7 +160,8 @@ extension Decoded {
       guard value & 1 << 31 != 0 else { return "not valid" }
       let type = value >> 8 & 7
       let vector = type == 3 ? exceptionText(value & 0xff) : "vector \(hexadecimal(value & 0xff))"
-      return "\(types[Int(truncatingIfNeeded: type)]), \(vector)" + (value & 1 << 11 != 0 ? ", error code \(hexadecimal(value >> 32))" : "")
+      return "\(types[Int(truncatingIfNeeded: type)]), \(vector)"
+        + (value & 1 << 11 != 0 ? ", error code \(hexadecimal(value >> 32))" : "")
     }
   }
 }

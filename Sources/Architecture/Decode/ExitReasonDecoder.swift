@@ -23,12 +23,20 @@ extension Decoded {
 
   /// The exit qualification of a basic exit reason. For EXCEPTION_NMI its meaning depends on the vector, which
   /// `interruptionInformation` has; 0 means not known.
-  public static func exitQualification(reason: UInt32, _ value: UInt64, interruptionInformation: UInt32 = 0) -> Decoded {
+  public static func exitQualification(reason: UInt32, _ value: UInt64, interruptionInformation: UInt32 = 0) -> Decoded
+  {
     let kind = "exit-qualification"
     let row = ExitReason.lookup(isa: 1, code: reason & 0xffff)
     switch row?.vmx?.qualification {
     case nil:
-      let parts = value == 0 ? [] : [Part(bits: "63:0", name: "undefined", value: value, meaning: "\(row?.name ?? "unknown reason") has no exit qualification")]
+      let parts =
+        value == 0
+        ? []
+        : [
+          Part(
+            bits: "63:0", name: "undefined", value: value,
+            meaning: "\(row?.name ?? "unknown reason") has no exit qualification")
+        ]
       return Decoded(kind: kind, value: value, width: 64, summary: "no exit qualification", parts: parts)
     case .crAccess: return controlRegisterLayout(value).decode(kind, value, summary: controlRegisterSummary)
     case .drAccess:
@@ -52,10 +60,14 @@ extension Decoded {
       }
     case .eoiVector: return vectorLayout.decode(kind, value) { "EOI of vector \(hexadecimal($0 & 0xff))" }
     case .sipiVector:
-      return vectorLayout.decode(kind, value) { "SIPI vector \(hexadecimal($0 & 0xff)), start at \(hexadecimal(($0 & 0xff) << 12))" }
+      return vectorLayout.decode(kind, value) {
+        "SIPI vector \(hexadecimal($0 & 0xff)), start at \(hexadecimal(($0 & 0xff) << 12))"
+      }
     case .mwaitArmed:
-      return BitLayout(64, [.init(0, "armed", .either("the monitor hardware was not armed", "the monitor hardware was armed"))])
-        .decode(kind, value) { $0 & 1 == 1 ? "monitor armed" : "monitor not armed" }
+      return BitLayout(
+        64, [.init(0, "armed", .either("the monitor hardware was not armed", "the monitor hardware was armed"))]
+      )
+      .decode(kind, value) { $0 & 1 == 1 ? "monitor armed" : "monitor not armed" }
     case .linearAddress: return whole(kind, value, "linear address", "linear address \(hexadecimal(value))")
     case .displacement:
       return whole(kind, value, "displacement", "displacement \(signed(value)) (undefined for a register operand)")
@@ -98,7 +110,9 @@ extension Decoded {
         $0 < UInt64(entryFailures.count) ? entryFailures[Int(truncatingIfNeeded: $0)] : "reserved value \($0)"
       }
     case .msrListIndex:
-      return whole(kind, value, "entry", value == 0 ? "no entry: the first is 1" : "entry \(value) of the MSR-load list failed (1 is the first)")
+      return whole(
+        kind, value, "entry",
+        value == 0 ? "no entry: the first is 1" : "entry \(value) of the MSR-load list failed (1 is the first)")
     }
   }
 
@@ -121,7 +135,9 @@ extension Decoded {
       return whole(
         kind, value, "exception",
         value == 0
-          ? "nothing" : "#PF: linear address \(hexadecimal(value)); #DB: \(debugLayout(enabledBreakpoint: false).decode(kind, value).summary)")
+          ? "nothing"
+          : "#PF: linear address \(hexadecimal(value)); #DB: \(debugLayout(enabledBreakpoint: false).decode(kind, value).summary)"
+      )
     }
   }
 }
@@ -193,7 +209,8 @@ private func ioSummary(_ value: UInt64) -> String {
   let isIn = value & 8 != 0
   let instruction = value & 16 != 0 ? (isIn ? "INS" : "OUTS") : (isIn ? "IN" : "OUT")
   let port = value >> 16 & 0xffff
-  return "\(value & 32 != 0 ? "REP " : "")\(instruction) \(ioSize(value & 7)), port \(hexadecimal(port))\(portNote(port))"
+  return
+    "\(value & 32 != 0 ? "REP " : "")\(instruction) \(ioSize(value & 7)), port \(hexadecimal(port))\(portNote(port))"
 }
 
 private let taskSwitchLayout = BitLayout(
@@ -211,12 +228,16 @@ private func eptViolationLayout(_ value: UInt64) -> BitLayout {
     .init(3, "readable", .either("the entry is not readable", "the entry is readable")),
     .init(4, "writable", .either("the entry is not writable", "the entry is writable")),
     .init(5, "executable", .either("the entry is not executable", "the entry is executable")),
-    .init(6, "user-executable", .flag("executable for user-mode linear addresses; defined with mode-based execute control only")),
+    .init(
+      6, "user-executable",
+      .flag("executable for user-mode linear addresses; defined with mode-based execute control only")),
     .init(7, "linear address", .either("GUEST_LINEAR_ADDRESS is not valid", "GUEST_LINEAR_ADDRESS is valid")),
   ]
   if value & 0x80 != 0 {
     fields.append(
-      .init(8, "translated", .either("the access was to a guest paging structure", "the access was to the translated address")))
+      .init(
+        8, "translated",
+        .either("the access was to a guest paging structure", "the access was to the translated address")))
     if value & 0x100 != 0 {
       fields += [
         .init(9, "user-mode address", .flag("user-mode linear address; with advanced exit information")),

@@ -80,6 +80,17 @@ extension Decoded {
     }
   }
 
+  /// The first dword of a VMCS region; the second is the VMX-abort indicator.
+  public static func vmcsRevision(_ value: UInt64) -> Decoded {
+    BitLayout(
+      32,
+      [
+        .init(30, 0, "revision", .hexadecimal),
+        .init(31, "shadow", .either("ordinary VMCS", "shadow VMCS")),
+      ]
+    ).decode("vmcs-revision", value)
+  }
+
   /// The encoding of a VMCS field.
   public static func encoding(_ value: UInt64) -> Decoded {
     let number = UInt32(truncatingIfNeeded: value)
@@ -89,7 +100,9 @@ extension Decoded {
       .init(11, 10, "type", .choice(VMCSEncoding.Area.allCases.map(\.name))),
       .init(14, 13, "width", .choice(["16", "64", "32", "natural"])),
     ]
-    if encoding.width == .bits64 || !encoding.isHigh { fields.insert(.init(0, "access", .either("full", "high")), at: 0) }
+    if encoding.width == .bits64 || !encoding.isHigh {
+      fields.insert(.init(0, "access", .either("full", "high")), at: 0)
+    }
     let name = value > UInt64(UInt32.max) ? nil : VMCSField.lookup(encoding: number)?.name
     return BitLayout(32, fields).decode("encoding", value) { _ in
       let width = encoding.width == .natural ? "natural width" : "\(encoding.width.name) bits"
@@ -187,7 +200,8 @@ private func instructionSummary(_ name: String, _ value: UInt64, _ fields: [BitL
   }
   for name in ["type register", "field register", "register 2"] {
     guard let field = fields.first(where: { $0.name == name }) else { continue }
-    text += ", \(name) \(name == "register 2" ? "XMM\(field.value(in: value))" : generalRegister(field.value(in: value)))"
+    text +=
+      ", \(name) \(name == "register 2" ? "XMM\(field.value(in: value))" : generalRegister(field.value(in: value)))"
   }
   return text
 }

@@ -1,8 +1,10 @@
 /// Control registers, EFER, RFLAGS and debug registers (SDM volume 3, chapter "System Architecture Overview"; AMD APM volume 2 for AMD's
 /// EFER bits).
 extension Decoded {
+  /// Control register 0.
   public static func cr0(_ value: UInt64) -> Decoded { cr0Layout.decode("cr0", value) }
 
+  /// Control register 3.
   public static func cr3(_ value: UInt64) -> Decoded {
     BitLayout(
       64,
@@ -16,8 +18,10 @@ extension Decoded {
     ).decode("cr3", value) { "root \(hexadecimal($0 & 0xf_ffff_ffff_f000)), PCID \(hexadecimal($0 & 0xfff))" }
   }
 
+  /// Control register 4.
   public static func cr4(_ value: UInt64) -> Decoded { cr4Layout.decode("cr4", value) }
 
+  /// IA32_EFER, MSR 0xc0000080.
   public static func efer(_ value: UInt64) -> Decoded {
     BitLayout(
       64,
@@ -38,6 +42,7 @@ extension Decoded {
     ).decode("efer", value)
   }
 
+  /// The flags register.
   public static func rflags(_ value: UInt64) -> Decoded {
     BitLayout(
       64,
@@ -64,6 +69,7 @@ extension Decoded {
     ).decode("rflags", value)
   }
 
+  /// Debug status: what a #DB reported. BLD and RTM are 0 when they are meant.
   public static func dr6(_ value: UInt64) -> Decoded {
     BitLayout(
       64,
@@ -85,6 +91,7 @@ extension Decoded {
     }
   }
 
+  /// Debug control: which breakpoints are on.
   public static func dr7(_ value: UInt64) -> Decoded {
     let conditions = ["execution", "write", "I/O", "read or write"]
     let lengths = ["1 byte", "2 bytes", "8 bytes", "4 bytes"]
@@ -99,7 +106,8 @@ extension Decoded {
       .init(11, "RTM", .flag("advanced debugging of transactional regions")),
       .init(13, "GD", .flag("access to debug registers faults")),
     ]
-    for breakpoint in 0..<4 where value & 3 << UInt64(breakpoint * 2) != 0 || value >> UInt64(16 + breakpoint * 4) & 15 != 0 {
+    for breakpoint in 0..<4
+    where value & 3 << UInt64(breakpoint * 2) != 0 || value >> UInt64(16 + breakpoint * 4) & 15 != 0 {
       fields.append(.init(17 + breakpoint * 4, 16 + breakpoint * 4, "R/W\(breakpoint)", .choice(conditions)))
       fields.append(.init(19 + breakpoint * 4, 18 + breakpoint * 4, "LEN\(breakpoint)", .choice(lengths)))
     }

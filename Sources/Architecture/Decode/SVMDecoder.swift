@@ -39,7 +39,8 @@ extension Decoded {
         $0 & 1 == 0 ? "RDMSR, the index is in ECX" : "WRMSR, the index is in ECX"
       }
     case 0x07d: return BitLayout(64, [.init(15, 0, "TSS selector", .hexadecimal)]).decode(kind, value)
-    case 0x0a2: return whole(kind, value, "linear address", "INVPCID descriptor at linear address \(hexadecimal(value))")
+    case 0x0a2:
+      return whole(kind, value, "linear address", "INVPCID descriptor at linear address \(hexadecimal(value))")
     case 0x400: return pageFaultErrorCode(value, kind: kind, isNested: true)
     case 0x401:
       return BitLayout(
@@ -52,15 +53,19 @@ extension Decoded {
           .init(19, 18, "shorthand", .choice(["none", "self", "all", "all but self"])),
           .init(63, 32, "ICR high", .hexadecimal),
         ]
-      ).decode(kind, value) { "ICR \(hexadecimal($0 & 0xffff_ffff)), vector \(hexadecimal($0 & 0xff)), destination \(hexadecimal($0 >> 32))" }
+      ).decode(kind, value) {
+        "ICR \(hexadecimal($0 & 0xffff_ffff)), vector \(hexadecimal($0 & 0xff)), destination \(hexadecimal($0 >> 32))"
+      }
     case 0x402:
       return BitLayout(
         64,
         [
-          .init(11, 4, "APIC offset", .text { offset in
-            let name = localAPICRegisterName(offset: UInt32(truncatingIfNeeded: offset << 4))
-            return "\(hexadecimal(offset << 4))\(name.map { " \($0)" } ?? "")"
-          }),
+          .init(
+            11, 4, "APIC offset",
+            .text { offset in
+              let name = localAPICRegisterName(offset: UInt32(truncatingIfNeeded: offset << 4))
+              return "\(hexadecimal(offset << 4))\(name.map { " \($0)" } ?? "")"
+            }),
           .init(32, "access", .either("read", "write")),
         ]
       ).decode(kind, value)
@@ -89,14 +94,26 @@ extension Decoded {
           .init(48, "RF", .flag("RFLAGS.RF of the task left")),
         ]
       ).decode(kind, value)
-    case 0x0a2: return BitLayout(64, [.init(63, 0, "type", .choice(["individual address", "single context", "all contexts and globals", "all contexts"]))]).decode(kind, value)
+    case 0x0a2:
+      return BitLayout(
+        64,
+        [
+          .init(
+            63, 0, "type",
+            .choice(["individual address", "single context", "all contexts and globals", "all contexts"]))
+        ]
+      ).decode(kind, value)
     case 0x400:
-      return whole(kind, value, "guest-physical address", "\(hexadecimal(value))\(guestPhysicalAddressName(value).map { " \($0)" } ?? "")")
+      return whole(
+        kind, value, "guest-physical address",
+        "\(hexadecimal(value))\(guestPhysicalAddressName(value).map { " \($0)" } ?? "")")
     case 0x401:
       let failures = [
         "invalid interrupt type", "target not running", "invalid target", "invalid backing page", "invalid vector",
       ]
-      return BitLayout(64, [.init(11, 0, "index", .decimal), .init(63, 32, "failure", .choice(failures))]).decode(kind, value) {
+      return BitLayout(64, [.init(11, 0, "index", .decimal), .init(63, 32, "failure", .choice(failures))]).decode(
+        kind, value
+      ) {
         "\($0 >> 32 < 5 ? failures[Int(truncatingIfNeeded: $0 >> 32)] : "reserved failure \($0 >> 32)"), physical APIC table index \($0 & 0xfff)"
       }
     case 0x402: return BitLayout(64, [.init(31, 0, "vector", .hexadecimal)]).decode(kind, value)
@@ -108,7 +125,9 @@ extension Decoded {
   }
 
   /// The error code of a page fault: of #PF, or of a nested page fault, which has bits above 31.
-  public static func pageFaultErrorCode(_ value: UInt64, kind: String = "pf-error-code", isNested: Bool = false) -> Decoded {
+  public static func pageFaultErrorCode(_ value: UInt64, kind: String = "pf-error-code", isNested: Bool = false)
+    -> Decoded
+  {
     var fields: [BitLayout.Field] = [
       .init(0, "P", .either("the page is not present", "a permission was violated")),
       .init(1, "W", .either("read", "write")),
@@ -133,7 +152,8 @@ extension Decoded {
     return BitLayout(isNested ? 64 : 32, fields).decode(kind, value) { value in
       let access = value & 16 != 0 ? "fetch" : value & 2 != 0 ? "write" : "read"
       let cause = value & 8 != 0 ? "reserved bit set" : value & 1 == 0 ? "not present" : "permission"
-      return "\(value & 4 != 0 ? "user" : "supervisor") \(access), \(cause)\(value >> 33 & 1 == 1 && isNested ? ", in a guest table walk" : "")"
+      return
+        "\(value & 4 != 0 ? "user" : "supervisor") \(access), \(cause)\(value >> 33 & 1 == 1 && isNested ? ", in a guest table walk" : "")"
     }
   }
 
@@ -164,9 +184,11 @@ private let svmIOLayout = BitLayout(
     .init(8, "A32", .flag("32-bit address")),
     .init(9, "A64", .flag("64-bit address")),
     .init(12, 10, "segment", .choice(["ES", "CS", "SS", "DS", "FS", "GS"])),
-    .init(31, 16, "port", .text { port in
-      "\(hexadecimal(port))\(portName(UInt16(truncatingIfNeeded: port)).map { " \($0)" } ?? "")"
-    }),
+    .init(
+      31, 16, "port",
+      .text { port in
+        "\(hexadecimal(port))\(portName(UInt16(truncatingIfNeeded: port)).map { " \($0)" } ?? "")"
+      }),
   ])
 
 private func svmIOSummary(_ value: UInt64) -> String {

@@ -1,4 +1,5 @@
-// swift-format-ignore-file: one row per line.
+// swift-format-ignore-file
+// One row per line, however long, so that rows can be compared, sorted and searched.
 
 extension ControlBit {
   /// Every bit of the seven VMX control words, word by word, in order of bit.

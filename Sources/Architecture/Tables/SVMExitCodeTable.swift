@@ -1,4 +1,5 @@
-// swift-format-ignore-file: one row per line.
+// swift-format-ignore-file
+// One row per line, however long, so that rows can be compared, sorted and searched.
 
 extension ExitReason {
   /// SVM exit codes, in ascending order. A code below 0x0a7 is also the number of the intercept bit behind it: VMCB intercept

@@ -1,4 +1,5 @@
-// swift-format-ignore-file: one row per line.
+// swift-format-ignore-file
+// One row per line, however long, so that rows can be compared, sorted and searched.
 
 extension VMCSField {
   /// Every field of the VMCS, in order of encoding: the 206 full encodings. The high halves are made from these rows.

@@ -1,4 +1,5 @@
-// swift-format-ignore-file: one row per line.
+// swift-format-ignore-file
+// One row per line, however long, so that rows can be compared, sorted and searched.
 
 extension ExitReason {
   /// VMX basic exit reasons 0 to 85, the reserved ones included: the index is the number.

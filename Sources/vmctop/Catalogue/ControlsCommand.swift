@@ -1,5 +1,5 @@
-import ArgumentParser
 import Architecture
+import ArgumentParser
 import Report
 
 /// `vmctop controls`: everything that an exit can be charged to.
@@ -33,7 +33,8 @@ struct ControlsCommand: ParsableCommand {
     guard let control else { return all.filter { $0.controlBit != nil } }
     let exact = ControlID.lookup(name: control)
     if !exact.isEmpty { return exact }
-    let wanted = String(control.lowercased().map { $0 == "-" ? "_" : $0 })
+    // A word may be written with a hyphen: secondary-exit.
+    let wanted = control.lowercased().replacing("secondary-exit", with: "secondary_exit")
     let word = all.filter { $0.word == wanted && ($0.controlWord == nil || $0.controlBit != nil) }
     if !word.isEmpty { return word }
     let parts = wanted.split(separator: ":", omittingEmptySubsequences: false)
@@ -96,11 +97,14 @@ struct ControlsCommand: ParsableCommand {
         ("exits", reasons.isEmpty ? nil : reasons.joined(separator: ", ")),
         ("KVM sets it", row.map { "\($0.kvmUse.rawValue): \($0.kvmCondition)" } ?? interceptUse(control)),
         ("KVM needs it", row?.kvmCapability),
-        ("capability MSR", row.map { bit in
-          let msr = bit.word.capabilityMSR
-          let trueMSR = bit.word.trueCapabilityMSR.map { ", \(msrName($0) ?? "") \(hex($0))" } ?? ""
-          return "\(msrName(msr) ?? "") \(hex(msr))\(trueMSR)"
-        }),
+        (
+          "capability MSR",
+          row.map { bit in
+            let msr = bit.word.capabilityMSR
+            let trueMSR = bit.word.trueCapabilityMSR.map { ", \(msrName($0) ?? "") \(hex($0))" } ?? ""
+            return "\(msrName(msr) ?? "") \(hex(msr))\(trueMSR)"
+          }
+        ),
         ("default1", row.map { $0.isDefault1 ? "yes" : "no" }),
         ("cpuinfo flag", row?.cpuinfoFlag.map { "\($0)\(row?.flagFirstKernel.map { ", first kernel \($0)" } ?? "")" }),
         ("Linux", row.map { $0.linuxName == nil ? "no constant" : "first kernel \($0.firstKernel ?? "?")" }),

@@ -1,5 +1,5 @@
-import ArgumentParser
 import Architecture
+import ArgumentParser
 import Report
 
 /// `vmctop decode`: a raw value taken apart.

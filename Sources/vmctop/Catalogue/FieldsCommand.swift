@@ -1,5 +1,5 @@
-import ArgumentParser
 import Architecture
+import ArgumentParser
 import Report
 
 /// `vmctop fields`: the VMCS fields of the catalogue.
@@ -36,7 +36,8 @@ struct FieldsCommand: ParsableCommand {
     if let exact = VMCSField.lookup(name: field) { return [exact] }
     if let number = parseNumber(field) {
       if let encoding = UInt32(exactly: number), let exact = VMCSField.lookup(encoding: encoding) { return [exact] }
-      throw Failure(.usage, "no VMCS field has the encoding \(hex(number))", hint: "vmctop decode encoding \(hex(number))")
+      throw Failure(
+        .usage, "no VMCS field has the encoding \(hex(number))", hint: "vmctop decode encoding \(hex(number))")
     }
     // Upper halves only where they are asked for by that name.
     return try matching(
@@ -79,7 +80,11 @@ struct FieldsCommand: ParsableCommand {
         ("high half", field.highEncoding.map { hex($0.rawValue, digits: 4) }),
         ("group", field.group),
         ("exists if", field.existsIf),
-        ("Linux", field.linuxName == nil ? "no constant" : field.firstKernel.map { "\(field.linuxName ?? ""), first kernel \($0)" }),
+        (
+          "Linux",
+          field.linuxName == nil
+            ? "no constant" : field.firstKernel.map { "\(field.linuxName ?? ""), first kernel \($0)" }
+        ),
         ("other names", field.otherNames),
         ("without VMREAD", field.valueWithoutVMREAD),
         ("confidence", field.confidence.rawValue),

@@ -1,5 +1,5 @@
-import ArgumentParser
 import Architecture
+import ArgumentParser
 import Report
 
 /// `vmctop reasons`: the exit reasons of VMX and the exit codes of SVM.
@@ -48,7 +48,8 @@ struct ReasonsCommand: ParsableCommand {
     }
     return (
       try matching(
-        rows, reason, what: "exit reason", name: \.name, others: { [$0.linuxName, $0.title, $0.svm?.interceptName] }), false
+        rows, reason, what: "exit reason", name: \.name, others: { [$0.linuxName, $0.title, $0.svm?.interceptName] }),
+      false
     )
   }
 
@@ -89,7 +90,9 @@ struct ReasonsCommand: ParsableCommand {
 
   private func chargedText(_ reason: ExitReason) -> String {
     let controls = charged(reason)
-    let first = controls.first.map { "\($0.name) (\($0.bit.map { bit in "\(controls[0].word):\(bit)" } ?? controls[0].word))" }
+    let first = controls.first.map {
+      "\($0.name) (\($0.bit.map { bit in "\(controls[0].word):\(bit)" } ?? controls[0].word))"
+    }
     return controls.count == 1 ? first ?? "" : "depends on the exit: " + names(controls).joined(separator: ", ")
   }
 
@@ -115,7 +118,10 @@ struct ReasonsCommand: ParsableCommand {
       "\(reason.name)  \(reason.isa.name) \(reason.isa == .vmx ? "\(reason.code)" : hex(reason.code, digits: 3))",
       [
         ("SDM name", reason.vmx?.sdmName),
-        ("Linux", reason.linuxName.map { "\($0)\(reason.firstKernel.map { ", first kernel \($0)" } ?? "")" } ?? "no constant"),
+        (
+          "Linux",
+          reason.linuxName.map { "\($0)\(reason.firstKernel.map { ", first kernel \($0)" } ?? "")" } ?? "no constant"
+        ),
         ("charged to", chargedText(reason)),
         ("governed by", reason.governingControls),
         ("exits when", reason.vmx?.exitWhen),
@@ -126,7 +132,10 @@ struct ReasonsCommand: ParsableCommand {
         ("gives", given.isEmpty ? nil : given.joined(separator: ", ")),
         ("EXITINFO1", reason.svm?.exitInfo1),
         ("EXITINFO2", reason.svm?.exitInfo2),
-        ("handled by", reason.handler.map { "\($0)\(reason.vmx?.hasFastPath == true ? ", in the fast path where it can" : "")" }),
+        (
+          "handled by",
+          reason.handler.map { "\($0)\(reason.vmx?.hasFastPath == true ? ", in the fast path where it can" : "")" }
+        ),
         ("printed since", reason.printedFirstKernel ?? "never by name"),
       ])
   }
