@@ -417,7 +417,8 @@ public struct FrontModel {
         message = "sort: one of \(sortColumns(sortedPane).joined(separator: " "))"
       }
     case "pane", "p":
-      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument }) {
+      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument })
+      {
         show(next)
       } else {
         message = "pane: 1 to \(Pane.allCases.count), or a pane's name"

@@ -68,7 +68,7 @@ extension Painter {
       for column in ids.compactMap(ReasonColumns.column) {
         line.append("\(column.title.lowercased()) ", .dim)
         line.append(Painter.text(column.value(reason, context), width: 14), .value)
-        line.append("   ")
+        line.append("  ")
       }
       return line
     }
@@ -179,7 +179,9 @@ extension Painter {
   }
 
   func eventLines(_ snapshot: Snapshot) -> [Line] {
-    var lines = [Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)]
+    var lines = [
+      Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)
+    ]
     for event in snapshot.eventCounts {
       var line = Line(" " + event.name.padded(to: 28))
       line.append(Format.exact(event.count).padded(to: 14, alignRight: true), .value)
