@@ -106,6 +106,17 @@ import Testing
   func timesAreWrittenAsPeopleDo(_ text: String, _ time: UInt64?) {
     #expect(FrontModel.time(text, duration: 10_000_000_000) == time)
   }
+
+  @Test func goingLiveLeavesTheRecordingsVMs() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(SyntheticHost.asRecording(host.next(), position: 1, duration: 2, isDemo: true))
+    press(&model, "4")
+    _ = model.handle(.enter)
+    #expect(model.scope != .all)
+    #expect(model.handle(.character("L")) == [.goLive])
+    #expect(model.scope == .all)
+  }
 }
 
 @Suite struct SortTests {

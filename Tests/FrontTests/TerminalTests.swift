@@ -91,10 +91,17 @@ import Testing
     let run = try run(["TERM": "xterm-256color", "LC_ALL": "C.UTF-8"], typing: ["2", "x", "q"])
     #expect(run.status == 0)
     #expect(run.flagsAfter == run.flagsBefore)
+    #expect(run.first < 1)
     #expect(run.output.contains("ended: quit"))
     #expect(run.output.contains("\u{1b}[?1049h") && run.output.contains("\u{1b}[?1049l"))
     #expect(run.output.contains("\u{1b}[?25h"))
     #expect(run.output.contains("exits/s"))
+  }
+
+  @Test func aSignalEndsTheFrontAndAChangeOfSizeDoesNot() throws {
+    let run = try run(["TERM": "xterm", "LC_ALL": "C.UTF-8"], arguments: ["signalled"], typing: [])
+    #expect(run.output.contains("ended: signal(15)"))
+    #expect(run.flagsAfter == run.flagsBefore)
   }
 
   @Test func aLocaleWithoutUTF8GetsNothingButASCII() throws {
