@@ -8,8 +8,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
   .target(name: name, dependencies: dependencies, swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .testTarget(name: "\(name)Tests", dependencies: dependencies, swiftSettings: strict)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+  .testTarget(name: "\(name)Tests", dependencies: dependencies, exclude: exclude, swiftSettings: strict)
 }
 
 let package = Package(
@@ -65,7 +65,8 @@ let package = Package(
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
-    tests("Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport"]),
+    tests(
+      "Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport", "front-preview"], exclude: ["Golden"]),
     .target(
       name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
       swiftSettings: strict),

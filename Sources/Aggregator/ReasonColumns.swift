@@ -32,7 +32,8 @@ public struct ReasonContext: Sendable {
 
   /// - Parameter basis: nil takes the last interval, or everything since the start where the interval had no exit.
   public init(
-    snapshot: Snapshot, scope: ScopeStatistics, basis: Basis? = nil, controlName: @escaping @Sendable (ControlID) -> String
+    snapshot: Snapshot, scope: ScopeStatistics, basis: Basis? = nil,
+    controlName: @escaping @Sendable (ControlID) -> String
   ) {
     let hasInterval = snapshot.intervalNanoseconds > 0 && scope.intervalExits > 0
     self.basis = basis ?? (hasInterval ? .interval : .window)
@@ -87,7 +88,8 @@ public enum ReasonColumns {
       value: { reason, _ in .integer(reason.count) }),
     ReasonColumn(
       id: "exits", title: "EXITS/S", unit: "/s", alignment: .right, width: 8, priority: 1,
-      help: "exits per second in the last interval", jsonKey: "exits_per_second", metricName: nil, descendingFirst: true,
+      help: "exits per second in the last interval", jsonKey: "exits_per_second", metricName: nil,
+      descendingFirst: true,
       value: { reason, context in rate(reason.intervalCount, context.intervalNanoseconds) }),
     ReasonColumn(
       id: "average", title: "AVG/S", unit: "/s", alignment: .right, width: 8, priority: 9,
@@ -95,7 +97,8 @@ public enum ReasonColumns {
       descendingFirst: true, value: { reason, context in rate(reason.count, context.windowNanoseconds) }),
     ReasonColumn(
       id: "percent", title: "%", unit: "%", alignment: .right, width: 5, priority: 3,
-      help: "share of all exits, in the last interval (since the start while the interval has none)", jsonKey: "percent",
+      help: "share of all exits, in the last interval (since the start while the interval has none)",
+      jsonKey: "percent",
       metricName: nil, descendingFirst: true,
       value: { reason, context in
         switch context.basis {
@@ -145,7 +148,8 @@ public enum ReasonColumns {
     ReasonColumn(
       id: "total", title: "TOTAL", unit: "ns", alignment: .right, width: 7, priority: 14,
       help: "handling time since the start, summed", jsonKey: "total_ns",
-      metricName: "vmctop_exit_handling_nanoseconds_total", descendingFirst: true, value: { reason, _ in latency(reason, \.total) }),
+      metricName: "vmctop_exit_handling_nanoseconds_total", descendingFirst: true,
+      value: { reason, _ in latency(reason, \.total) }),
     ReasonColumn(
       id: "charged", title: "CHARGED TO", unit: "", alignment: .left, width: 26, priority: 5,
       help: "the control that caused most of these exits; +N where N more share the blame", jsonKey: "charged_to",

@@ -28,7 +28,8 @@ public struct CatalogueNames: Names {
   public func reason(isa: UInt32, code: UInt32) -> ReasonNote? {
     guard let reason = ExitReason.lookup(isa: isa, code: code) else { return nil }
     return ReasonNote(
-      meaning: reason.title, cause: reason.typicalCause == reason.title ? nil : reason.typicalCause, knobs: reason.knobs)
+      meaning: reason.title, cause: reason.typicalCause == reason.title ? nil : reason.typicalCause, knobs: reason.knobs
+    )
   }
 
   public func detail(_ kind: DetailKind, _ value: UInt64) -> String {

@@ -11,7 +11,9 @@ extension Painter {
     let by = model.sort(.controls).column
     let window = model.showsWindow
     let interval = context.basis == .interval
-    func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int { rows.reduce(least) { max($0, text($1).displayWidth) } }
+    func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int {
+      rows.reduce(least) { max($0, text($1).displayWidth) }
+    }
     let words = ideal(7) { $0.name.word }
     let ids = ["bit", "bit", "state", "name", "exits", "percent", "time", "count", "title"]
     let columns = [

@@ -119,7 +119,7 @@ extension Painter {
 
   /// Why there is no table, where there is none.
   private func notice(_ snapshot: Snapshot) -> [String]? {
-    guard snapshot.total.exits == 0 else { return nil }
+    guard model.statistics(0).exits == 0 else { return nil }
     if snapshot.events == 0 {
       return snapshot.playback == nil
         ? ["no KVM event yet: no VM runs here, or none does anything"] : ["no KVM event in this recording so far"]

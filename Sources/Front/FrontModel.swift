@@ -178,13 +178,20 @@ public struct FrontModel {
     case .back: goBack()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
-    case .live:
-      isPaused = false
-      return [.goLive]
+    case .live: return goLive()
     case .prompt: prompt = Prompt(kind: .command, text: "")
     case .redraw: redraws += 1
     }
     return []
+  }
+
+  private mutating func goLive() -> [Action] {
+    // The recording's VMs are not this host's.
+    scope = .all
+    detailKey = nil
+    earlierCounts = [:]
+    isPaused = false
+    return [.goLive]
   }
 
   private var page: Int { max(1, (pageHeights[pane] ?? 10) - 1) }
@@ -419,7 +426,8 @@ public struct FrontModel {
         message = "sort: one of \(sortColumns(sortedPane).joined(separator: " "))"
       }
     case "pane", "p":
-      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument }) {
+      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument })
+      {
         show(next)
       } else {
         message = "pane: 1 to \(Pane.allCases.count), or a pane's name"
@@ -440,7 +448,7 @@ public struct FrontModel {
         message = "live already"
         return []
       }
-      return [.goLive]
+      return goLive()
     case "help": isHelpOpen = true
     default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, reset"
     }

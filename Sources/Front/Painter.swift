@@ -144,7 +144,7 @@ struct Painter {
     }
     let host = [
       source.hostName, source.kernelRelease,
-      source.backend ?? (snapshot.playback == nil && source.isa == nil ? "no KVM module" : source.isa),
+      source.backend ?? source.isa ?? (snapshot.playback == nil && snapshot.events == 0 ? "no KVM module" : nil),
     ].compactMap { $0 }.joined(separator: " · ")
     left.append("  \(host)")
     frame.screen.put(left, x: 0, y: y, limit: max(6, start))
@@ -196,19 +196,24 @@ struct Painter {
 
   private mutating func paint(_ whatIf: WhatIf, y: Int) {
     let names = model.struck.sorted().map { model.names.control($0).short }
-    var line = Line(" what-if: ", .heading)
-    let shown = names.count > 3 ? names.prefix(3).joined(separator: ", ") + " +\(names.count - 3)" : names.joined(separator: ", ")
-    line.append(shown, .struck)
-    line.append(" off → ")
-    line.append("\(Format.count(whatIf.remainingRate)) exits/s", .value)
-    line.append(" (−\(Format.percent(whatIf.less)) %)")
+    var tail = Line(" off → ")
+    tail.append("\(Format.count(whatIf.remainingRate)) exits/s", .value)
+    tail.append(" (−\(Format.percent(whatIf.less)) %)")
     if let time = whatIf.time, let remaining = whatIf.remainingTime {
-      // The same in fewer cells where a line is short.
-      line.append(line.width + 34 <= columns ? ", time in exits " : ", in exits ")
-      line.append("\(Format.percent(time)) → ")
-      line.append("\(Format.percent(remaining)) %", .value)
+      tail.append(columns >= 100 ? ", time in exits " : ", in exits ")
+      tail.append("\(Format.percent(time)) → ")
+      tail.append("\(Format.percent(remaining)) %", .value)
     }
-    frame.screen.put(line, x: 0, y: y)
+    let head = Line(" what-if: ", .heading)
+    // What comes out matters more than the names, which are marked in the tables as well.
+    let room = max(8, columns - head.width - tail.width)
+    var shown = names.joined(separator: ", ")
+    if shown.displayWidth > room, names.count > 1 {
+      let more = " +\(names.count - 1)"
+      shown = (names.first ?? "").truncated(to: max(4, room - more.displayWidth)) + more
+    }
+    frame.screen.put(
+      Line(head.spans + [Span(shown.truncated(to: room), .struck)] + tail.spans), x: 0, y: y)
   }
 
   private mutating func paintTabs(y: Int) {
@@ -306,7 +311,12 @@ struct Painter {
       frame.screen.put(row.reason.name, x: 0, y: y, role: role(row, .normal), limit: columns - 7)
       frame.screen.putRight(figure, end: columns, y: y, role: .value, from: columns - 6)
     }
-    if model.prompt == nil { frame.screen.put("terminal too small", x: 0, y: rows - 1, role: .dim) }
+    if model.prompt != nil { return }
+    if let losses = model.snapshot?.losses, losses.lost > 0 || losses.uncounted > 0 {
+      frame.screen.put("lost \(Format.count(losses.lost))", x: 0, y: rows - 1, role: .warning)
+    } else {
+      frame.screen.put(model.message ?? "terminal too small", x: 0, y: rows - 1, role: .dim)
+    }
   }
 
   func role(_ row: ReasonRow, _ otherwise: Role) -> Role { row.struck == .wholly ? .struck : otherwise }

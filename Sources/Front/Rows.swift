@@ -237,7 +237,8 @@ extension FrontModel {
       rows.append(
         sums.removeValue(forKey: id)
           ?? ControlRow(
-            control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0, intervalExits: 0, handling: 0,
+            control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0,
+            intervalExits: 0, handling: 0,
             intervalHandling: 0))
     }
     // What is no bit of a control word (bitmaps, masks, EPT, unconditional) is listed where it has exits.

@@ -41,6 +41,10 @@ public enum TerminalFront {
     return UnsafeRawBufferPointer(start: bytes, count: count).map { $0 }
   }
 
+  /// Writes those bytes and restores the line discipline: for a signal handler, as it only calls write(2) and
+  /// tcsetattr(3). Does nothing while no front runs.
+  public static func emergencyReset() { terminal_emergency_reset() }
+
   /// Runs until somebody wants to leave. The terminal is given back before it returns.
   ///
   /// - Parameters:

@@ -63,17 +63,24 @@ extension Painter {
     if let note { head.append("  \(note.meaning)") }
     lines.append(head)
 
-    func figures(_ ids: [String]) -> Line {
+    func figures(_ ids: [String]) -> [Line] {
+      var lines: [Line] = []
       var line = Line(" ")
       for column in ids.compactMap(ReasonColumns.column) {
-        line.append("\(column.title.lowercased()) ", .dim)
-        line.append(Painter.text(column.value(reason, context), width: 14), .value)
-        line.append("   ")
+        let label = "\(column.title.lowercased()) "
+        let value = Painter.text(column.value(reason, context), width: 14)
+        if line.width > 1 && line.width + 2 + label.displayWidth + value.displayWidth > width {
+          lines.append(line)
+          line = Line(" ")
+        }
+        if line.width > 1 { line.append("  ") }
+        line.append(label, .dim)
+        line.append(value, .value)
       }
-      return line
+      return lines + [line]
     }
-    lines.append(figures(["count", model.showsWindow ? "average" : "exits", "percent", "time", "total"]))
-    lines.append(figures(["min", "p50", "p90", "p99", "p99.9", "max", "mean"]))
+    lines += figures(["count", model.showsWindow ? "average" : "exits", "percent", "time", "total"])
+    lines += figures(["min", "p50", "p90", "p99", "p99.9", "max", "mean"])
     if reason.handling.paired < reason.count {
       lines.append(
         Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
@@ -179,7 +186,9 @@ extension Painter {
   }
 
   func eventLines(_ snapshot: Snapshot) -> [Line] {
-    var lines = [Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)]
+    var lines = [
+      Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)
+    ]
     for event in snapshot.eventCounts {
       var line = Line(" " + event.name.padded(to: 28))
       line.append(Format.exact(event.count).padded(to: 14, alignRight: true), .value)

@@ -184,6 +184,9 @@ public struct Screen: Sendable, Hashable {
     case 0x2193, 0x25be: return a("v")
     case 0x2581...0x2588:  // ▁▂▃▄▅▆▇█
       return [a("."), a(":"), a("-"), a("="), a("+"), a("*"), a("%"), a("#")][Int(scalar - 0x2581)]
+    case 0x2593: return a("=")  // ▓
+    case 0x2592: return a("+")  // ▒
+    case 0x2591: return a(".")  // ░
     default: return a("?")
     }
   }

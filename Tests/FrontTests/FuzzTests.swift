@@ -55,7 +55,9 @@ import Testing
     snapshot.losses.lost = number()
     snapshot.losses.uncounted = number()
     snapshot.losses.intervalLost = number()
-    snapshot.losses.perCPU = [.init(cpu: Int.random(in: Int.min...Int.max, using: &generator), lost: number(), intervalLost: 0)]
+    snapshot.losses.perCPU = [
+      .init(cpu: Int.random(in: Int.min...Int.max, using: &generator), lost: number(), intervalLost: 0)
+    ]
     snapshot.malformedRecords = number()
     snapshot.eventCounts = (0..<3).map { _ in EventCount(name: name(), count: number(), intervalCount: number()) }
     snapshot.messages = (0..<5).map { _ in LogMessage(level: .warning, seconds: double(), text: name()) }
@@ -82,7 +84,8 @@ import Testing
         latency.p99 = number()
         let charges = (0..<Int.random(in: 0...3, using: &generator)).map { _ in
           ChargeStatistics(
-            control: control(), count: number(), intervalCount: number(), handling: number(), intervalHandling: number())
+            control: control(), count: number(), intervalCount: number(), handling: number(), intervalHandling: number()
+          )
         }
         let details = DetailKind.allCases.filter { _ in maybe() }.map { kind in
           DetailStatistics(
@@ -92,7 +95,8 @@ import Testing
             })
         }
         return ReasonStatistics(
-          isa: UInt32.random(in: 0...4, using: &generator), code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff,
+          isa: UInt32.random(in: 0...4, using: &generator),
+          code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff,
           name: name(), setting: Int.random(in: -1...3, using: &generator), count: number(), intervalCount: number(),
           handling: latency, intervalHandling: number(), charges: charges, details: details)
       }
@@ -119,8 +123,10 @@ import Testing
         vcpu.isGone = maybe()
         if maybe() {
           vcpu.lastExit = LastExit(
-            timestamp: number(), isa: UInt32.random(in: 0...4, using: &generator), reason: UInt32(truncatingIfNeeded: number()),
-            rip: number(), info1: number(), info2: number(), interruptionInformation: UInt32(truncatingIfNeeded: number()),
+            timestamp: number(), isa: UInt32.random(in: 0...4, using: &generator),
+            reason: UInt32(truncatingIfNeeded: number()),
+            rip: number(), info1: number(), info2: number(),
+            interruptionInformation: UInt32(truncatingIfNeeded: number()),
             errorCode: UInt32(truncatingIfNeeded: number()))
         }
         return vcpu
@@ -147,7 +153,10 @@ import Testing
     var generator = SeededGenerator(seed: seed)
     var host = SyntheticHost(seed: seed, vmNames: FuzzTests.hostileNames, vcpusPerVM: 2)
     var model = FrontModel(names: CatalogueNames())
-    let sizes = [(1, 1), (20, 5), (39, 8), (40, 8), (40, 10), (80, 24), (120, 40), (140, 40), (250, 70), (0, 0), (3, 200), (300, 2)]
+    let sizes = [
+      (1, 1), (20, 5), (39, 8), (40, 8), (40, 10), (80, 24), (120, 40), (140, 40), (250, 70), (0, 0), (3, 200),
+      (300, 2),
+    ]
     for step in 0..<500 {
       if step % 5 == 0 {
         model.observe(

@@ -78,7 +78,8 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
     var model = FrontModel(names: FixedNames())
     for i in 1...4 {
       model.observe(
-        SyntheticHost.asRecording(host.next(), position: UInt64(i) * 1_000_000_000, duration: 4_000_000_000, isDemo: true))
+        SyntheticHost.asRecording(
+          host.next(), position: UInt64(i) * 1_000_000_000, duration: 4_000_000_000, isDemo: true))
     }
     try check(render(model), "demo-held-80x24")
   }

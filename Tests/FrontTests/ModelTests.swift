@@ -98,12 +98,24 @@ import Testing
     #expect(model.handle(.enter) == [.setSpeed(4)])
   }
 
-  @Test(arguments: [
-    ("12.5", 12_500_000_000), ("1:02.5", 62_500_000_000), ("1:00:00", 3_600_000_000_000), ("25%", 2_500_000_000),
-    ("", nil), ("x", nil), ("-1", nil), ("1:2:3:4", nil), ("101%", nil), ("nan", nil), ("1e300", nil), ("%", nil),
-  ] as [(String, UInt64?)])
+  @Test(
+    arguments: [
+      ("12.5", 12_500_000_000), ("1:02.5", 62_500_000_000), ("1:00:00", 3_600_000_000_000), ("25%", 2_500_000_000),
+      ("", nil), ("x", nil), ("-1", nil), ("1:2:3:4", nil), ("101%", nil), ("nan", nil), ("1e300", nil), ("%", nil),
+    ] as [(String, UInt64?)])
   func timesAreWrittenAsPeopleDo(_ text: String, _ time: UInt64?) {
     #expect(FrontModel.time(text, duration: 10_000_000_000) == time)
+  }
+
+  @Test func goingLiveLeavesTheRecordingsVMs() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(SyntheticHost.asRecording(host.next(), position: 1, duration: 2, isDemo: true))
+    press(&model, "4")
+    _ = model.handle(.enter)
+    #expect(model.scope != .all)
+    #expect(model.handle(.character("L")) == [.goLive])
+    #expect(model.scope == .all)
   }
 }
 
@@ -386,6 +398,7 @@ import Testing
     var host = SyntheticHost()
     var snapshot = host.next()
     snapshot.losses.lost = 41_600
+    snapshot.losses.intervalLost = 7
     snapshot.losses.uncounted = 2
     snapshot.losses.perCPU = [.init(cpu: 3, lost: 41_600, intervalLost: 7)]
     var model = FrontModel(names: FixedNames())
@@ -397,5 +410,77 @@ import Testing
     press(&model, "6")
     #expect(render(model).text.contains("at least 41,600 lost, 7 in the last interval"))
     #expect(render(model).text.contains("CPU 3"))
+  }
+}
+
+@Suite struct ChangeTests {
+  @Test func aRateThatDoublesIsMarkedAsChanged() throws {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(host.next())
+    var snapshot = host.next()
+    let at = try #require(snapshot.scopes[0].reasons.firstIndex { $0.name == "CPUID" })
+    snapshot.scopes[0].reasons[at].intervalCount *= 3
+    model.observe(snapshot)
+    let screen = render(model)
+    let y = try #require(screen.text.split(separator: "\n").firstIndex { $0.contains("CPUID") })
+    #expect((0..<80).contains { screen[$0, y].role == .changed })
+    let steady = try #require(screen.text.split(separator: "\n").firstIndex { $0.contains("MSR_WRITE") })
+    #expect(!(0..<80).contains { screen[$0, steady].role == .changed })
+  }
+
+  @Test func aScreenOnWhichNothingChangedSendsNothing() {
+    let model = modelAfter(3)
+    #expect(render(model).changes(from: render(model)).isEmpty)
+  }
+
+  @Test func fewCellsChangeFromOneIntervalToTheNext() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    for _ in 0..<3 { model.observe(host.next()) }
+    let before = render(model, 200, 60)
+    model.observe(host.next())
+    #expect(render(model, 200, 60).changes(from: before).count < 1500)
+  }
+}
+
+@Suite struct ColumnTests {
+  @Test func idsKeysAndMetricNamesAreUnique() {
+    #expect(Set(ReasonColumns.all.map(\.id)).count == ReasonColumns.all.count)
+    #expect(Set(ReasonColumns.all.map(\.jsonKey)).count == ReasonColumns.all.count)
+    let metrics = ReasonColumns.all.compactMap(\.metricName)
+    #expect(Set(metrics).count == metrics.count)
+  }
+
+  @Test func sharesOfAllReasonsAddUpToAHundred() {
+    let model = modelAfter(3)
+    let statistics = model.scopeStatistics ?? ScopeStatistics()
+    for id in ["percent", "time"] {
+      let sum = statistics.reasons.reduce(0.0) { sum, reason in
+        guard case .percent(let share) = ReasonColumns.column(id)?.value(reason, model.context(statistics)) else {
+          return sum
+        }
+        return sum + share
+      }
+      #expect(abs(sum - 100) < 1e-6, "\(id)")
+    }
+  }
+
+  @Test func whatIsNotKnownComesLastInEitherDirection() throws {
+    let known = ReasonStatistics(
+      isa: 1, code: 1, name: "KNOWN", count: 1,
+      handling: {
+        var latency = LatencySummary()
+        latency.paired = 1
+        latency.total = 5
+        return latency
+      }())
+    let unknown = ReasonStatistics(isa: 1, code: 2, name: "UNKNOWN", count: 9)
+    let column = try #require(ReasonColumns.column("mean"))
+    let context = ReasonContext(snapshot: Snapshot(), scope: ScopeStatistics(), controlName: { _ in "" })
+    for descending in [true, false] {
+      let sorted = ReasonColumns.sorted([unknown, known], by: column, descending: descending, context: context)
+      #expect(sorted.map(\.name) == ["KNOWN", "UNKNOWN"])
+    }
   }
 }

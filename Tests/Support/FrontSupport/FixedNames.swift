@@ -8,7 +8,9 @@ public struct FixedNames: Names {
 
   public func controls(isa: String?) -> [ControlID] {
     guard isa == "vmx" else { return [] }
-    let bits: [(ControlWord, ClosedRange<Int>)] = [(.pin, 0...7), (.primary, 2...31), (.secondary, 0...31), (.entry, 2...20)]
+    let bits: [(ControlWord, ClosedRange<Int>)] = [
+      (.pin, 0...7), (.primary, 2...31), (.secondary, 0...31), (.entry, 2...20),
+    ]
     return bits.flatMap { word, range in range.compactMap { ControlID(word: word, bit: $0) } }
   }
 

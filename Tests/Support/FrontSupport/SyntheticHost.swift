@@ -39,7 +39,10 @@ public struct SyntheticHost {
   static let vmx: [Kind] = [
     Kind(
       code: 49, name: "EPT_MISCONFIG", rate: 61_200, handling: 4_600, control: control("EPT_MISCONFIG"),
-      details: [(.gpa, [(0xfe00_1000, 0.88), (0xfee0_0300, 0.09), (0xfed0_0000, 0.03)]), (.rip, [(0xffff_ffff_81a3_c2d4, 0.91)])]),
+      details: [
+        (.gpa, [(0xfe00_1000, 0.88), (0xfee0_0300, 0.09), (0xfed0_0000, 0.03)]),
+        (.rip, [(0xffff_ffff_81a3_c2d4, 0.91)]),
+      ]),
     Kind(
       code: 32, name: "MSR_WRITE", rate: 40_800, handling: 2_000, control: control("MSR_BITMAP", "msr_bitmap_write"),
       details: [(.msr, [(0x6e0, 0.8), (0x830, 0.2)]), (.rip, [(0xffff_ffff_8107_6a10, 0.8)])]),
@@ -194,14 +197,17 @@ public struct SyntheticHost {
   }
 
   /// The same as a recording that is being played.
-  public static func asRecording(_ snapshot: Snapshot, position: UInt64, duration: UInt64, isDemo: Bool = false) -> Snapshot {
+  public static func asRecording(_ snapshot: Snapshot, position: UInt64, duration: UInt64, isDemo: Bool = false)
+    -> Snapshot
+  {
     var snapshot = snapshot
     snapshot.source.kind = .traceDat
     snapshot.source.path = "/var/tmp/boot.trace.dat"
     snapshot.source.isDemo = isDemo
     snapshot.ownUse = nil
     snapshot.playback = PlaybackState(
-      position: min(position, duration), duration: duration, isPaused: false, isFinished: position >= duration, speed: 1)
+      position: min(position, duration), duration: duration, isPaused: false, isFinished: position >= duration, speed: 1
+    )
     return snapshot
   }
 

@@ -12,6 +12,18 @@ struct FrontPreview {
     var options = TerminalFront.Options()
     options.usesColours = getenv("NO_COLOR").map { $0.pointee == 0 } ?? true
     options.isASCII = arguments.contains("ascii")
+    // Signals and wake-ups as records in pipes: a signalfd's record is 128 bytes and begins with the signal's number.
+    var wake: [Int32] = [-1, -1]
+    var signals: [Int32] = [-1, -1]
+    if arguments.contains("signalled") {
+      guard pipe(&wake) == 0, pipe(&signals) == 0 else { exit(1) }
+      write(wake[1], "12345678", 8)
+      for signal in [SIGWINCH, SIGTERM] {
+        var record = [UInt32](repeating: 0, count: 32)
+        record[0] = UInt32(signal)
+        write(signals[1], &record, 128)
+      }
+    }
     var ticks: UInt64 = 0
     var last = 0
     do {
@@ -40,7 +52,7 @@ struct FrontPreview {
             snapshot = other
           }
           return snapshot
-        }, wakeFD: -1, exitFD: -1, perform: { _ in })
+        }, wakeFD: wake[0], exitFD: signals[0], perform: { _ in })
       print("ended: \(ending)")
     } catch {
       print("front-preview: \(error)")
