@@ -112,22 +112,28 @@ public final class VMInventory {
     return UInt64(String(decoding: fields[19], as: UTF8.self))
   }
 
-  /// The KVM descriptors of a process. A vCPU belongs to the nearest VM descriptor before it: one process with several
-  /// VMs is rare, and debugfs then tells exactly.
+  /// The KVM descriptors of a process. With several VMs in one process, which is rare, a vCPU is taken for one of the VM
+  /// whose descriptor comes before its own; debugfs tells exactly.
   private func descriptors(of pid: Int32) -> [(vm: Int32, vcpus: [UInt32])] {
     let folder = "\(roots.proc)/\(pid)/fd"
-    var result: [(vm: Int32, vcpus: [UInt32])] = []
+    var vms: [Int32] = []
+    var vcpus: [(fd: Int32, id: UInt32?)] = []
     for fd in ((try? HostFile.numbers(folder)) ?? []).sorted() {
       guard let link = HostFile.link("\(folder)/\(fd)"), link.hasPrefix("anon_inode:") else { continue }
-      let kind = link.dropFirst("anon_inode:".count).drop { $0 == "[" }
-      if kind == "kvm-vm" || kind == "kvm-vm]" {
-        result.append((fd, []))
-      } else if kind.hasPrefix("kvm-vcpu"), !kind.hasPrefix("kvm-vcpu-stats") {
+      var kind = link.dropFirst("anon_inode:".count)
+      if kind.hasPrefix("["), kind.hasSuffix("]") { kind = kind.dropFirst().dropLast() }
+      if kind == "kvm-vm" {
+        vms.append(fd)
+      } else if kind == "kvm-vcpu" || kind.hasPrefix("kvm-vcpu:") {
         // Before 4.19 the name had no id.
-        let id = kind.dropFirst("kvm-vcpu".count).drop { $0 == ":" }.prefix { $0.isNumber }
-        if result.isEmpty { result.append((-1, [])) }
-        if let id = UInt32(id) { result[result.count - 1].vcpus.append(id) }
+        vcpus.append((fd, UInt32(kind.dropFirst("kvm-vcpu:".count))))
       }
+    }
+    if vms.isEmpty, vcpus.isEmpty { return [] }
+    var result = (vms.isEmpty ? [-1] : vms).map { (vm: $0, vcpus: [UInt32]()) }
+    for vcpu in vcpus {
+      guard let id = vcpu.id else { continue }
+      result[result.lastIndex { $0.vm < vcpu.fd } ?? 0].vcpus.append(id)
     }
     return result
   }
