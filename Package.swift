@@ -60,7 +60,7 @@ let package = Package(
     tests("Architecture", ["Architecture"]),
     tests("TraceFormat", ["TraceFormat", "Recording"]),
     tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
-    tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CTinyGuest", "tracefs-holder"]),
+    tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),

@@ -47,9 +47,9 @@ public final class VMInventory {
         if let owner = owner(ofFolder: folder) { candidates.insert(owner) }
       }
       // Only now and then: a kernel may have failed to make the folder of a VM (a duplicate name).
-      if scans % 30 == 0 { examineMore() }
+      if scans % 30 == 29 { examineMore(isFirst: false) }
     } else {
-      examineMore()
+      examineMore(isFirst: scans == 0)
     }
     candidates.formUnion(processes.keys)
 
@@ -139,7 +139,7 @@ public final class VMInventory {
   }
 
   /// Looks into some processes not known to be VMMs: new ones first, then the others in turn.
-  private func examineMore() {
+  private func examineMore(isFirst: Bool) {
     var budget = VMInventory.examinedPerScan
     if scans % 3 == 0 || cursor >= queue.count {
       let pids = Set((try? HostFile.numbers(roots.proc)) ?? [])
@@ -150,7 +150,7 @@ public final class VMInventory {
       cursor = 0
       if queue.isEmpty { queue = pids.subtracting(pending).sorted() }
       // The first look is a full one: what runs already is to be seen at once.
-      if scans == 0 { budget = max(budget, queue.count) }
+      if isFirst { budget = max(budget, queue.count) }
     }
     while budget > 0, cursor < queue.count {
       let pid = queue[cursor]

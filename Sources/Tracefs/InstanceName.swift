@@ -14,7 +14,7 @@ public struct InstanceName: Sendable, Hashable, CustomStringConvertible {
   static let prefix = "vmctop-"
 
   /// A name for this process; `number` tells several instances of one process apart.
-  init?(ofThisProcessIn processes: ProcessTable, number: Int) {
+  init(ofThisProcessIn processes: ProcessTable, number: Int) {
     let pid = getpid()
     self.pid = pid
     startTime = processes.startTime(of: pid)

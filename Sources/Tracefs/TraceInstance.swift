@@ -81,28 +81,20 @@ public final class TraceInstance {
   private var threads: [Int32]?
   private var descriptors: [Int32] = []
   private var isDormant: [Bool] = []
-  private var slot: Int32
+  /// In the clean-up's table.
+  private let slot: Int32
   private var isOpen = true
 
   private static let counter = Atomic<Int>(0)
 
   /// Makes the instance and starts tracing. Events that are missing are enabled later by `enableNewEvents`.
-  public init(in root: TracefsRoot, options: Options = Options()) throws(TracefsError) {
-    self.root = root
-    events = options.events
-    threads = options.threads
-    clock = options.clock
-    page = PageLayout()
-    bufferKiBPerCPU = 0
-    let cpus = max(1, TraceInstance.onlineCPUs(root)?.count ?? 1)
-    TraceInstance.allowDescriptors(cpus)
+  public convenience init(in root: TracefsRoot, options: Options = Options()) throws(TracefsError) {
     do { try CleanupRegistry.install() } catch { throw TracefsError(error, "signal handlers cannot be installed") }
-
+    let cpus = max(1, TraceInstance.onlineCPUs(root)?.count ?? 1)
     let processes = ProcessTable(roots: root.roots)
-    var made: (name: String, path: String, slot: Int32)?
-    for _ in 0..<100 where made == nil {
+    for _ in 0..<100 {
       let number = TraceInstance.counter.wrappingAdd(1, ordering: .relaxed).oldValue
-      guard let name = InstanceName(ofThisProcessIn: processes, number: number) else { break }
+      let name = InstanceName(ofThisProcessIn: processes, number: number).description
       let path = "\(root.path)/instances/\(name)"
       // Registered before it exists, so that no signal can come between.
       let slot = csignals_instance_open(path, Int32(truncatingIfNeeded: cpus &+ 4096))
@@ -111,22 +103,31 @@ public final class TraceInstance {
           FileError(operation: "register", path: path, number: -slot), "the instance cannot be registered for clean-up")
       }
       if mkdir(path, 0o700) == 0 {
-        made = (name.description, path, slot)
-      } else {
-        let number = errno
-        csignals_instance_close(slot)
-        if number != EEXIST {
-          throw TracefsError(
-            FileError(operation: "mkdir", path: path, number: number), "the trace instance cannot be made")
-        }
+        try self.init(adopting: name, in: root, slot: slot, cpus: cpus, options: options)
+        return
+      }
+      let failure = errno
+      csignals_instance_close(slot)
+      if failure != EEXIST {
+        throw TracefsError(
+          FileError(operation: "mkdir", path: path, number: failure), "the trace instance cannot be made")
       }
     }
-    guard let made else {
-      throw TracefsError(.busy, path: "\(root.path)/instances", message: "no free name for a trace instance")
-    }
-    name = made.name
-    path = made.path
-    slot = made.slot
+    throw TracefsError(.busy, path: "\(root.path)/instances", message: "no free name for a trace instance")
+  }
+
+  /// Sets up an instance whose folder exists. The instance owns the folder from now on.
+  init(adopting name: String, in root: TracefsRoot, slot: Int32, cpus: Int, options: Options) throws(TracefsError) {
+    self.root = root
+    self.name = name
+    self.slot = slot
+    path = "\(root.path)/instances/\(name)"
+    events = options.events
+    threads = options.threads
+    clock = options.clock
+    page = PageLayout()
+    bufferKiBPerCPU = 0
+    TraceInstance.allowDescriptors(cpus)
     do {
       try setUp(options, cpus: cpus)
     } catch {
