@@ -63,11 +63,6 @@ final class Output: Sendable {
   }
 }
 
-/// Takes the place of `Swift.print` in every command: nothing gets round `Output`.
-func print(_ items: Any..., separator: String = " ", terminator: String = "\n") {
-  Output.standard.write(items.map { "\($0)" }.joined(separator: separator) + terminator)
-}
-
 /// The C library's words for an errno, such as `No space left on device`.
 func errorText(_ number: Int32) -> String {
   strerror(number).map { String(cString: $0) } ?? "error \(number)"

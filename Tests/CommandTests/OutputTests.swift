@@ -77,7 +77,7 @@ import Testing
   }
 }
 
-@Suite("triage of the bundled recording", .enabled(if: buildHasEngine, "this build has no engine to read events with"))
+@Suite("triage of the bundled recording")
 struct DemoTests {
   private func triage() throws -> [String: Any] {
     let run = try vmctop(["triage", "--demo", "--format", "json"])

@@ -22,9 +22,9 @@ struct ControlsCommand: ParsableCommand {
   func run() throws {
     let controls = try selected()
     switch format {
-    case .json: try emit(jsonLines(controls.map(json)))
-    case .text where controls.count == 1: try emit(card(controls[0]))
-    case .text: try emit(table(controls))
+    case .json: Output.standard.write(try jsonLines(controls.map(json)))
+    case .text where controls.count == 1: Output.standard.write(card(controls[0]))
+    case .text: Output.standard.write(table(controls))
     }
   }
 

@@ -30,8 +30,8 @@ struct DecodeCommand: ParsableCommand {
       throw Failure(.usage, error.message)
     }
     switch format {
-    case .json: try emit(jsonLines(decoded.map(json)))
-    case .text: try emit(decoded.map(text).joined(separator: "\n"))
+    case .json: Output.standard.write(try jsonLines(decoded.map(json)))
+    case .text: Output.standard.write(decoded.map(text).joined(separator: "\n"))
     }
   }
 

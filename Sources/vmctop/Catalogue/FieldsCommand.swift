@@ -24,9 +24,9 @@ struct FieldsCommand: ParsableCommand {
   func run() throws {
     let fields = try selected()
     switch format {
-    case .json: try emit(jsonLines(fields.map(json)))
-    case .text where fields.count == 1: try emit(card(fields[0]))
-    case .text: try emit(table(fields))
+    case .json: Output.standard.write(try jsonLines(fields.map(json)))
+    case .text where fields.count == 1: Output.standard.write(card(fields[0]))
+    case .text: Output.standard.write(table(fields))
     }
   }
 

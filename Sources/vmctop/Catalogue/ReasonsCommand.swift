@@ -27,9 +27,9 @@ struct ReasonsCommand: ParsableCommand {
   func run() throws {
     let (reasons, isExact) = try selected()
     switch format {
-    case .json: try emit(jsonLines(reasons.map(json)))
-    case .text where reasons.count == 1 || isExact: try emit(reasons.map(card).joined(separator: "\n"))
-    case .text: try emit(table(reasons))
+    case .json: Output.standard.write(try jsonLines(reasons.map(json)))
+    case .text where reasons.count == 1 || isExact: Output.standard.write(reasons.map(card).joined(separator: "\n"))
+    case .text: Output.standard.write(table(reasons))
     }
   }
 
