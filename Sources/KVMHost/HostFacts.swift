@@ -88,12 +88,15 @@ public struct HostFacts: Sendable {
       // A full stop may end a sentence.
       guard parts.count == 1 || parts.count == 2 && parts[1].isEmpty else { continue }
       let alternatives = parts[0].split(separator: "/").map(String.init)
-      guard let first = alternatives.first, first.contains("_") || first == "ept" || first == "pml" || first == "nested" else {
+      guard let first = alternatives.first, first.contains("_") || first == "ept" || first == "pml" || first == "nested"
+      else {
         continue
       }
       for (index, alternative) in alternatives.enumerated() {
         var full = alternative
-        if index > 0, let end = first.lastIndex(of: "_"), !alternative.contains("_") { full = first[...end] + alternative }
+        if index > 0, let end = first.lastIndex(of: "_"), !alternative.contains("_") {
+          full = first[...end] + alternative
+        }
         guard HostFacts.isIdentifier(full) else { continue }
         for module in ([backend].compactMap { $0 } + ["kvm"]) {
           if let current = parameter(module, full) {
@@ -109,7 +112,8 @@ public struct HostFacts: Sendable {
   private static func isIdentifier(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.count <= 64
       && name.utf8.allSatisfy {
-        $0 == UInt8(ascii: "_") || (0x30...0x39).contains($0) || (0x41...0x5A).contains($0) || (0x61...0x7A).contains($0)
+        $0 == UInt8(ascii: "_") || (0x30...0x39).contains($0) || (0x41...0x5A).contains($0)
+          || (0x61...0x7A).contains($0)
       }
   }
 }

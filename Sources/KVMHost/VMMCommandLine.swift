@@ -10,7 +10,9 @@ public struct VMMCommandLine: Sendable, Hashable {
 
   /// Reads `/proc/PID/cmdline`: arguments that each end with a zero byte.
   public init(_ bytes: [UInt8]) {
-    let arguments = bytes.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+    let arguments = bytes.split(separator: 0, omittingEmptySubsequences: false).map {
+      String(decoding: $0, as: UTF8.self)
+    }
     let program = (arguments.first ?? "").split(separator: "/").last ?? ""
     let rest = Array(arguments.dropFirst())
     if program.hasPrefix("qemu-") || program == "qemu" || program == "kvm" || program.hasPrefix("qemu:") {
@@ -47,7 +49,9 @@ public struct VMMCommandLine: Sendable, Hashable {
     for (index, argument) in arguments.enumerated() {
       for option in options {
         if argument == option, index + 1 < arguments.count { found = arguments[index + 1] }
-        if option.hasPrefix("--"), argument.hasPrefix(option + "=") { found = String(argument.dropFirst(option.count + 1)) }
+        if option.hasPrefix("--"), argument.hasPrefix(option + "=") {
+          found = String(argument.dropFirst(option.count + 1))
+        }
       }
     }
     return found

@@ -51,12 +51,15 @@ public struct KernelMemoryProbe: Sendable, Hashable {
     do {
       // ELF magic, 64-bit, little-endian, and type ET_CORE at offset 16.
       let header = try HostFile.bytes(path, limit: 64)
-      guard header.count == 64, header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]), header[16] == 4, header[17] == 0 else {
+      guard header.count == 64, header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2, 1]), header[16] == 4, header[17] == 0
+      else {
         return .missing("\(path) has no 64-bit ELF core header")
       }
       return .available
     } catch {
-      if error.number == ENOENT { return .missing("\(path) does not exist: the kernel was built without CONFIG_PROC_KCORE") }
+      if error.number == ENOENT {
+        return .missing("\(path) does not exist: the kernel was built without CONFIG_PROC_KCORE")
+      }
       if error.isPermission, lockdown == "confidentiality" { return .missing("lockdown is confidentiality") }
       if error.isPermission { return .missing("\(error): needs root with CAP_SYS_RAWIO") }
       return .missing("\(error)")

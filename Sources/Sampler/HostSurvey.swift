@@ -142,29 +142,34 @@ public struct HostSurvey: Sendable {
       exitsFailure.map { isLocked ? "\($0), even for root: the kernel is locked down" : "\($0)" }
         ?? "\(roots.debugfs)/kvm, \(HostFile.line(exits) ?? "?") exits so far",
       adds: "KVM's own counters, a check on lost events",
-      enable: !hasDebugfs ? "first make debugfs accessible, see above" : isLocked ? "boot without lockdown" : loadCommand)
+      enable: !hasDebugfs
+        ? "first make debugfs accessible, see above" : isLocked ? "boot without lockdown" : loadCommand)
 
     // What the CPU and the module allow.
     let msr = "\(roots.dev)/cpu/0/msr"
     let msrFailure = HostFile.readFailure(msr)
     add(
-      "msr", msrFailure == nil, msrFailure.map { "\($0)" } ?? msr, adds: "the IA32_VMX_* capability MSRs: what each control may be",
+      "msr", msrFailure == nil, msrFailure.map { "\($0)" } ?? msr,
+      adds: "the IA32_VMX_* capability MSRs: what each control may be",
       enable: msrFailure?.isPermission == true ? "sudo vmctop" : "modprobe msr")
     let parameters = [facts.backend, "kvm"].compactMap { $0 }.map { ($0, facts.parameters($0).count) }
     let hasParameters = facts.backend.map { !facts.parameters($0).isEmpty } ?? false
     add(
       "module-parameters", hasParameters,
-      parameters.map { "\($0.0) \($0.1)" }.joined(separator: ", "), adds: "which features KVM uses; current values beside the advice",
+      parameters.map { "\($0.0) \($0.1)" }.joined(separator: ", "),
+      adds: "which features KVM uses; current values beside the advice",
       enable: loadCommand)
 
     // Kernel memory.
     let memory = KernelMemoryProbe(roots: roots, backend: facts.backend ?? "kvm_intel")
     add(
-      "kcore", memory.kcore.isAvailable, memory.kcore.reason ?? "\(roots.proc)/kcore", adds: "control words in force, of each vCPU",
+      "kcore", memory.kcore.isAvailable, memory.kcore.reason ?? "\(roots.proc)/kcore",
+      adds: "control words in force, of each vCPU",
       enable: HostFile.exists("\(roots.proc)/kcore") ? "sudo vmctop" : "boot a kernel with CONFIG_PROC_KCORE")
     add(
       "kallsyms", memory.symbolAddresses.isAvailable && memory.dataSymbols.isAvailable,
-      memory.symbolAddresses.reason ?? memory.dataSymbols.reason ?? "\(roots.proc)/kallsyms, with addresses and data symbols",
+      memory.symbolAddresses.reason ?? memory.dataSymbols.reason
+        ?? "\(roots.proc)/kallsyms, with addresses and data symbols",
       adds: "where KVM's structures are",
       enable: memory.symbolAddresses.isAvailable
         ? "boot a kernel with CONFIG_KALLSYMS_ALL" : "sudo sysctl kernel.kptr_restrict=1, then sudo vmctop")
@@ -185,7 +190,8 @@ public struct HostSurvey: Sendable {
       "lockdown", isLockdownKnown && memory.lockdown != "confidentiality",
       memory.lockdown.map { "mode \($0)" }
         ?? (isSecurityMounted
-          ? "this kernel has none" : "mode unknown: securityfs is not mounted" + (isLocked ? "; debugfs says it is on" : "")),
+          ? "this kernel has none"
+          : "mode unknown: securityfs is not mounted" + (isLocked ? "; debugfs says it is on" : "")),
       adds: "whether kernel memory may be read (not in mode confidentiality)",
       enable: isLockdownKnown ? "boot without lockdown=confidentiality" : "mount -t securityfs securityfs \(security)")
     let paranoid = HostFile.line("\(roots.proc)/sys/kernel/perf_event_paranoid").flatMap { Int($0) }
@@ -222,7 +228,8 @@ struct Privileges: CustomStringConvertible {
 
   /// Bit numbers of include/uapi/linux/capability.h.
   static let relevant: [(name: String, bit: UInt64)] = [
-    ("CAP_DAC_OVERRIDE", 1), ("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_RAWIO", 17), ("CAP_SYS_PTRACE", 19), ("CAP_SYS_ADMIN", 21),
+    ("CAP_DAC_OVERRIDE", 1), ("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_RAWIO", 17), ("CAP_SYS_PTRACE", 19),
+    ("CAP_SYS_ADMIN", 21),
     ("CAP_SYSLOG", 34), ("CAP_PERFMON", 38), ("CAP_BPF", 39),
   ]
 

@@ -177,7 +177,9 @@ public final class LiveSampler: PageSource {
     if !sweep.removed.isEmpty {
       note("removed what dead processes left behind: \(sweep.removed.joined(separator: ", "))")
     }
-    for left in sweep.left { note("cannot remove the orphaned instance \(left.name): \(FileError.text(left.errorNumber))") }
+    for left in sweep.left {
+      note("cannot remove the orphaned instance \(left.name): \(FileError.text(left.errorNumber))")
+    }
     if isWaitingForKVM {
       note("the module kvm is not loaded: waiting for it")
     } else if !instance.missingEvents.isEmpty {
@@ -243,7 +245,8 @@ public final class LiveSampler: PageSource {
           fromByteOffset: metadata.page.timestampOffset, as: UInt64.self)
         queues[index].lastBase = base
         let used = Int(
-          UnsafeRawPointer(buffer).loadUnaligned(fromByteOffset: metadata.page.commitOffset, as: UInt32.self) & 0xF_FFFF)
+          UnsafeRawPointer(buffer).loadUnaligned(fromByteOffset: metadata.page.commitOffset, as: UInt32.self) & 0xF_FFFF
+        )
         let isSmall = used < pageSize / 4
         if used > pageSize / 2 { sawFullPage = true }
         // A fast writer adds events while its partly filled sub-buffer is copied; do not run after it. What was
@@ -312,7 +315,9 @@ public final class LiveSampler: PageSource {
           metadataGeneration &+= 1
         } catch { note("\(error)") }
         note(
-          wasWaiting ? "the module kvm is loaded: tracing \(new.count) events" : "events enabled: \(new.joined(separator: ", "))")
+          wasWaiting
+            ? "the module kvm is loaded: tracing \(new.count) events" : "events enabled: \(new.joined(separator: ", "))"
+        )
       } else if !wasWaiting, isWaitingForKVM {
         note("the module kvm was unloaded: waiting for it")
       }
@@ -369,7 +374,9 @@ public final class LiveSampler: PageSource {
     let failure = instance.close()
     for index in queues.indices {
       if let lent = queues[index].lent { lent.deallocate() }
-      for offset in 0..<queues[index].count { queues[index].ring[(queues[index].head &+ offset) % queueLimit]?.deallocate() }
+      for offset in 0..<queues[index].count {
+        queues[index].ring[(queues[index].head &+ offset) % queueLimit]?.deallocate()
+      }
     }
     queues = []
     pollSet = []

@@ -84,6 +84,7 @@ enum FormatText {
     }
     let type = String(declaration[...blank]).split(separator: " ").joined(separator: " ")
     return EventField(
-      name: String(fieldName), type: type, offset: offset, size: size, isSigned: number("signed:") == 1, arrayCount: count)
+      name: String(fieldName), type: type, offset: offset, size: size, isSigned: number("signed:") == 1,
+      arrayCount: count)
   }
 }

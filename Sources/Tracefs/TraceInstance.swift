@@ -380,7 +380,9 @@ public final class TraceInstance {
       isDormant.append(false)
       grew = true
     }
-    for index in streams.indices where isDormant[index] && cpus.contains(streams[index].cpu) { isDormant[index] = false }
+    for index in streams.indices where isDormant[index] && cpus.contains(streams[index].cpu) {
+      isDormant[index] = false
+    }
     return grew
   }
 

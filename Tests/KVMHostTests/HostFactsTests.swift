@@ -8,7 +8,9 @@ import Testing
   let tree = Tree()
 
   init() {
-    for (name, value) in [("ept", "Y"), ("ple_gap", "128"), ("ple_window", "4096"), ("ple_window_grow", "2"), ("enable_apicv", "N")] {
+    for (name, value) in [
+      ("ept", "Y"), ("ple_gap", "128"), ("ple_window", "4096"), ("ple_window_grow", "2"), ("enable_apicv", "N"),
+    ] {
       tree.file("sys/module/kvm_intel/parameters/\(name)", value + "\n")
     }
     for (name, value) in [("halt_poll_ns", "200000"), ("pi_inject_timer", "0"), ("ple_window_shrink", "7")] {
@@ -51,9 +53,10 @@ import Testing
   }
 
   @Test func knobsInATextGetTheirCurrentValues() {
-    #expect(values("kvm_intel.ple_gap=0 turns PLE off; ple_window, ple_window_grow/max tune it") == [
-      "kvm_intel.ple_gap=128", "kvm_intel.ple_window=4096", "kvm_intel.ple_window_grow=2",
-    ])
+    #expect(
+      values("kvm_intel.ple_gap=0 turns PLE off; ple_window, ple_window_grow/max tune it") == [
+        "kvm_intel.ple_gap=128", "kvm_intel.ple_window=4096", "kvm_intel.ple_window_grow=2",
+      ])
     #expect(values("kvm.halt_poll_ns changes the wake-up cost, not the count") == ["kvm.halt_poll_ns=200000"])
     #expect(values("kvm_intel.enable_apicv=1 with in-kernel APIC") == ["kvm_intel.enable_apicv=N"])
     #expect(values("keep EPT on (kvm_intel.ept=1); kvm_intel.ept=1.") == ["kvm_intel.ept=Y"])
@@ -82,7 +85,9 @@ import Testing
 
   @Test func aHostThatOffersEverythingIsSeenAsSuch() {
     tree.file("proc/kcore", coreHeader)
-    tree.file("proc/kallsyms", "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffffc0a00000 d vm_list\t[kvm]\n")
+    tree.file(
+      "proc/kallsyms",
+      "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffffc0a00000 d vm_list\t[kvm]\n")
     for name in ["vmlinux", "kvm", "kvm_intel"] { tree.file("sys/kernel/btf/\(name)", [0x9F, 0xEB]) }
     tree.file("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
     let probe = KernelMemoryProbe(roots: tree.roots)

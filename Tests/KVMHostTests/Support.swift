@@ -33,7 +33,8 @@ final class Tree {
 
   /// A process with its threads and descriptors.
   func process(
-    _ pid: Int32, command: [String], threads: [Int32: String] = [:], descriptors: [Int32: String] = [:], start: Int = 1000
+    _ pid: Int32, command: [String], threads: [Int32: String] = [:], descriptors: [Int32: String] = [:],
+    start: Int = 1000
   ) {
     file("proc/\(pid)/stat", "\(pid) (x (y) z) S \((1...18).map { "\($0)" }.joined(separator: " ")) \(start) 0 0\n")
     file("proc/\(pid)/cmdline", command.joined(separator: "\0") + "\0")

@@ -9,7 +9,10 @@ import Testing
   @Test func aLibvirtGuestIsFoundByDebugfsWithNameVCPUsAndThreads() {
     tree.process(
       500,
-      command: ["/usr/bin/qemu-system-x86_64", "-name", "guest=web01,debug-threads=on", "-uuid", "11111111-2222-3333-4444-555555555555"],
+      command: [
+        "/usr/bin/qemu-system-x86_64", "-name", "guest=web01,debug-threads=on", "-uuid",
+        "11111111-2222-3333-4444-555555555555",
+      ],
       threads: [501: "CPU 0/KVM", 502: "CPU 1/KVM", 503: "IO mon_iothread"],
       descriptors: [9: "/dev/kvm", 10: "anon_inode:kvm-vm", 20: "anon_inode:kvm-vcpu:0", 21: "anon_inode:kvm-vcpu:1"])
     tree.debugfsVM("500-10", vcpus: [0: 501, 1: 502])
@@ -53,14 +56,21 @@ import Testing
   @Test(arguments: [
     (["/usr/bin/qemu-kvm", "-name", "web01"], "CPU 0/KVM", "qemu", "web01"),
     (["/usr/bin/firecracker", "--id", "fc-1", "--api-sock", "/run/fc.sock"], "fc_vcpu 0", "firecracker", "fc-1"),
-    (["cloud-hypervisor", "--api-socket", "/run/vms/ch-1.sock", "--cpus", "boot=1"], "vcpu0", "cloud-hypervisor", "ch-1"),
+    (
+      ["cloud-hypervisor", "--api-socket", "/run/vms/ch-1.sock", "--cpus", "boot=1"], "vcpu0", "cloud-hypervisor",
+      "ch-1"
+    ),
     (["crosvm", "run", "--name", "cros-1", "vmlinux"], "crosvm_vcpu0", "crosvm", "cros-1"),
   ])
-  func withoutDebugfsDescriptorsAndThreadNamesTellForEveryVMM(command: [String], thread: String, vmm: String, name: String) {
+  func withoutDebugfsDescriptorsAndThreadNamesTellForEveryVMM(
+    command: [String], thread: String, vmm: String, name: String
+  ) {
     tree.process(1, command: ["/sbin/init"], descriptors: [0: "/dev/null"])
     tree.process(
       300, command: command, threads: [301: thread, 302: "worker"],
-      descriptors: [3: "anon_inode:kvm-vcpu:0", 4: "anon_inode:kvm-vm", 5: "anon_inode:kvm-vcpu-stats:0", 6: "socket:[7]"])
+      descriptors: [
+        3: "anon_inode:kvm-vcpu:0", 4: "anon_inode:kvm-vm", 5: "anon_inode:kvm-vcpu-stats:0", 6: "socket:[7]",
+      ])
     let vms = VMInventory(roots: tree.roots).scan()
     #expect(
       vms == [
@@ -104,7 +114,9 @@ import Testing
     let inventory = VMInventory(roots: tree.roots)
     for pid in 1...300 { tree.process(Int32(pid), command: ["idle"]) }
     #expect(inventory.scan().isEmpty)
-    tree.process(5000, command: ["firecracker", "--id", "late"], threads: [5001: "fc_vcpu 0"], descriptors: [4: "anon_inode:kvm-vm"])
+    tree.process(
+      5000, command: ["firecracker", "--id", "late"], threads: [5001: "fc_vcpu 0"],
+      descriptors: [4: "anon_inode:kvm-vm"])
     // A process that ran before turns into a VMM.
     tree.link("proc/7/fd/5", to: "anon_inode:kvm-vm")
     var found: [HostVM] = []
@@ -122,12 +134,15 @@ import Testing
     let vm = VMInventory(roots: tree.roots).scan().first
     #expect(vm?.name?.hasPrefix("a\u{FFFD}[2Jb\u{FFFD}c") == true)
     for text in [vm?.name ?? "\u{1B}", vm?.vcpus.first?.threadName ?? "\u{1B}"] {
-      #expect(!text.unicodeScalars.contains { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) || $0.value == 0x202E })
+      #expect(
+        !text.unicodeScalars.contains { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) || $0.value == 0x202E })
     }
   }
 
   @Test func nonsenseInDebugfsAndProcIsPassedOver() {
-    for name in ["exits", "-", "1-", "-1", "1-2-3", "99999999999-1", "12-34"] { tree.folder("sys/kernel/debug/kvm/\(name)") }
+    for name in ["exits", "-", "1-", "-1", "1-2-3", "99999999999-1", "12-34"] {
+      tree.folder("sys/kernel/debug/kvm/\(name)")
+    }
     tree.file("sys/kernel/debug/kvm/12-34/vcpu0/pid", "not a number\n")
     tree.folder("sys/kernel/debug/kvm/12-34/vcpux")
     tree.file("proc/12/status", "garbage")
@@ -137,7 +152,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("guest=web01,debug-threads=on", "web01"), ("web01", "web01"), ("web01,process=qemu", "web01"), ("guest=a,,b,process=x", "a,b"),
+    ("guest=web01,debug-threads=on", "web01"), ("web01", "web01"), ("web01,process=qemu", "web01"),
+    ("guest=a,,b,process=x", "a,b"),
     ("debug-threads=on,guest=late", "late"),
   ])
   func qemuNamesAreReadAsQemuReadsThem(text: String, name: String) {

@@ -36,7 +36,9 @@ struct LiveSamplerTests {
     let (guest, harvests) = await sample([first, second], outs: 20_000)
     #expect(guest.error == 0)
     for harvest in harvests { #expect(harvest.count("kvm_pio", thread: guest.thread) == 20_000) }
-    #expect(harvests[1].count("kvm_emulate_insn", thread: guest.thread) >= harvests[0].count("kvm_emulate_insn", thread: guest.thread))
+    #expect(
+      harvests[1].count("kvm_emulate_insn", thread: guest.thread)
+        >= harvests[0].count("kvm_emulate_insn", thread: guest.thread))
     #expect(topLevelState(root) == before)
     #expect(first.close() == nil)
     #expect(HostFile.isFolder(second.instancePath))

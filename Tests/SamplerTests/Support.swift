@@ -19,9 +19,10 @@ let canRunGuest = canTrace && tinyguest_run(1).error == 0
 let guestNeeds: Comment = "needs root, tracefs and a usable /dev/kvm"
 
 func topLevelState(_ root: TracefsRoot) -> [String] {
-  ["tracing_on", "trace_clock", "set_event", "current_tracer", "buffer_size_kb", "set_event_pid", "events/kvm/enable"].map {
-    "\($0)=" + ((try? HostFile.text("\(root.path)/\($0)")) ?? "unreadable")
-  }
+  ["tracing_on", "trace_clock", "set_event", "current_tracer", "buffer_size_kb", "set_event_pid", "events/kvm/enable"]
+    .map {
+      "\($0)=" + ((try? HostFile.text("\(root.path)/\($0)")) ?? "unreadable")
+    }
 }
 
 /// Runs the guest on a thread of its own, as a vCPU has one.
@@ -82,7 +83,11 @@ func gather(_ sampler: LiveSampler, into harvest: inout Harvest) {
 /// Samples while a guest runs, and then what is left.
 func sample(_ samplers: [LiveSampler], outs: UInt32) async -> (guest: tinyguest_result, harvests: [Harvest]) {
   let stopped = Flag()
-  async let guest = { let result = await runGuest(outs: outs); stopped.raise(); return result }()
+  async let guest = {
+    let result = await runGuest(outs: outs)
+    stopped.raise()
+    return result
+  }()
   var harvests = samplers.map { _ in Harvest() }
   while !stopped.isRaised {
     for (index, sampler) in samplers.enumerated() {

@@ -13,7 +13,9 @@ import TraceFormat
   let base = "sys/kernel/tracing/instances/vmctop-test"
 
   init() throws {
-    for name in ["tracing_on", "trace_clock", "buffer_size_kb", "buffer_subbuf_size_kb", "options/overwrite", "buffer_percent"] {
+    for name in [
+      "tracing_on", "trace_clock", "buffer_size_kb", "buffer_subbuf_size_kb", "options/overwrite", "buffer_percent",
+    ] {
       tree.file("\(base)/\(name)", "")
     }
     tree.file("\(base)/trace_clock", "[local] global mono boot\n")

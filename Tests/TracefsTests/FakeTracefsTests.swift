@@ -12,7 +12,8 @@ import TraceFormat
   init() {
     tree.folder("sys/kernel/tracing/instances")
     tree.folder("sys/kernel/tracing/events")
-    tree.file("proc/\(getpid())/stat", "\(getpid()) (vmctop) S " + (1...18).map { "\($0)" }.joined(separator: " ") + " 777 0\n")
+    tree.file(
+      "proc/\(getpid())/stat", "\(getpid()) (vmctop) S " + (1...18).map { "\($0)" }.joined(separator: " ") + " 777 0\n")
     tree.link("proc/self/ns/pid", to: "pid:[4026531836]")
   }
 
@@ -131,7 +132,9 @@ import TraceFormat
     let large = fixture("header_page").replacingOccurrences(of: "size:4080", with: "size:65520")
     #expect(FormatText.pageLayout(ofHeaderPage: large)?.subBufferSize == 65536)
     for size in ["size:0", "size:-1", "size:99999999999999999999", "size:7"] {
-      #expect(FormatText.pageLayout(ofHeaderPage: fixture("header_page").replacingOccurrences(of: "size:4080", with: size)) == nil)
+      #expect(
+        FormatText.pageLayout(ofHeaderPage: fixture("header_page").replacingOccurrences(of: "size:4080", with: size))
+          == nil)
     }
   }
 

@@ -7,7 +7,8 @@ let holderPath: String = {
   let beside = (own as NSString).deletingLastPathComponent + "/tracefs-holder"
   if FileManager.default.isExecutableFile(atPath: beside) { return beside }
   // Where a runner of its own loads the tests: the build folder of this package.
-  return URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+  return URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent()
     .appendingPathComponent(".build/debug/tracefs-holder").path
 }()
 
@@ -27,7 +28,8 @@ final class Child {
   init(_ path: String, _ arguments: [String], asUser user: Int? = nil) throws {
     if let user {
       process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
-      process.arguments = ["--reuid=\(user)", "--regid=\(user)", "--clear-groups", "--bounding-set=-all", path] + arguments
+      process.arguments =
+        ["--reuid=\(user)", "--regid=\(user)", "--clear-groups", "--bounding-set=-all", path] + arguments
     } else {
       process.executableURL = URL(fileURLWithPath: path)
       process.arguments = arguments

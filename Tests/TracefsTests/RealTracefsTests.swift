@@ -35,7 +35,9 @@ struct RealTracefsTests {
     #expect(topLevelState(root) == before)
   }
 
-  @Test(.enabled(if: HostFile.exists("/sys/kernel/tracing/buffer_subbuf_size_kb"), "needs a kernel from 6.8 on"), arguments: [4, 16, 64])
+  @Test(
+    .enabled(if: HostFile.exists("/sys/kernel/tracing/buffer_subbuf_size_kb"), "needs a kernel from 6.8 on"),
+    arguments: [4, 16, 64])
   func theSubBufferHasTheSizeAskedFor(kiB: Int) throws {
     let instance = try TraceInstance(in: root, options: .init(bufferKiBPerCPU: 1024, subBufferKiB: kiB))
     defer { instance.close() }

@@ -58,9 +58,10 @@ let guestNeeds: String = "needs root, tracefs and a usable /dev/kvm"
 
 /// What another's tracing consists of, of the top-level instance.
 func topLevelState(_ root: TracefsRoot) -> [String] {
-  ["tracing_on", "trace_clock", "set_event", "current_tracer", "buffer_size_kb", "set_event_pid", "events/kvm/enable"].map {
-    "\($0)=" + ((try? HostFile.text("\(root.path)/\($0)")) ?? "unreadable")
-  }
+  ["tracing_on", "trace_clock", "set_event", "current_tracer", "buffer_size_kb", "set_event_pid", "events/kvm/enable"]
+    .map {
+      "\($0)=" + ((try? HostFile.text("\(root.path)/\($0)")) ?? "unreadable")
+    }
 }
 
 func instances(_ root: TracefsRoot) -> [String] { (try? HostFile.names("\(root.path)/instances")) ?? [] }

@@ -33,7 +33,9 @@ enum Holder {
     }
   }
 
-  static func say(_ text: String) { _ = text.utf8.withContiguousStorageIfAvailable { write(1, $0.baseAddress, $0.count) } }
+  static func say(_ text: String) {
+    _ = text.utf8.withContiguousStorageIfAvailable { write(1, $0.baseAddress, $0.count) }
+  }
 
   @inline(never) static func trap(_ count: Int) {
     let empty: [Int] = []
@@ -44,5 +46,7 @@ enum Holder {
     UnsafeMutablePointer<Int>(bitPattern: 8)?.pointee = 1
   }
 
-  @inline(never) static func deep(_ depth: Int) -> Int { depth == -1 ? 0 : deep(depth &+ 1) &+ getpid().leadingZeroBitCount }
+  @inline(never) static func deep(_ depth: Int) -> Int {
+    depth == -1 ? 0 : deep(depth &+ 1) &+ getpid().leadingZeroBitCount
+  }
 }
