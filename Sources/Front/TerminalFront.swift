@@ -103,7 +103,7 @@ private final class Loop {
         pollfd(fd: wakeFD, events: Int16(POLLIN), revents: 0),
         pollfd(fd: exitFD, events: Int16(POLLIN), revents: 0),
       ]
-      let ready = poll(&polled, nfds_t(polled.count), -1)
+      let ready = poll(&polled, nfds_t(polled.count), wakeFD < 0 ? 500 : -1)
       if ready < 0 {
         if errno == EINTR { continue }
         return .inputClosed

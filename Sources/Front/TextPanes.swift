@@ -112,7 +112,7 @@ extension Painter {
       lines.append("")
       var heading = Line(" \(detail.kind.key.uppercased())", .heading)
       heading.append("  of \(Format.exact(detail.total)) exits", .dim)
-      if detail.isApproximate { heading.append(", rare ones merged: counts are upper bounds", .dim) }
+      if detail.isApproximate { heading.append(", more values than the table holds: counts are lower bounds", .dim) }
       lines.append(heading)
       for entry in detail.entries {
         var line = Line("  " + Painter.text(.integer(entry.count), width: 11).padded(to: 11, alignRight: true), .value)
@@ -120,7 +120,7 @@ extension Painter {
         let cells = Graph.bar([Double(entry.count)], whole: Double(detail.total), width: 10)
         line.append(String(cells.map { $0 < 0 ? " " : "█" }), .dim)
         line.append("  \(model.names.detail(detail.kind, entry.value))")
-        if entry.error > 0 { line.append("  (up to \(Format.exact(entry.error)) too many)", .dim) }
+        if entry.error > 0 { line.append("  (at most \(Format.exact(entry.error)) more)", .dim) }
         lines.append(line)
       }
     }

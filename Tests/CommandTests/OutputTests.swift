@@ -5,28 +5,39 @@ import Testing
 
 @testable import vmctop
 
+private final class Received: @unchecked Sendable {
+  /// Touched by the reader until `isComplete`, by the test after it.
+  private(set) var bytes: [UInt8] = []
+  let isComplete = DispatchSemaphore(value: 0)
+
+  func append(_ chunk: ArraySlice<UInt8>) { bytes += chunk }
+}
+
 @Suite("the writer of standard output") struct OutputWriterTests {
-  @Test("loses nothing to a slow reader of a non-blocking pipe") func slowReader() async throws {
+  @Test("loses nothing to a slow reader of a non-blocking pipe") func slowReader() throws {
     var ends: [Int32] = [0, 0]
     try #require(pipe(&ends) == 0)
     let (readEnd, writeEnd) = (ends[0], ends[1])
     _ = fcntl(writeEnd, F_SETFL, O_NONBLOCK)
     let line = "a line that is longer than a pipe's page is not needed, only many of them\n"
-    let reader = Task.detached {
-      var bytes: [UInt8] = []
+    // A thread of its own: a task could wait for ever for one of the few threads that tasks share.
+    let received = Received()
+    Thread.detachNewThread {
       var chunk = [UInt8](repeating: 0, count: 10_000)
       while true {
         usleep(200)
         let count = read(readEnd, &chunk, chunk.count)
-        if count <= 0 { return bytes }
-        bytes += chunk[..<count]
+        if count <= 0 { break }
+        received.append(chunk[..<count])
       }
+      received.isComplete.signal()
     }
     let output = Output(descriptor: writeEnd)
     for _ in 0..<20_000 { output.write(line) }
     try output.flush()
     close(writeEnd)
-    let bytes = await reader.value
+    received.isComplete.wait()
+    let bytes = received.bytes
     close(readEnd)
     #expect(bytes.count == 20_000 * line.utf8.count)
     #expect(bytes == Array(String(repeating: line, count: 20_000).utf8))
@@ -119,7 +130,7 @@ struct DemoTests {
   }
 
   @Test("batch prints as many tables as asked for") func batch() throws {
-    let run = try vmctop(["demo", "-b", "-n", "3", "-d", "0.5"])
+    let run = try vmctop(["demo", "-b", "-n", "3", "-d", "0.2"])
     #expect(run.status == 0)
     #expect(run.output.split(separator: "\n").filter { $0.hasPrefix("vmctop +") }.count == 3)
   }

@@ -14,7 +14,7 @@ struct LiveSamplerTests {
   func everyOutOfARealGuestIsSeenExactlyOnce(outs: UInt32) async throws {
     let sampler = try LiveSampler()
     defer { sampler.close() }
-    let (guest, harvests) = await sample([sampler], outs: outs)
+    let (guest, harvests) = sample([sampler], outs: outs)
     #expect(guest.error == 0)
     #expect(guest.outs == UInt(outs))
     #expect(harvests[0].count("kvm_pio", thread: guest.thread) == Int(outs))
@@ -33,7 +33,7 @@ struct LiveSamplerTests {
     let first = try LiveSampler()
     let second = try LiveSampler(options: LiveOptions(events: .full, clock: "boot", subBufferKiB: 16))
     #expect(first.instancePath != second.instancePath)
-    let (guest, harvests) = await sample([first, second], outs: 20_000)
+    let (guest, harvests) = sample([first, second], outs: 20_000)
     #expect(guest.error == 0)
     for harvest in harvests { #expect(harvest.count("kvm_pio", thread: guest.thread) == 20_000) }
     #expect(
@@ -89,7 +89,7 @@ struct LiveSamplerTests {
   }
 
   @Test(.enabled(if: canRunGuest, guestNeeds))
-  func aFilterLetsOnlyTheChosenThreadsThrough() async throws {
+  func aFilterLetsOnlyTheChosenThreadsThrough() throws {
     let own = Int32(truncatingIfNeeded: getpid())
     let none = try LiveSampler(options: LiveOptions(threads: [own]))
     // The guest's thread is made after the sampler: `maintain` finds it among the threads of this process.
@@ -99,16 +99,20 @@ struct LiveSamplerTests {
       ours.close()
     }
     let started = Flag()
-    async let guest: tinyguest_result = withCheckedContinuation { continuation in
-      Thread.detachNewThread {
-        while !started.isRaised { usleep(1000) }
-        continuation.resume(returning: tinyguest_run(300))
-      }
+    let there = Flag()
+    let ended = Flag()
+    let guest = Box()
+    Thread.detachNewThread {
+      there.raise()
+      while !started.isRaised { usleep(1000) }
+      guest.put(tinyguest_run(300))
+      ended.raise()
     }
-    usleep(100_000)
+    while !there.isRaised { usleep(1000) }
     ours.maintain()
     started.raise()
-    let result = await guest
+    while !ended.isRaised { usleep(1000) }
+    let result = try #require(guest.take())
     var harvests = [Harvest(), Harvest()]
     for (index, sampler) in [none, ours].enumerated() {
       sampler.drain()

@@ -81,13 +81,15 @@ func gather(_ sampler: LiveSampler, into harvest: inout Harvest) {
 }
 
 /// Samples while a guest runs, and then what is left.
-func sample(_ samplers: [LiveSampler], outs: UInt32) async -> (guest: tinyguest_result, harvests: [Harvest]) {
+func sample(_ samplers: [LiveSampler], outs: UInt32) -> (guest: tinyguest_result, harvests: [Harvest]) {
+  // A thread of its own: the loop below holds one of the few threads that tasks share.
   let stopped = Flag()
-  async let guest = {
-    let result = await runGuest(outs: outs)
+  let guest = Box()
+  Thread.detachNewThread {
+    let result = tinyguest_run(outs)
+    guest.put(result)
     stopped.raise()
-    return result
-  }()
+  }
   var harvests = samplers.map { _ in Harvest() }
   while !stopped.isRaised {
     for (index, sampler) in samplers.enumerated() {
@@ -96,14 +98,13 @@ func sample(_ samplers: [LiveSampler], outs: UInt32) async -> (guest: tinyguest_
     }
     samplers.first?.wait(milliseconds: Tick.busyMilliseconds)
   }
-  let result = await guest
   for (index, sampler) in samplers.enumerated() {
     repeat {
       sampler.drain()
       gather(sampler, into: &harvests[index])
     } while sampler.isBehind || sampler.pagesOfLastDrain > 0
   }
-  return (result, harvests)
+  return (guest.take() ?? tinyguest_result(), harvests)
 }
 
 final class Flag: @unchecked Sendable {
@@ -111,4 +112,11 @@ final class Flag: @unchecked Sendable {
   private var value = false
   var isRaised: Bool { lock.withLock { value } }
   func raise() { lock.withLock { value = true } }
+}
+
+final class Box: @unchecked Sendable {
+  private let lock = NSLock()
+  private var value: tinyguest_result?
+  func put(_ result: tinyguest_result) { lock.withLock { value = result } }
+  func take() -> tinyguest_result? { lock.withLock { value } }
 }
