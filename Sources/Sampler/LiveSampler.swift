@@ -73,9 +73,6 @@ public struct SamplerError: Error, Sendable, CustomStringConvertible {
     hint = error.hint
   }
 
-  /// True for a host that cannot do it at all, privilege or not.
-  public var isUnsupported: Bool { kind == .unsupported }
-
   public var description: String { hint.map { "\(message); \($0)" } ?? message }
 }
 

@@ -215,10 +215,9 @@ public final class TraceInstance {
     let file = "\(path)/events/header_page"
     let text: String
     do { text = try HostFile.text(file) } catch { throw TracefsError(error, "the page layout cannot be read") }
-    guard let layout = FormatText.pageLayout(ofHeaderPage: text) else {
-      throw TracefsError(.unexpectedFormat, path: file, message: "the page layout is not understood")
+    do { return try PageLayout.parse(headerPage: text) } catch {
+      throw TracefsError(.unexpectedFormat, path: file, message: "the page layout is not understood: \(error)")
     }
-    return layout
   }
 
   private func write(_ text: String, to file: String) throws(TracefsError) {
@@ -285,12 +284,11 @@ public final class TraceInstance {
         if error.isAbsence { continue }
         throw TracefsError(error, "an event's layout cannot be read")
       }
-      guard let format = FormatText.eventFormat(text, system: "kvm") else {
+      do { result.append(try EventFormat.parse(text, system: "kvm")) } catch {
         // Only the events that everything rests on must be understood.
         guard EventSet.minimalEvents.contains(event) else { continue }
-        throw TracefsError(.unexpectedFormat, path: file, message: "an event's layout is not understood")
+        throw TracefsError(.unexpectedFormat, path: file, message: "an event's layout is not understood: \(error)")
       }
-      result.append(format)
     }
     return result
   }

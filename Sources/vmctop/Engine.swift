@@ -191,11 +191,22 @@ final class SessionEngine: Engine {
     guard let session else { return Snapshot() }
     let snapshot = session.readAll()
     damage = session.damage
+    try checkMatch(snapshot)
     return snapshot
   }
 
   func collect(seconds: Double) throws -> Snapshot {
-    session?.collect(seconds: seconds, wake: exitDescriptor) ?? Snapshot()
+    let snapshot = session?.collect(seconds: seconds, wake: exitDescriptor) ?? Snapshot()
+    try checkMatch(snapshot)
+    return snapshot
+  }
+
+  /// A choice of VMs or vCPUs that fits none is a mistake to tell, not a host without exits.
+  private func checkMatch(_ snapshot: Snapshot) throws(Failure) {
+    guard selection.pids != nil || selection.vcpus != nil, snapshot.vms.allSatisfy(\.vcpus.isEmpty) else { return }
+    throw Failure(
+      .unsupported, "no vCPU matched -p or --vcpu",
+      hint: isLive ? "vmctop -b -n 1 lists what runs" : "vmctop triage --input FILE --format json lists the threads")
   }
 
   func forEachInterval(count: Int?, seconds: Double, _ body: (Snapshot) throws -> Void) throws {

@@ -127,43 +127,6 @@ import TraceFormat
     #expect(CPUBufferStatistics("nothing here\n: 5\n") == nil)
   }
 
-  @Test func thePageLayoutComesFromTheHeader() {
-    #expect(FormatText.pageLayout(ofHeaderPage: fixture("header_page")) == PageLayout(subBufferSize: 4096))
-    let large = fixture("header_page").replacingOccurrences(of: "size:4080", with: "size:65520")
-    #expect(FormatText.pageLayout(ofHeaderPage: large)?.subBufferSize == 65536)
-    for size in ["size:0", "size:-1", "size:99999999999999999999", "size:7"] {
-      #expect(
-        FormatText.pageLayout(ofHeaderPage: fixture("header_page").replacingOccurrences(of: "size:4080", with: size))
-          == nil)
-    }
-  }
-
-  @Test func everyFormatOfARealHostIsUnderstood() throws {
-    let names = try FileManager.default.contentsOfDirectory(atPath: fixtures.appendingPathComponent("formats").path)
-    #expect(names.count > 50)
-    for name in names {
-      let format = try #require(FormatText.eventFormat(fixture("formats/\(name)"), system: "kvm"), "\(name)")
-      #expect(name == "\(format.name).format")
-      #expect(format.field("common_pid")?.offset == 4)
-      #expect(!format.printFormat.isEmpty)
-    }
-    let exit = try #require(FormatText.eventFormat(fixture("formats/kvm_exit.format"), system: "kvm"))
-    #expect(exit.field("exit_reason")?.offset == 8)
-    #expect(exit.field("info1")?.size == 8)
-  }
-
-  @Test func cutAndDamagedFormatsAreRefusedOrUnderstoodButNeverTrap() {
-    let bytes = Array(fixture("formats/kvm_exit.format").utf8)
-    var generator = SystemRandomNumberGenerator()
-    for length in 0..<min(bytes.count, 1500) {
-      _ = FormatText.eventFormat(String(decoding: bytes[..<length], as: UTF8.self), system: "kvm")
-      var damaged = bytes
-      for _ in 0..<8 { damaged[Int.random(in: 0..<bytes.count)] = UInt8.random(in: 0...255, using: &generator) }
-      _ = FormatText.eventFormat(String(decoding: damaged, as: UTF8.self), system: "kvm")
-      _ = FormatText.pageLayout(ofHeaderPage: String(decoding: damaged, as: UTF8.self))
-    }
-  }
-
   @Test func bufferSizesStayInBoundsOnEveryHost() {
     #expect(TraceInstance.defaultBufferKiB(cpus: 2, memoryKiB: 24 << 20) == 8192)
     #expect(TraceInstance.defaultBufferKiB(cpus: 64, memoryKiB: 512 << 20) == 4096)

@@ -1,0 +1,107 @@
+import Aggregator
+import Foundation
+import Testing
+import TraceFormat
+
+@testable import Session
+
+private let demo = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent().appendingPathComponent("Sources/CDemo/demo.trace.dat").path
+
+@Suite("Playing a recording")
+struct PlayingTests {
+  private func feed(_ options: SessionOptions = SessionOptions()) throws -> RecordingFeed {
+    try RecordingFeed(.file(path: demo), options)
+  }
+
+  @Test("to its end in any steps, forward and back, shows what reading it at once shows")
+  func seeking() throws {
+    let whole = try Session(.file(path: demo)).readAll()
+    #expect(whole.total.exits == 109_437)
+    let feed = try feed()
+    for position: UInt64 in [100_000_000, 700_000_000, 50_000_000, 400_000_000, 399_999_999, .max] {
+      feed.seek(to: position, interval: 50_000_000)
+      let snapshot = feed.snapshot()
+      #expect(snapshot.playback?.position == min(position, feed.duration))
+      #expect(snapshot.total.controls.reduce(0) { $0 + $1.exits } == snapshot.total.exits)
+    }
+    #expect(feed.isFinished)
+    let end = feed.snapshot()
+    #expect(end.total.exits == whole.total.exits)
+    #expect(end.total.time == whole.total.time)
+    #expect(end.events == whole.events)
+  }
+
+  @Test("the same place shows the same figures whichever way it was reached")
+  func sameFromBothSides() throws {
+    let forward = try feed()
+    forward.seek(to: 300_000_000, interval: 100_000_000)
+    let first = forward.snapshot()
+    forward.seek(to: 600_000_000, interval: 100_000_000)
+    _ = forward.snapshot()
+    forward.seek(to: 300_000_000, interval: 100_000_000)
+    let second = forward.snapshot()
+    #expect(first.total.exits == second.total.exits)
+    #expect(first.total.intervalExits == second.total.intervalExits)
+    #expect(first.intervalNanoseconds == second.intervalNanoseconds)
+    #expect(first.total.history == second.total.history)
+  }
+
+  @Test("intervals of batch output add up to the whole, and end with the recording")
+  func intervals() throws {
+    let session = try Session(.file(path: demo))
+    session.interval = 0.1
+    var exits: UInt64 = 0
+    var count = 0
+    session.forEachInterval(count: nil) { snapshot in
+      exits += snapshot.total.intervalExits
+      count += 1
+      return true
+    }
+    #expect(exits == 109_437)
+    #expect(count == 8)
+  }
+
+  @Test("on its own thread goes at the recording's pace and is then held")
+  func pace() throws {
+    let bell = Doorbell()
+    let session = try Session(.file(path: demo))
+    session.interval = 0.1
+    nonisolated(unsafe) let moved = session
+    let running = RunningSession(moved, wake: bell)
+    var snapshots: [Snapshot] = []
+    let began = Date()
+    while snapshots.last?.playback?.isFinished != true, Date().timeIntervalSince(began) < 60 {
+      var descriptor = pollfd(fd: bell.reading, events: Int16(POLLIN), revents: 0)
+      poll(&descriptor, 1, 1000)
+      if let snapshot = running.takeLatest() { snapshots.append(snapshot) }
+    }
+    #expect(snapshots.last?.total.exits == 109_437)
+    let positions = snapshots.compactMap { $0.playback?.position }
+    #expect(positions == positions.sorted())
+    #expect(Date().timeIntervalSince(began) >= 0.79, "not faster than it was recorded")
+    // Held: commands still work.
+    running.perform(.seek(0))
+    var back: Snapshot?
+    while back == nil, Date().timeIntervalSince(began) < 60 {
+      if let next = running.takeLatest(), next.playback?.position ?? 1 < 300_000_000 { back = next }
+      usleep(10_000)
+    }
+    #expect(back != nil)
+    #expect(running.stop().isEmpty)
+  }
+
+  @Test("only the vCPUs asked for are counted")
+  func selection() throws {
+    #expect(try Session(.file(path: demo), SessionOptions(processes: [117])).readAll().total.exits == 109_437)
+    #expect(try Session(.file(path: demo), SessionOptions(processes: [118])).readAll().total.exits == 0)
+    #expect(try Session(.file(path: demo), SessionOptions(vcpus: [1])).readAll().total.exits == 0)
+  }
+
+  @Test("a file that is missing and one that is no recording are told apart")
+  func errors() throws {
+    #expect(throws: SessionError.self) { try Session(.file(path: "/nonexistent")) }
+    do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.code == .unavailable) }
+    do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.code == .damaged) }
+  }
+}
