@@ -448,12 +448,18 @@ extension TimeSplit {
 }
 
 extension Aggregator {
+  /// How many threads were seen so far: when it grows, the host may know a VM that nobody asked about yet.
+  public var threadCount: Int { slots.count }
+
+  /// Takes the host's word on which VMs there are now. A VM that has ended since keeps its name.
+  public mutating func learn(_ host: HostView) { builder.learn(host) }
+
   /// Publishes what was counted up to now, and begins the next interval.
   ///
   /// - Parameters:
   ///   - now: the trace clock's present value (live), or how far a recording was played; nil: the last event.
   ///   - start: when counting began, in the same clock; nil: the first event.
-  ///   - host: VMs as the host knows them; nil leaves what was said before.
+  ///   - host: VMs as the host knows them now; nil leaves what `learn` was told.
   public mutating func snapshot(
     now: UInt64? = nil, start: UInt64? = nil, host: HostView? = nil, commandNames: [Int32: String] = [:]
   ) -> Snapshot {

@@ -102,6 +102,7 @@ final class LiveFeed: Feed {
   /// When counting began, on the trace clock; nil where that clock cannot be compared with ours.
   private var start: UInt64?
   private var generation = 0
+  private var threadsSeen = 0
   private var isFinished = false
 
   init(_ liveOptions: LiveOptions, _ options: SessionOptions) throws(SessionError) {
@@ -136,6 +137,7 @@ final class LiveFeed: Feed {
     self.description = description
     host = Self.view(vms)
     for text in sampler.takeMessages() { note(.info, text) }
+    aggregator.learn(shownHost())
     start = sampler.drain()
   }
 
@@ -174,6 +176,16 @@ final class LiveFeed: Feed {
       watermark = sampler.drain()
       aggregator.run(sampler, until: watermark ?? .max)
     } while sampler.isBehind
+    // A VM may live for less than a second: look who it is while its threads are there.
+    if aggregator.threadCount > threadsSeen {
+      threadsSeen = aggregator.threadCount
+      lookAtHost()
+    }
+  }
+
+  private func lookAtHost() {
+    host = Self.view(inventory.scan())
+    aggregator.learn(shownHost())
   }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
@@ -201,16 +213,17 @@ final class LiveFeed: Feed {
       do {
         aggregator = try Self.makeAggregator(sampler.metadata, options)
         start = watermark
+        threadsSeen = 0
         note(.info, "the kernel's events changed: counting starts afresh")
       } catch {
         note(.error, error.description)
       }
     }
-    host = Self.view(inventory.scan())
+    lookAtHost()
   }
 
   func snapshot() -> Snapshot {
-    var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start, host: shownHost())
+    var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start)
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
