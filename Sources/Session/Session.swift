@@ -11,6 +11,8 @@ public enum SessionCommand: Sendable {
   /// Recordings: nanoseconds since the first event.
   case seek(UInt64)
   case seekBy(Int64)
+  /// Recordings: so many samples forward or, negative, back.
+  case step(Int)
   case setSpeed(Double)
   /// A line for the log.
   case say(LogMessage.Level, String)
@@ -138,9 +140,23 @@ public final class Session {
 
   // MARK: - On a thread of its own
 
+  /// Nanoseconds from one snapshot to the next. A short recording gets finer samples, so that it still shows a course:
+  /// sixty of them, but no more than twenty a second.
+  private func sampleLength(_ seconds: Double) -> UInt64 {
+    let wanted = UInt64(seconds * 1e9)
+    guard let recording = feed as? RecordingFeed else { return wanted }
+    return min(wanted, max(recording.duration / 60, 50_000_000))
+  }
+
+  private func seek(by offset: Int64, _ interval: UInt64) {
+    guard let recording = feed as? RecordingFeed else { return }
+    let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
+    recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
+  }
+
   /// The thread's loop: drain, count, publish each interval, do as told.
   fileprivate func loop(_ shared: RunningSession.Shared) {
-    var interval = UInt64(self.interval * 1e9)
+    var interval = sampleLength(self.interval)
     var due = monotonicNanoseconds()
     var isFirst = true
     while !shared.isStopped.load(ordering: .acquiring) {
@@ -148,7 +164,7 @@ public final class Session {
       for command in shared.takeCommands() {
         switch command {
         case .setInterval(let seconds):
-          interval = UInt64(max(0.05, min(seconds, 3600)) * 1e9)
+          interval = sampleLength(max(0.05, min(seconds, 3600)))
           due = monotonicNanoseconds() &+ interval
         case .setPaused(let isPaused):
           (feed as? RecordingFeed)?.isPaused = isPaused
@@ -164,11 +180,11 @@ public final class Session {
           (feed as? RecordingFeed)?.seek(to: position, interval: interval)
           publishNow = isRecording
         case .seekBy(let offset):
-          if let recording = feed as? RecordingFeed {
-            let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
-            recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
-            publishNow = true
-          }
+          seek(by: offset, interval)
+          publishNow = isRecording
+        case .step(let count):
+          seek(by: Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue, interval)
+          publishNow = isRecording
         }
       }
       let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false

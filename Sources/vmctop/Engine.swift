@@ -259,7 +259,7 @@ final class SessionEngine: Engine {
           case .seekBy(let seconds):
             current.perform(.seekBy(Int64(max(-1e9, min(seconds, 1e9)) * 1e9)))
           case .seekTo(let position): current.perform(.seek(position))
-          case .step(let count): current.perform(.seekBy(Int64(Double(count) * min(interval, 1e6) * 1e9)))
+          case .step(let count): current.perform(.step(count))
           case .setSpeed(let speed): current.perform(.setSpeed(speed))
           case .goLive:
             do {
