@@ -62,8 +62,7 @@ extension Painter {
                 ? share(control.intervalExits, context.intervalExits) : share(control.exits, context.exits))
           case "time":
             Span(
-              interval
-                ? share(control.intervalHandling, context.intervalHandling) : share(control.handling, context.handling))
+              share(interval ? control.intervalHandling : control.handling, context.busy))
           case "count": Span(Painter.text(.integer(control.exits), width: width))
           default: Span(control.name.title, .dim)
           }

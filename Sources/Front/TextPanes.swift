@@ -47,7 +47,9 @@ extension Painter {
   }
 
   func detailLines(width: Int) -> [Line] {
-    guard let reason = model.detailedReason else { return [Line(" no exit of that reason here", .dim)] }
+    guard let reason = model.detailedReason else {
+      return [Line(model.detailKey == nil ? " no exit yet" : " no exit of that reason here", .dim)]
+    }
     return detailLines(reason, width: width)
   }
 
@@ -84,6 +86,14 @@ extension Painter {
     if reason.handling.paired < reason.count {
       lines.append(
         Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
+    }
+
+    if reason.halts, reason.handling.total > 0 {
+      let idle = reason.handling.total - context.busy(reason.handling.total, reason, .window)
+      lines.append(
+        Line(
+          " halted \(Format.duration(idle)) of \(Format.duration(reason.handling.total)): idle, no cost, and not in time%",
+          .stale))
     }
 
     if let note {
