@@ -124,18 +124,16 @@ struct Painter {
     }
     let losses = snapshot.losses
     let lost = losses.lost > 0 || losses.uncounted > 0
-    parts.append(
-      Line("lost \(Format.count(losses.lost))\(losses.uncounted > 0 ? "+?" : "")", lost ? .warning : .normal))
+    // Where there is room for one only, it is the losses, if there are any.
+    parts.insert(
+      Line("lost \(Format.count(losses.lost))\(losses.uncounted > 0 ? "+?" : "")", lost ? .warning : .normal),
+      at: lost ? 0 : parts.count)
     if let own = snapshot.ownUse {
       var line = Line("self \(Format.percent(own.cpu * 100))%")
       if columns >= 120 { line.append(" \(Format.bytes(own.residentBytes))") }
       parts.append(line)
     }
     func width(_ parts: [Line]) -> Int { parts.reduce(0) { $0 + $1.width + 3 } }
-    let wanted = source.isDemo ? 44 : 24
-    while parts.count > 1 && columns - width(parts) < wanted { parts.removeLast() }
-    let start = columns - width(parts)
-
     var left = Line("vmctop", .title)
     if source.isDemo {
       left.append("  DEMO recording", .warning)
@@ -143,25 +141,31 @@ struct Painter {
     } else if snapshot.playback != nil || source.kind != .tracefs {
       left.append("  \(source.path.map(Painter.lastComponent) ?? "recording")", .value)
     }
-    let host = Painter.host(source, hasEvents: snapshot.events > 0, room: start - left.width - 2)
+    let hosts = Painter.hosts(source, hasEvents: snapshot.events > 0)
+    // What vmctop itself uses is worth less than the kernel and the backend in short.
+    let short = source.kind == .tracefs ? 2 : 3
+    let ideal = left.width + 2 + (hosts.indices.contains(short) ? hosts[short].displayWidth : 0)
+    while parts.count > 2 && columns - width(parts) < ideal { parts.removeLast() }
+    while parts.count > 1 && columns - width(parts) < (source.isDemo ? 44 : 24) { parts.removeLast() }
+    let start = columns - width(parts)
+    let host = hosts.first { $0.displayWidth <= start - left.width - 2 } ?? ""
     if !host.isEmpty { left.append("  \(host)") }
     frame.screen.put(left, x: 0, y: y, limit: max(6, start))
     var x = start + 3
     for part in parts { x = frame.screen.put(part, x: x, y: y) + 3 }
   }
 
-  /// Host, kernel and backend, in as much detail as there is room for.
-  static func host(_ source: SourceDescription, hasEvents: Bool, room: Int) -> String {
+  /// Host, kernel and backend, from much to little detail.
+  static func hosts(_ source: SourceDescription, hasEvents: Bool) -> [String] {
     // What an initial RAM disk is called before anybody gave it a name.
     let name = ["(none)", ""].contains(source.hostName) ? nil : source.hostName
     let backend = source.backend ?? source.isa ?? (source.kind == .tracefs && !hasEvents ? "no KVM module" : nil)
     let shortName = name?.split(separator: ".").first.map(String.init)
     let version = source.kernelRelease?.split(separator: "-").first.map(String.init)
-    let candidates = [
+    return [
       [name, source.kernelRelease, backend], [shortName, source.kernelRelease, backend], [shortName, version, backend],
       source.kind == .tracefs ? [shortName, backend] : [version, backend], [backend],
     ].map { $0.compactMap { $0 }.joined(separator: " · ") }
-    return candidates.first { $0.displayWidth <= room } ?? ""
   }
 
   static func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }

@@ -116,17 +116,35 @@ import Testing
     source.hostName = "skx01.example.org"
     source.kernelRelease = "6.12.0-1-amd64"
     source.backend = "kvm_intel"
-    func title(_ room: Int) -> String { Painter.host(source, hasEvents: true, room: room) }
+    func title(_ room: Int) -> String? { Painter.hosts(source, hasEvents: true).first { $0.displayWidth <= room } }
     #expect(title(80) == "skx01.example.org · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(40) == "skx01 · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(30) == "skx01 · 6.12.0 · kvm_intel")
     #expect(title(20) == "skx01 · kvm_intel")
     #expect(title(10) == "kvm_intel")
-    #expect(title(3) == "")
+    #expect(title(3) == nil)
     source.kind = .traceDat
     #expect(title(20) == "6.12.0 · kvm_intel")
     source.hostName = "(none)"
     #expect(title(80) == "6.12.0-1-amd64 · kvm_intel")
+  }
+
+  @Test func ofTheTitleLossesAndKernelAreKeptLongest() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    var snapshot = host.next()
+    snapshot.source.hostName = "skx01"
+    snapshot.source.kernelRelease = "6.12.0-1-amd64"
+    snapshot.source.backend = "kvm_intel"
+    snapshot.ownUse = OwnUse(cpu: 0.1, residentBytes: 1 << 24)
+    snapshot.losses.lost = 7
+    model.observe(snapshot)
+    func title(_ columns: Int) -> String { String(render(model, columns, 12).text.split(separator: "\n")[0]) }
+    #expect(title(80).contains("skx01 · 6.12.0-1-amd64 · kvm_intel"))
+    #expect(title(80).contains("self 10.0%"))
+    #expect(!title(60).contains("self"))
+    #expect(title(60).contains("skx01 · 6.12.0 · kvm_intel"))
+    #expect(title(40).contains("lost 7"))
   }
 
   @Test func whereNoExitIsToldTheEventsAreCounted() {
