@@ -450,31 +450,30 @@ struct Painter {
 
   private mutating func paintHelp(_ area: Rectangle) {
     var lines: [Line] = [Line(" KEYS", .heading)]
-    for binding in Keymap.bindings {
-      var line = Line("  " + Keymap.label(binding).padded(to: 10), .key)
-      line.append("  \(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
-      lines.append(line)
+    func add(_ term: String, _ text: String) {
+      for (index, part) in text.wrapped(to: max(10, area.width - 15)).enumerated() {
+        var line = Line("  " + (index == 0 ? term : "").padded(to: 10), .key)
+        line.append("  \(part)")
+        lines.append(line)
+      }
     }
-    var mouse = Line("  " + "mouse".padded(to: 10), .key)
-    mouse.append("  click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
-    lines.append(mouse)
+    for binding in Keymap.bindings {
+      add(Keymap.label(binding), "\(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
+    }
+    add("mouse", "click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
     lines.append("")
     lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
-    for column in ReasonColumns.all {
-      var line = Line("  " + column.title.padded(to: 10), .key)
-      line.append("  \(column.help) (sort \(column.id))")
-      lines.append(line)
-    }
+    for column in ReasonColumns.all { add(column.title, "\(column.help) (sort \(column.id))") }
     lines.append("")
     lines.append(Line(" WHAT IS SHOWN", .heading))
-    for text in [
-      "guest   from kvm_entry to kvm_exit", "kernel  handling exits in the kernel",
-      "user    in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN",
-      "halted  blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are the whole time from exit to entry",
-      "lost    events the ring buffers dropped; +? where a buffer did not say how many",
-      "[x] an exit proves the control was on   [?] no exit tells   [-] struck by the what-if",
-      "what-if the exits charged to the struck controls are taken off; nothing is changed on the host",
-    ] { lines.append(Line("  \(text)")) }
+    for (term, text) in [
+      ("guest", "from kvm_entry to kvm_exit"), ("kernel", "handling exits in the kernel"),
+      ("user", "in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN"),
+      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time from exit to entry"),
+      ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
+      ("[x]", "an exit proves that the control was on"), ("[?]", "no exit tells"), ("[-]", "struck by the what-if"),
+      ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
+    ] { add(term, text) }
     let top = min(max(0, model.helpTop), max(0, lines.count - area.height))
     frame.helpTop = top
     frame.pageHeights[model.pane] = max(1, area.height)
