@@ -141,7 +141,8 @@ public enum Keymap {
       [.character(" ")], .pause, "pause, and go on; at the end of a recording: play it again", hint: "pause", order: 6),
     Binding([.character("+")], .longerInterval, "longer interval"),
     Binding([.character("-")], .shorterInterval, "shorter interval"),
-    Binding([.character("L")], .live, "leave the recording, show this host", hint: "live", order: 8, needsRecording: true),
+    Binding(
+      [.character("L")], .live, "leave the recording, show this host", hint: "live", order: 8, needsRecording: true),
     Binding(
       [.character("t")], .stepForward, "next sample of a recording, and hold", hint: "step", order: 8,
       needsRecording: true),

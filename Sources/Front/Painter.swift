@@ -201,7 +201,8 @@ struct Painter {
       model.showsWindow
       ? (snapshot.events, snapshot.windowNanoseconds) : (snapshot.intervalEvents, snapshot.intervalNanoseconds)
     let rate = nanoseconds == 0 ? "-" : Format.count(Double(events) * 1e9 / Double(nanoseconds))
-    return Line([Span(rate, .value), Span(columns < Painter.least.columns ? " events/s" : " KVM events/s, no kvm_exit")])
+    let unit = columns < Painter.least.columns ? " events/s" : " KVM events/s, no kvm_exit"
+    return Line([Span(rate, .value), Span(unit)])
   }
 
   /// Where the vCPUs' time went, as many parts of it as there is room for.
@@ -469,7 +470,7 @@ struct Painter {
     for (term, text) in [
       ("guest", "from kvm_entry to kvm_exit"), ("kernel", "handling exits in the kernel"),
       ("user", "in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN"),
-      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time from exit to entry"),
+      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to the next entry"),
       ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
       ("[x]", "an exit proves that the control was on"), ("[?]", "no exit tells"), ("[-]", "struck by the what-if"),
       ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),

@@ -90,11 +90,11 @@ extension Painter {
     }
 
     if reason.halts, reason.handling.total > 0 {
-      let idle = reason.handling.total - context.busy(reason.handling.total, reason, .window)
+      let all = reason.handling.total
+      let idle = all - context.busy(all, reason, .window)
       lines.append(
         Line(
-          " halted \(Format.duration(idle)) of \(Format.duration(reason.handling.total)): idle, no cost, and not in time%",
-          .stale))
+          " halted \(Format.duration(idle)) of \(Format.duration(all)): idle, no cost, and not in time%", .stale))
     }
 
     if let note {
