@@ -76,6 +76,10 @@ public struct FrontModel {
   public mutating func observe(_ next: Snapshot) {
     if isPaused && next.playback == nil && snapshot != nil { return }
     if let playback = next.playback { isPaused = playback.isPaused }
+    if let newest = next.messages.last, newest != snapshot?.messages.last, newest.level != .info, prompt == nil {
+      // Trouble is told at once, whatever pane is open; all of it is in the log.
+      message = newest.text
+    }
     if let snapshot, snapshot.sequence != next.sequence {
       earlierCounts = [:]
       if snapshot.intervalNanoseconds > 0 {

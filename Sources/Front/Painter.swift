@@ -302,7 +302,10 @@ struct Painter {
       return
     }
     if let message = model.message {
-      frame.screen.put(message, x: 1, y: y, role: .warning)
+      let isCut = message.displayWidth > columns - 1
+      let more = isCut ? "  6 log" : ""
+      frame.screen.put(message, x: 1, y: y, role: .warning, limit: columns - more.count)
+      frame.screen.putRight(more, end: columns, y: y, role: .key, from: columns - more.count)
       return
     }
     let candidates = Keymap.bindings.filter { $0.hint != nil && (!$0.needsRecording || model.isRecording) }
@@ -470,7 +473,7 @@ struct Painter {
     for (term, text) in [
       ("guest", "from kvm_entry to kvm_exit"), ("kernel", "handling exits in the kernel"),
       ("user", "in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN"),
-      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to the next entry"),
+      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to kvm_entry"),
       ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
       ("[x]", "an exit proves that the control was on"), ("[?]", "no exit tells"), ("[-]", "struck by the what-if"),
       ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),

@@ -129,6 +129,23 @@ import Testing
     #expect(title(80) == "6.12.0-1-amd64 · kvm_intel")
   }
 
+  @Test func troubleIsToldAtOnceUntilTheNextKey() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(host.next())
+    var next = host.next()
+    next.messages.append(LogMessage(level: .error, seconds: 2, text: "cannot go live: no tracefs"))
+    model.observe(next)
+    #expect(render(model).text.contains(" cannot go live: no tracefs"))
+    press(&model, "j")
+    next.sequence += 1
+    model.observe(next)
+    #expect(!render(model).text.contains("cannot go live"))
+    next.messages.append(LogMessage(level: .error, seconds: 3, text: String(repeating: "long ", count: 30)))
+    model.observe(next)
+    #expect(render(model).text.split(separator: "\n").last?.hasSuffix("  6 log") == true)
+  }
+
   @Test func ofTheTitleLossesAndKernelAreKeptLongest() {
     var host = SyntheticHost()
     var model = FrontModel(names: FixedNames())
