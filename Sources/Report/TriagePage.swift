@@ -128,10 +128,10 @@ extension TriageReport {
     let rest = reasons.dropFirst(shown.count)
     if !rest.isEmpty {
       let exits = rest.reduce(0) { $0 &+ $1.statistics.count }
-      let time = rest.reduce(0) { $0 &+ $1.statistics.handling.total }
+      let time = rest.reduce(0) { $0 &+ $1.busy }
       lines.append(
         "and \(Figures.plural(UInt64(rest.count), "more reason")): \(Figures.share(exits, of: snapshot.total.exits)) %"
-          + " of the exits, \(Figures.share(time, of: handling)) % of the time")
+          + " of the exits, \(Figures.share(time, of: busy)) % of the time")
     }
     let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
     if paired == 0 {
