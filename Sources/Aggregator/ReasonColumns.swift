@@ -27,6 +27,11 @@ public struct ReasonContext: Sendable {
   public var intervalExits: UInt64
   public var handling: UInt64
   public var intervalHandling: UInt64
+  /// How much of the handling time of the reasons that halt is time halted, 0...1, in the window and in the interval.
+  public var idleShare: Double
+  public var intervalIdleShare: Double
+  /// Handling time of the basis without the time halted: what the exits cost, ns.
+  public private(set) var busy: UInt64 = 0
   /// The short name to print for a control.
   public var controlName: @Sendable (ControlID) -> String
 
@@ -43,8 +48,33 @@ public struct ReasonContext: Sendable {
     intervalExits = scope.intervalExits
     handling = scope.reasons.reduce(0) { $0 &+ $1.handling.total }
     intervalHandling = scope.reasons.reduce(0) { $0 &+ $1.intervalHandling }
+    func share(_ halted: UInt64, _ handling: UInt64) -> Double {
+      handling == 0 ? 0 : min(1, Double(halted) / Double(handling))
+    }
+    let halting = scope.reasons.filter(\.halts)
+    idleShare = share(scope.time.halted, halting.reduce(0) { $0 &+ $1.handling.total })
+    intervalIdleShare = share(scope.intervalTime.halted, halting.reduce(0) { $0 &+ $1.intervalHandling })
     self.controlName = controlName
+    busy = scope.reasons.reduce(0) { $0 &+ busy($1) }
   }
+
+  /// Handling time of exits of that reason without the time halted, which is idle time and no cost. Derived: a scope
+  /// knows how long its vCPUs were halted, and only the reasons that halt can have caused it.
+  public func busy(_ handling: UInt64, _ reason: ReasonStatistics, _ basis: Basis? = nil) -> UInt64 {
+    guard reason.halts else { return handling }
+    let idle = (basis ?? self.basis) == .interval ? intervalIdleShare : idleShare
+    return UInt64(exactly: (Double(handling) * (1 - idle)).rounded()).map { min($0, handling) } ?? handling
+  }
+
+  /// The same for all exits of a reason, in the basis.
+  public func busy(_ reason: ReasonStatistics) -> UInt64 {
+    busy(basis == .interval ? reason.intervalHandling : reason.handling.total, reason)
+  }
+}
+
+extension ReasonStatistics {
+  /// True for what halts the vCPU: its handling time is mostly idle time.
+  public var halts: Bool { (isa == 1 && code == 12) || (isa == 2 && code == 0x78) }
 }
 
 /// One column of the exit-reason table, declared once: the terminal, batch text, CSV, JSON, metrics, help and the
@@ -108,13 +138,10 @@ public enum ReasonColumns {
       }),
     ReasonColumn(
       id: "time", title: "TIME%", unit: "%", alignment: .right, width: 5, priority: 2,
-      help: "share of all handling time, in the last interval (since the start while the interval has none)",
+      help: "share of all handling time, time halted left out, in the last interval (else since the start)",
       jsonKey: "time_percent", metricName: nil, descendingFirst: true,
       value: { reason, context in
-        switch context.basis {
-        case .interval: share(reason.intervalHandling, context.intervalHandling)
-        case .window: share(reason.handling.total, context.handling)
-        }
+        share(context.busy(reason), context.busy)
       }),
     ReasonColumn(
       id: "mean", title: "MEAN", unit: "ns", alignment: .right, width: 7, priority: 4,

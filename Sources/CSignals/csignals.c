@@ -215,11 +215,12 @@ void csignals_instance_close(int slot) {
 int csignals_terminal_set(int descriptor, const void *bytes, size_t length) {
   if (length > TERMINAL_BYTES) return -EINVAL;
   pthread_mutex_lock(&lock);
-  atomic_store(&terminal.used, 1);
+  int was_set = atomic_exchange(&terminal.used, 1) == 2;
   terminal.descriptor = descriptor;
   terminal.length = length;
   if (length > 0) memcpy(terminal.bytes, bytes, length);
-  terminal.has_modes = tcgetattr(descriptor, &terminal.modes) == 0;
+  // Noted again once the bytes are known: the modes stay those from before the first change.
+  if (!was_set) terminal.has_modes = tcgetattr(descriptor, &terminal.modes) == 0;
   atomic_store(&owner, getpid());
   atomic_store(&terminal.used, 2);
   pthread_mutex_unlock(&lock);

@@ -61,9 +61,7 @@ extension Painter {
               interval
                 ? share(control.intervalExits, context.intervalExits) : share(control.exits, context.exits))
           case "time":
-            Span(
-              interval
-                ? share(control.intervalHandling, context.intervalHandling) : share(control.handling, context.handling))
+            Span(share(interval ? control.intervalHandling : control.handling, context.busy))
           case "count": Span(Painter.text(.integer(control.exits), width: width))
           default: Span(control.name.title, .dim)
           }
@@ -72,7 +70,12 @@ extension Painter {
       },
       marker: { row in model.struck.contains(rows[row].control) ? Span("-", .struck) : Span(" ") })
     if rows.isEmpty {
-      text(area, y: 1, model.filter.isEmpty ? "no control words here" : "no control matches /\(model.filter)", .dim)
+      let why =
+        !model.filter.isEmpty
+        ? "no control matches /\(model.filter)"
+        : snapshot.source.isa == nil && !model.hasNoExits
+          ? "no exit yet" : "no control words here: kvm_intel and kvm_amd have them"
+      text(area, y: 1, why, .dim)
     } else if strip > 0 {
       if rows.indices.contains(cursor) {
         let name = rows[cursor].name

@@ -76,6 +76,10 @@ public struct FrontModel {
   public mutating func observe(_ next: Snapshot) {
     if isPaused && next.playback == nil && snapshot != nil { return }
     if let playback = next.playback { isPaused = playback.isPaused }
+    if let newest = next.messages.last, newest != snapshot?.messages.last, newest.level != .info, prompt == nil {
+      // Trouble is told at once, whatever pane is open; all of it is in the log.
+      message = newest.text
+    }
     if let snapshot, snapshot.sequence != next.sequence {
       earlierCounts = [:]
       if snapshot.intervalNanoseconds > 0 {
@@ -165,14 +169,18 @@ public struct FrontModel {
       sort.descending.toggle()
       sorts[sortedPane] = sort
     case .pause:
+      if snapshot?.playback?.isFinished == true {
+        isPaused = false
+        return [.seekTo(0), .setPaused(false)]
+      }
       isPaused = !(snapshot?.playback?.isPaused ?? isPaused)
       return [.setPaused(isPaused)]
     case .shorterInterval: return changeInterval(longer: false)
     case .longerInterval: return changeInterval(longer: true)
-    case .stepForward: return [.step(1)]
-    case .stepBack: return [.step(-1)]
-    case .jumpForward: return [.seekBy(jump)]
-    case .jumpBack: return [.seekBy(-jump)]
+    case .stepForward: return [.setPaused(true), .step(1)]
+    case .stepBack: return [.setPaused(true), .step(-1)]
+    case .jumpForward: return held + [.seekBy(jump)]
+    case .jumpBack: return held + [.seekBy(-jump)]
     case .jumpTo: prompt = Prompt(kind: .time, text: "")
     case .drill: drill()
     case .back: goBack()
@@ -193,6 +201,9 @@ public struct FrontModel {
     isPaused = false
     return [.goLive]
   }
+
+  /// From the end of a recording one jumps to look, not to have it run away again.
+  private var held: [Action] { snapshot?.playback?.isFinished == true ? [.setPaused(true)] : [] }
 
   private var page: Int { max(1, (pageHeights[pane] ?? 10) - 1) }
 
@@ -377,7 +388,10 @@ public struct FrontModel {
       switch line.kind {
       case .filter:
         setFilter(line.text)
-        if pattern?.text != filter && !filter.isEmpty { setFilter(filterBefore) }
+        if pattern?.text != filter && !filter.isEmpty {
+          setFilter(filterBefore)
+          message = "not a regular expression: \(line.text)"
+        }
         return []
       case .command: return run(line.text)
       case .time: return seek(line.text)
@@ -442,7 +456,6 @@ public struct FrontModel {
         return []
       }
       return [.setSpeed(speed)]
-    case "reset": return [.reset]
     case "live":
       guard isRecording else {
         message = "live already"
@@ -450,7 +463,7 @@ public struct FrontModel {
       }
       return goLive()
     case "help": isHelpOpen = true
-    default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, reset"
+    default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, live"
     }
     return []
   }
@@ -461,7 +474,7 @@ public struct FrontModel {
       message = "a time: 12.5, 1:02.5 or 50%"
       return []
     }
-    return [.seekTo(min(nanoseconds, duration))]
+    return held + [.seekTo(min(nanoseconds, duration))]
   }
 
   /// A place in a recording as people write it; nil for what is none.

@@ -50,8 +50,6 @@ public enum Action: Sendable, Hashable {
   case step(Int)
   /// 1 is the pace of the recording.
   case setSpeed(Double)
-  /// Count anew from now.
-  case reset
 }
 
 /// Everything a key can ask for.
@@ -139,17 +137,24 @@ public enum Keymap {
       [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
       hint: "what-if", order: 2),
     Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
-    Binding([.character(" ")], .pause, "pause, and go on", hint: "pause", order: 6),
+    Binding(
+      [.character(" ")], .pause, "pause, and go on; at the end of a recording: play it again", hint: "pause", order: 6),
     Binding([.character("+")], .longerInterval, "longer interval"),
     Binding([.character("-")], .shorterInterval, "shorter interval"),
-    Binding([.character("L")], .live, "leave the recording, show this host", needsRecording: true),
-    Binding([.character("t")], .stepForward, "next sample of a recording", needsRecording: true),
-    Binding([.character("T")], .stepBack, "previous sample of a recording", needsRecording: true),
-    Binding([.character("]")], .jumpForward, "jump forward in a recording", needsRecording: true),
-    Binding([.character("[")], .jumpBack, "jump back in a recording", needsRecording: true),
-    Binding([.character("b")], .jumpTo, "go to a time in a recording: 12.5, 1:02.5 or 50%", needsRecording: true),
     Binding(
-      [.character(":")], .prompt, "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, reset",
+      [.character("L")], .live, "leave the recording, show this host", hint: "live", order: 8, needsRecording: true),
+    Binding(
+      [.character("t")], .stepForward, "next sample of a recording, and hold", hint: "step", order: 8,
+      needsRecording: true),
+    Binding([.character("T")], .stepBack, "previous sample of a recording, and hold", needsRecording: true),
+    Binding(
+      [.character("]")], .jumpForward, "jump forward in a recording", hint: "jump", order: 9, needsRecording: true),
+    Binding([.character("[")], .jumpBack, "jump back in a recording", needsRecording: true),
+    Binding(
+      [.character("b")], .jumpTo, "go to a time in a recording: 12.5, 1:02.5 or 50%", hint: "go to", order: 9,
+      needsRecording: true),
+    Binding(
+      [.character(":")], .prompt, "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, live",
       hint: "command", order: 7),
     Binding([.character("\u{c}")], .redraw, "draw the screen anew"),
   ]

@@ -113,7 +113,8 @@ struct Painter {
     if let playback = snapshot.playback {
       let state = playback.isFinished ? "held" : playback.isPaused ? "paused" : "playing"
       var line = Line(state, playback.isPaused ? .warning : .value)
-      line.append(" \(Format.position(playback.position))/\(Format.position(playback.duration))")
+      line.append(" \(Format.position(playback.position))")
+      if !playback.isFinished { line.append("/\(Format.position(playback.duration))") }
       if playback.speed != 1 { line.append(" x\(Format.count(playback.speed))") }
       parts.append(line)
     } else if model.isPaused {
@@ -123,18 +124,16 @@ struct Painter {
     }
     let losses = snapshot.losses
     let lost = losses.lost > 0 || losses.uncounted > 0
-    parts.append(
-      Line("lost \(Format.count(losses.lost))\(losses.uncounted > 0 ? "+?" : "")", lost ? .warning : .normal))
+    // Where there is room for one only, it is the losses, if there are any.
+    parts.insert(
+      Line("lost \(Format.count(losses.lost))\(losses.uncounted > 0 ? "+?" : "")", lost ? .warning : .normal),
+      at: lost ? 0 : parts.count)
     if let own = snapshot.ownUse {
       var line = Line("self \(Format.percent(own.cpu * 100))%")
       if columns >= 120 { line.append(" \(Format.bytes(own.residentBytes))") }
       parts.append(line)
     }
     func width(_ parts: [Line]) -> Int { parts.reduce(0) { $0 + $1.width + 3 } }
-    let wanted = source.isDemo ? 44 : 24
-    while parts.count > 1 && columns - width(parts) < wanted { parts.removeLast() }
-    let start = columns - width(parts)
-
     var left = Line("vmctop", .title)
     if source.isDemo {
       left.append("  DEMO recording", .warning)
@@ -142,14 +141,31 @@ struct Painter {
     } else if snapshot.playback != nil || source.kind != .tracefs {
       left.append("  \(source.path.map(Painter.lastComponent) ?? "recording")", .value)
     }
-    let host = [
-      source.hostName, source.kernelRelease,
-      source.backend ?? source.isa ?? (snapshot.playback == nil && snapshot.events == 0 ? "no KVM module" : nil),
-    ].compactMap { $0 }.joined(separator: " · ")
-    left.append("  \(host)")
+    let hosts = Painter.hosts(source, hasEvents: snapshot.events > 0)
+    // What vmctop itself uses is worth less than the kernel and the backend in short.
+    let short = source.kind == .tracefs ? 2 : 3
+    let ideal = left.width + 2 + (hosts.indices.contains(short) ? hosts[short].displayWidth : 0)
+    while parts.count > 2 && columns - width(parts) < ideal { parts.removeLast() }
+    while parts.count > 1 && columns - width(parts) < (source.isDemo ? 44 : 24) { parts.removeLast() }
+    let start = columns - width(parts)
+    let host = hosts.first { $0.displayWidth <= start - left.width - 2 } ?? ""
+    if !host.isEmpty { left.append("  \(host)") }
     frame.screen.put(left, x: 0, y: y, limit: max(6, start))
     var x = start + 3
     for part in parts { x = frame.screen.put(part, x: x, y: y) + 3 }
+  }
+
+  /// Host, kernel and backend, from much to little detail.
+  static func hosts(_ source: SourceDescription, hasEvents: Bool) -> [String] {
+    // What an initial RAM disk is called before anybody gave it a name.
+    let name = ["(none)", ""].contains(source.hostName) ? nil : source.hostName
+    let backend = source.backend ?? source.isa ?? (source.kind == .tracefs && !hasEvents ? "no KVM module" : nil)
+    let shortName = name?.split(separator: ".").first.map(String.init)
+    let version = source.kernelRelease?.split(separator: "-").first.map(String.init)
+    return [
+      [name, source.kernelRelease, backend], [shortName, source.kernelRelease, backend], [shortName, version, backend],
+      source.kind == .tracefs ? [shortName, backend] : [version, backend], [backend],
+    ].map { $0.compactMap { $0 }.joined(separator: " · ") }
   }
 
   static func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
@@ -158,9 +174,9 @@ struct Painter {
     guard let snapshot = model.snapshot else { return }
     let statistics = model.scopeStatistics ?? ScopeStatistics()
     let vcpus = snapshot.vms.reduce(0) { $0 + $1.vcpus.count }
-    var rate = Line(model.rate(statistics).map { Format.count($0) } ?? "-", .value)
-    rate.append(model.showsWindow ? " exits/s on average " : " exits/s ")
-    let time = timeLine(model.timeSplit(statistics), room: columns - rate.width)
+    var rate = rateLine(snapshot, statistics)
+    rate.append(model.showsWindow ? " on average " : " ")
+    let time = model.hasNoExits ? Line() : timeLine(model.timeSplit(statistics), room: columns - rate.width)
     let machines = Line(
       "\(snapshot.vms.count) VM\(snapshot.vms.count == 1 ? "" : "s") \(vcpus) vCPU\(vcpus == 1 ? "" : "s") ")
     let gap = columns >= 100 ? 2 : 0
@@ -170,10 +186,23 @@ struct Painter {
     }
     x = frame.screen.put(rate, x: x, y: y)
     let spark = min(60, columns - x - time.width - 1 - gap)
-    if spark >= 4 && !statistics.history.isEmpty {
+    if spark >= 4 && !statistics.history.isEmpty && !model.hasNoExits {
       x = frame.screen.put(Graph.sparkline(statistics.history, width: spark), x: x, y: y, role: .value) + 1 + gap
     }
     frame.screen.put(time, x: x, y: y)
+  }
+
+  /// How many exits a second, or, where a backend tells of none, how many events.
+  private func rateLine(_ snapshot: Snapshot, _ statistics: ScopeStatistics) -> Line {
+    guard model.hasNoExits else {
+      return Line([Span(model.rate(statistics).map { Format.count($0) } ?? "-", .value), Span(" exits/s")])
+    }
+    let (events, nanoseconds) =
+      model.showsWindow
+      ? (snapshot.events, snapshot.windowNanoseconds) : (snapshot.intervalEvents, snapshot.intervalNanoseconds)
+    let rate = nanoseconds == 0 ? "-" : Format.count(Double(events) * 1e9 / Double(nanoseconds))
+    let unit = columns < Painter.least.columns ? " events/s" : " KVM events/s, no kvm_exit"
+    return Line([Span(rate, .value), Span(unit)])
   }
 
   /// Where the vCPUs' time went, as many parts of it as there is room for.
@@ -258,19 +287,41 @@ struct Painter {
       while text.displayWidth > max(1, columns - label.count - 2) { text.removeFirst() }
       line.append(text, .value)
       line.append("_", .key)
-      if let message = model.message { line.append("   \(message)", .warning) }
+      if let message = model.message {
+        line.append("   \(message)", .warning)
+      } else if prompt.text.isEmpty {
+        let example =
+          switch prompt.kind {
+          case .filter: "a regular expression; Esc: no filter"
+          case .command: "interval N  filter RE  sort COLUMN  pane N  speed N  live  q"
+          case .time: "12.5, 1:02.5 or 50%"
+          }
+        line.append("   \(example)", .dim)
+      }
       frame.screen.put(line, x: 0, y: y)
       return
     }
     if let message = model.message {
-      frame.screen.put(message, x: 1, y: y, role: .warning)
+      let isCut = message.displayWidth > columns - 1
+      let more = isCut ? "  6 log" : ""
+      frame.screen.put(message, x: 1, y: y, role: .warning, limit: columns - more.count)
+      frame.screen.putRight(more, end: columns, y: y, role: .key, from: columns - more.count)
       return
     }
     let candidates = Keymap.bindings.filter { $0.hint != nil && (!$0.needsRecording || model.isRecording) }
     func label(_ binding: Binding) -> String {
-      binding.command == .nextSort ? "<>" : (binding.keys.first?.label.lowercasedWord ?? "")
+      switch binding.command {
+      case .nextSort: "<>"
+      case .stepForward: "tT"
+      case .jumpForward: "[]"
+      default: binding.keys.first?.label.lowercasedWord ?? ""
+      }
     }
-    func width(_ binding: Binding) -> Int { label(binding).displayWidth + 1 + (binding.hint ?? "").displayWidth + 2 }
+    let isHeld = model.isPaused || model.snapshot?.playback?.isFinished == true
+    func hint(_ binding: Binding) -> String {
+      binding.command == .pause && isHeld ? (model.isRecording ? "play" : "go on") : binding.hint ?? ""
+    }
+    func width(_ binding: Binding) -> Int { label(binding).displayWidth + 1 + hint(binding).displayWidth + 2 }
     var room = columns - 1
     var kept: Set<Command> = []
     for binding in candidates.sorted(by: { $0.hintOrder < $1.hintOrder }) where width(binding) <= room {
@@ -280,7 +331,7 @@ struct Painter {
     var line = Line(" ")
     for binding in candidates where kept.contains(binding.command) {
       line.append(label(binding), .key)
-      line.append(" \(binding.hint ?? "")  ", .dim)
+      line.append(" \(hint(binding))  ", .dim)
     }
     frame.screen.put(line, x: 0, y: y)
   }
@@ -292,8 +343,7 @@ struct Painter {
       frame.screen.put("vmctop: waiting", x: 0, y: 0)
       return
     }
-    let rate = model.rate(statistics).map { Format.count($0) } ?? "-"
-    frame.screen.put(Line([Span(rate, .value), Span(" exits/s")]), x: 0, y: 0)
+    if let snapshot = model.snapshot { frame.screen.put(rateLine(snapshot, statistics), x: 0, y: 0) }
     if let prompt = model.prompt {
       frame.screen.put(prompt.text + "_", x: 0, y: rows - 1, role: .key)
     }
@@ -404,31 +454,30 @@ struct Painter {
 
   private mutating func paintHelp(_ area: Rectangle) {
     var lines: [Line] = [Line(" KEYS", .heading)]
-    for binding in Keymap.bindings {
-      var line = Line("  " + Keymap.label(binding).padded(to: 10), .key)
-      line.append("  \(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
-      lines.append(line)
+    func add(_ term: String, _ text: String) {
+      for (index, part) in text.wrapped(to: max(10, area.width - 15)).enumerated() {
+        var line = Line("  " + (index == 0 ? term : "").padded(to: 10), .key)
+        line.append("  \(part)")
+        lines.append(line)
+      }
     }
-    var mouse = Line("  " + "mouse".padded(to: 10), .key)
-    mouse.append("  click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
-    lines.append(mouse)
+    for binding in Keymap.bindings {
+      add(Keymap.label(binding), "\(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
+    }
+    add("mouse", "click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
     lines.append("")
     lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
-    for column in ReasonColumns.all {
-      var line = Line("  " + column.title.padded(to: 10), .key)
-      line.append("  \(column.help) (sort \(column.id))")
-      lines.append(line)
-    }
+    for column in ReasonColumns.all { add(column.title, "\(column.help) (sort \(column.id))") }
     lines.append("")
     lines.append(Line(" WHAT IS SHOWN", .heading))
-    for text in [
-      "guest   from kvm_entry to kvm_exit", "kernel  handling exits in the kernel",
-      "user    in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN",
-      "halted  blocked or polling after HLT",
-      "lost    events the ring buffers dropped; +? where a buffer did not say how many",
-      "[x] an exit proves the control was on   [?] no exit tells   [-] struck by the what-if",
-      "what-if the exits charged to the struck controls are taken off; nothing is changed on the host",
-    ] { lines.append(Line("  \(text)")) }
+    for (term, text) in [
+      ("guest", "from kvm_entry to kvm_exit"), ("kernel", "handling exits in the kernel"),
+      ("user", "in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN"),
+      ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to kvm_entry"),
+      ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
+      ("[x]", "an exit proves that the control was on"), ("[?]", "no exit tells"), ("[-]", "struck by the what-if"),
+      ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
+    ] { add(term, text) }
     let top = min(max(0, model.helpTop), max(0, lines.count - area.height))
     frame.helpTop = top
     frame.pageHeights[model.pane] = max(1, area.height)

@@ -60,6 +60,7 @@ struct ControlRow {
   var state: State
   var exits: UInt64
   var intervalExits: UInt64
+  /// Halts taken out.
   var handling: UInt64
   var intervalHandling: UInt64
 }
@@ -97,24 +98,22 @@ public struct WhatIf: Sendable, Hashable {
   public var remainingRate: Double
   /// How many percent less.
   public var less: Double
-  /// Percent of the vCPUs' time spent handling exits, now and then; nil while the time is not known.
+  /// Percent of the vCPUs' time spent handling exits, halts taken out, now and then; nil while the time is not known.
   public var time: Double?
   public var remainingTime: Double?
 
-  /// - Parameter basis: the interval, or everything since the start.
-  init(
-    scope: ScopeStatistics, struck: Set<ControlID>, basis: ReasonContext.Basis, intervalNanoseconds: UInt64,
-    windowNanoseconds: UInt64
-  ) {
+  init(scope: ScopeStatistics, struck: Set<ControlID>, context: ReasonContext) {
     var exits: UInt64 = 0
     var handling: UInt64 = 0
-    let interval = basis == .interval
-    for row in scope.controls where struck.contains(row.control) {
-      exits &+= interval ? row.intervalExits : row.exits
-      handling &+= interval ? row.intervalHandling : row.handling
+    let interval = context.basis == .interval
+    for reason in scope.reasons {
+      for charge in reason.charges where struck.contains(charge.control) {
+        exits &+= interval ? charge.intervalCount : charge.count
+        handling &+= context.busy(interval ? charge.intervalHandling : charge.handling, reason)
+      }
     }
     let all = interval ? scope.intervalExits : scope.exits
-    let nanoseconds = Double(interval ? intervalNanoseconds : windowNanoseconds)
+    let nanoseconds = Double(interval ? context.intervalNanoseconds : context.windowNanoseconds)
     let seconds = nanoseconds / 1e9
     let remaining = all - min(all, exits)
     rate = seconds > 0 ? Double(all) / seconds : 0
@@ -122,7 +121,7 @@ public struct WhatIf: Sendable, Hashable {
     less = all > 0 ? 100 * Double(all - remaining) / Double(all) : 0
     let total = interval ? scope.intervalTime.total : scope.time.total
     if total > 0 {
-      let spent = scope.reasons.reduce(UInt64(0)) { $0 &+ (interval ? $1.intervalHandling : $1.handling.total) }
+      let spent = context.busy
       time = min(100, 100 * Double(spent) / Double(total))
       remainingTime = min(100, 100 * Double(spent - min(spent, handling)) / Double(total))
     }
@@ -152,6 +151,9 @@ extension FrontModel {
     return snapshot.scopes[index]
   }
 
+  /// True where events come but no exit was ever among them: a backend without the tracepoint.
+  var hasNoExits: Bool { snapshot.map { $0.events > 0 && statistics(0).exits == 0 } ?? false }
+
   /// True where there is no interval to speak of: then everything since the start is shown instead. A recording that
   /// came to its end is held as a whole.
   var showsWindow: Bool {
@@ -179,10 +181,8 @@ extension FrontModel {
   }
 
   public var whatIf: WhatIf? {
-    guard !struck.isEmpty, let snapshot, let statistics = scopeStatistics else { return nil }
-    return WhatIf(
-      scope: statistics, struck: struck, basis: context(statistics).basis,
-      intervalNanoseconds: snapshot.intervalNanoseconds, windowNanoseconds: snapshot.windowNanoseconds)
+    guard !struck.isEmpty, snapshot != nil, let statistics = scopeStatistics else { return nil }
+    return WhatIf(scope: statistics, struck: struck, context: context(statistics))
   }
 
   private func passes(_ texts: String...) -> Bool { passes(texts) }
@@ -222,6 +222,7 @@ extension FrontModel {
   func controlRows() -> [ControlRow] {
     guard let snapshot else { return [] }
     let statistics = scopeStatistics ?? ScopeStatistics()
+    let context = context(statistics)
     var sums: [ControlID: ControlRow] = [:]
     for row in statistics.controls {
       let name = names.control(row.control)
@@ -231,6 +232,16 @@ extension FrontModel {
         default: ControlRow(
           control: row.control, name: name, state: state, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
       ].add(row, state)
+    }
+    // The time halted is no cost of the control that HLT is charged to.
+    for reason in statistics.reasons where reason.halts {
+      for charge in reason.charges {
+        guard var row = sums[charge.control] else { continue }
+        row.handling -= min(row.handling, charge.handling - context.busy(charge.handling, reason, .window))
+        row.intervalHandling -= min(
+          row.intervalHandling, charge.intervalHandling - context.busy(charge.intervalHandling, reason, .interval))
+        sums[charge.control] = row
+      }
     }
     var rows: [ControlRow] = []
     for id in names.controls(isa: snapshot.source.isa) {

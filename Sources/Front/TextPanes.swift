@@ -47,7 +47,10 @@ extension Painter {
   }
 
   func detailLines(width: Int) -> [Line] {
-    guard let reason = model.detailedReason else { return [Line(" no exit of that reason here", .dim)] }
+    guard let reason = model.detailedReason else {
+      if model.hasNoExits { return [Line(" no kvm_exit here; pane 1 has the events by kind", .dim)] }
+      return [Line(model.detailKey == nil ? " no exit yet" : " no exit of that reason here", .dim)]
+    }
     return detailLines(reason, width: width)
   }
 
@@ -84,6 +87,14 @@ extension Painter {
     if reason.handling.paired < reason.count {
       lines.append(
         Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
+    }
+
+    if reason.halts, reason.handling.total > 0 {
+      let all = reason.handling.total
+      let idle = all - context.busy(all, reason, .window)
+      lines.append(
+        Line(
+          " halted \(Format.duration(idle)) of \(Format.duration(all)): idle, no cost, and not in time%", .stale))
     }
 
     if let note {
@@ -186,13 +197,23 @@ extension Painter {
   }
 
   func eventLines(_ snapshot: Snapshot) -> [Line] {
+    let window = model.showsWindow
+    let heads = ["COUNT".padded(to: 14, alignRight: true), window ? "AVG/S" : "EVENTS/S", "%"]
     var lines = [
-      Line(" " + "EVENT".padded(to: 28) + "COUNT".padded(to: 14, alignRight: true) + "  IN INTERVAL", .heading)
+      Line(
+        " " + "EVENT".padded(to: 28) + heads[0] + heads[1].padded(to: 10, alignRight: true)
+          + heads[2].padded(to: 7, alignRight: true), .heading)
     ]
+    let nanoseconds = window ? snapshot.windowNanoseconds : snapshot.intervalNanoseconds
+    let all = window ? snapshot.events : snapshot.intervalEvents
     for event in snapshot.eventCounts {
+      let count = window ? event.count : event.intervalCount
+      let rate = nanoseconds == 0 || count == 0 ? "·" : Format.count(Double(count) * 1e9 / Double(nanoseconds))
+      let share = all == 0 || count == 0 ? "·" : Format.percent(100 * Double(count) / Double(all))
       var line = Line(" " + event.name.padded(to: 28))
-      line.append(Format.exact(event.count).padded(to: 14, alignRight: true), .value)
-      line.append("  " + Format.exact(event.intervalCount).padded(to: 11, alignRight: true))
+      line.append(Format.exact(event.count).padded(to: 14, alignRight: true))
+      line.append(rate.padded(to: 10, alignRight: true), .value)
+      line.append(share.padded(to: 7, alignRight: true))
       lines.append(line)
     }
     if snapshot.eventCounts.isEmpty { lines.append(Line("  none", .dim)) }

@@ -206,7 +206,7 @@ private struct Document: Encodable {
             kernelNs: scope.time.kernel, userNs: scope.time.user, haltedNs: scope.time.halted)
         })
     }
-    let handling = report.handling
+    let busy = report.busy
     let window = snapshot.windowNanoseconds
     reasons = report.reasons.map { reason in
       let row = reason.statistics
@@ -214,7 +214,7 @@ private struct Document: Encodable {
         isa: isaName(row.isa), code: row.code, name: row.name, count: row.count,
         percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
         rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
-        timePercent: handling == 0 ? nil : rounded(100 * Double(row.handling.total) / Double(handling)),
+        timePercent: busy == 0 ? nil : rounded(100 * Double(reason.busy) / Double(busy)),
         settings: reason.settings, handlingNs: Self.handling(row.handling, isMerged: reason.settings > 1),
         controls: row.charges.map { charge in
           let name = report.vocabulary.control(charge.control)

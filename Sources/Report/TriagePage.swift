@@ -119,6 +119,7 @@ extension TriageReport {
     var merged = ScopeStatistics()
     merged.exits = snapshot.total.exits
     merged.reasons = reasons.map(\.statistics)
+    merged.time = snapshot.total.time
     let context = ReasonContext(
       snapshot: snapshot, scope: merged, basis: .window, controlName: { names.shortName($0) })
     let shown = reasons.prefix(Self.shownReasons)
@@ -127,10 +128,10 @@ extension TriageReport {
     let rest = reasons.dropFirst(shown.count)
     if !rest.isEmpty {
       let exits = rest.reduce(0) { $0 &+ $1.statistics.count }
-      let time = rest.reduce(0) { $0 &+ $1.statistics.handling.total }
+      let time = rest.reduce(0) { $0 &+ $1.busy }
       lines.append(
         "and \(Figures.plural(UInt64(rest.count), "more reason")): \(Figures.share(exits, of: snapshot.total.exits)) %"
-          + " of the exits, \(Figures.share(time, of: handling)) % of the time")
+          + " of the exits, \(Figures.share(time, of: busy)) % of the time")
     }
     let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
     if paired == 0 {
@@ -140,7 +141,7 @@ extension TriageReport {
       let idle = halting.statistics.handling.total &- halting.busy
       lines.append(
         "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
-          + " the vCPU was halted, which is idle time and no cost.")
+          + " the vCPU was halted, which is idle, no cost, and not in TIME%.")
     }
     if shown.contains(where: { $0.settings > 1 }) {
       lines.append("Controls changed meanwhile: rows are sums over all settings, percentiles upper bounds.")

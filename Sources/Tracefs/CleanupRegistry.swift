@@ -14,7 +14,8 @@ public enum CleanupRegistry {
   }
 
   /// Notes what to write to a terminal before dying (show the cursor, leave the alternate screen ...) and its modes as
-  /// they are now: call it before the first change to them.
+  /// they are now: call it before the first change to them. Called again, as when the bytes are known only later, it
+  /// keeps the modes noted first.
   public static func registerTerminal(descriptor: Int32, restore bytes: [UInt8]) throws(FileError) {
     try install()
     let result = bytes.withUnsafeBytes { csignals_terminal_set(descriptor, $0.baseAddress, $0.count) }

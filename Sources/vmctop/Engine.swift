@@ -219,8 +219,20 @@ final class SessionEngine: Engine {
     damage = session.damage
   }
 
+  /// Keys come from the terminal even where standard input is something else, as in a pipeline.
+  private static func takeKeysFromTerminal() throws(Failure) {
+    guard isatty(STDIN_FILENO) == 0 else { return }
+    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
+    guard terminal >= 0 else {
+      throw Failure(.failure, "no terminal to read keys from", hint: "-b prints the table as text")
+    }
+    dup2(terminal, STDIN_FILENO)
+    _ = Glibc.close(terminal)
+  }
+
   func screen(_ options: ScreenOptions) throws -> Snapshot? {
     guard let session else { return nil }
+    try Self.takeKeysFromTerminal()
     let bell = Doorbell()
     var model = FrontModel(names: CatalogueNames(), interval: options.interval)
     if let filter = options.filter { model.setFilter(filter) }
@@ -233,6 +245,9 @@ final class SessionEngine: Engine {
     var last: Snapshot?
     var intervals = 0
     let ending: TerminalFront.Ending
+    // The modes are noted before ncurses changes them, the bytes once it knows the terminal.
+    try? CleanupRegistry.registerTerminal(descriptor: STDOUT_FILENO, restore: [])
+    defer { CleanupRegistry.unregisterTerminal() }
     do {
       ending = try TerminalFront.run(
         initial: model,
@@ -251,7 +266,7 @@ final class SessionEngine: Engine {
         },
         perform: { action in
           switch action {
-          case .quit, .reset: break
+          case .quit: break
           case .setInterval(let seconds):
             interval = seconds
             current.perform(.setInterval(seconds: seconds))

@@ -80,8 +80,8 @@ import Testing
     var host = SyntheticHost()
     var model = FrontModel(names: FixedNames())
     model.observe(SyntheticHost.asRecording(host.next(), position: 1_000_000_000, duration: 36_000_000_000))
-    #expect(model.handle(.character("t")) == [.step(1)])
-    #expect(model.handle(.character("T")) == [.step(-1)])
+    #expect(model.handle(.character("t")) == [.setPaused(true), .step(1)])
+    #expect(model.handle(.character("T")) == [.setPaused(true), .step(-1)])
     #expect(model.handle(.character("]")) == [.seekBy(1.8)])
     #expect(model.handle(.character("[")) == [.seekBy(-1.8)])
     #expect(model.handle(.character("L")) == [.goLive])
@@ -96,6 +96,87 @@ import Testing
     #expect(model.handle(.enter) == [])
     press(&model, ":speed 4")
     #expect(model.handle(.enter) == [.setSpeed(4)])
+  }
+
+  @Test func atTheEndOfARecordingJumpsHoldAndSpacePlaysAgain() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    var last = SyntheticHost.asRecording(host.next(), position: 36_000_000_000, duration: 36_000_000_000)
+    last.playback?.isFinished = true
+    model.observe(last)
+    #expect(render(model).text.contains("space play"))
+    #expect(model.handle(.character("[")) == [.setPaused(true), .seekBy(-1.8)])
+    press(&model, "b1")
+    #expect(model.handle(.enter) == [.setPaused(true), .seekTo(1_000_000_000)])
+    #expect(model.handle(.character(" ")) == [.seekTo(0), .setPaused(false)])
+  }
+
+  @Test func aTitleSaysHostKernelAndBackendAsFarAsThereIsRoom() {
+    var source = SourceDescription()
+    source.hostName = "skx01.example.org"
+    source.kernelRelease = "6.12.0-1-amd64"
+    source.backend = "kvm_intel"
+    func title(_ room: Int) -> String? { Painter.hosts(source, hasEvents: true).first { $0.displayWidth <= room } }
+    #expect(title(80) == "skx01.example.org · 6.12.0-1-amd64 · kvm_intel")
+    #expect(title(40) == "skx01 · 6.12.0-1-amd64 · kvm_intel")
+    #expect(title(30) == "skx01 · 6.12.0 · kvm_intel")
+    #expect(title(20) == "skx01 · kvm_intel")
+    #expect(title(10) == "kvm_intel")
+    #expect(title(3) == nil)
+    source.kind = .traceDat
+    #expect(title(20) == "6.12.0 · kvm_intel")
+    source.hostName = "(none)"
+    #expect(title(80) == "6.12.0-1-amd64 · kvm_intel")
+  }
+
+  @Test func troubleIsToldAtOnceUntilTheNextKey() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    model.observe(host.next())
+    var next = host.next()
+    next.messages.append(LogMessage(level: .error, seconds: 2, text: "cannot go live: no tracefs"))
+    model.observe(next)
+    #expect(render(model).text.contains(" cannot go live: no tracefs"))
+    press(&model, "j")
+    next.sequence += 1
+    model.observe(next)
+    #expect(!render(model).text.contains("cannot go live"))
+    next.messages.append(LogMessage(level: .error, seconds: 3, text: String(repeating: "long ", count: 30)))
+    model.observe(next)
+    #expect(render(model).text.split(separator: "\n").last?.hasSuffix("  6 log") == true)
+  }
+
+  @Test func ofTheTitleLossesAndKernelAreKeptLongest() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    var snapshot = host.next()
+    snapshot.source.hostName = "skx01"
+    snapshot.source.kernelRelease = "6.12.0-1-amd64"
+    snapshot.source.backend = "kvm_intel"
+    snapshot.ownUse = OwnUse(cpu: 0.1, residentBytes: 1 << 24)
+    snapshot.losses.lost = 7
+    model.observe(snapshot)
+    func title(_ columns: Int) -> String { String(render(model, columns, 12).text.split(separator: "\n")[0]) }
+    #expect(title(80).contains("skx01 · 6.12.0-1-amd64 · kvm_intel"))
+    #expect(title(80).contains("self 10.0%"))
+    #expect(!title(60).contains("self"))
+    #expect(title(60).contains("skx01 · 6.12.0 · kvm_intel"))
+    #expect(title(40).contains("lost 7"))
+  }
+
+  @Test func whereNoExitIsToldTheEventsAreCounted() {
+    var snapshot = Snapshot()
+    snapshot.sequence = 1
+    snapshot.intervalNanoseconds = 2_000_000_000
+    snapshot.events = 10_000
+    snapshot.intervalEvents = 8_000
+    snapshot.source.backend = "kvm_pvm"
+    var model = FrontModel(names: FixedNames())
+    model.observe(snapshot)
+    let text = render(model).text
+    #expect(text.contains("4.0k KVM events/s, no kvm_exit"))
+    #expect(!text.contains("0 exits/s"))
+    #expect(render(model, 20, 5).text.contains("4.0k events/s"))
   }
 
   @Test(
@@ -280,20 +361,74 @@ import Testing
 @Suite struct WhatIfTests {
   @Test func strikingAControlTakesItsExitsOff() throws {
     var model = modelAfter(3)
-    press(&model, "2/hlt_exiting")
+    press(&model, "2/uncond_io_exiting")
     _ = model.handle(.enter)
     press(&model, "x")
-    let hlt = try #require(model.snapshot?.total.controls.first { $0.control.name == "CPU_BASED_HLT_EXITING" })
+    let io = try #require(model.snapshot?.total.controls.first { $0.control.name == "CPU_BASED_UNCOND_IO_EXITING" })
     let total = try #require(model.snapshot?.total)
     let whatIf = try #require(model.whatIf)
-    #expect(abs(whatIf.remainingRate - Double(total.intervalExits - hlt.intervalExits)) < 0.001)
-    #expect(abs(whatIf.less - 100 * Double(hlt.intervalExits) / Double(total.intervalExits)) < 1e-9)
+    #expect(abs(whatIf.remainingRate - Double(total.intervalExits - io.intervalExits)) < 0.001)
+    #expect(abs(whatIf.less - 100 * Double(io.intervalExits) / Double(total.intervalExits)) < 1e-9)
     let before = try #require(whatIf.time)
     let after = try #require(whatIf.remainingTime)
     #expect(after < before)
-    #expect(render(model).text.contains("what-if: HLT_EXITING off → \(Format.count(whatIf.remainingRate)) exits/s"))
+    #expect(render(model).text.contains("what-if: UNCOND_IO_EXITING off → \(Format.count(whatIf.remainingRate)) exits/s"))
     press(&model, "x")
     #expect(model.whatIf == nil)
+  }
+
+  @Test func timeHaltedIsNoCost() throws {
+    // HLT: 900 us of its 1000 us the vCPU was halted.
+    let hltExiting = try #require(ControlID.all.first { $0.name == "CPU_BASED_HLT_EXITING" })
+    func reason(_ code: UInt32, _ name: String, _ control: ControlID, _ handling: UInt64) -> ReasonStatistics {
+      var latency = LatencySummary()
+      latency.total = handling
+      latency.paired = 10
+      return ReasonStatistics(
+        isa: 1, code: code, name: name, count: 10, intervalCount: 10, handling: latency, intervalHandling: handling,
+        charges: [
+          ChargeStatistics(
+            control: control, count: 10, intervalCount: 10, handling: handling, intervalHandling: handling)
+        ])
+    }
+    var scope = ScopeStatistics()
+    scope.exits = 20
+    scope.intervalExits = 20
+    scope.time.guest = 700_000
+    scope.time.kernel = 400_000
+    scope.time.halted = 900_000
+    scope.intervalTime = scope.time
+    scope.reasons = [
+      reason(12, "HLT", hltExiting, 1_000_000), reason(10, "CPUID", .unconditional, 300_000),
+    ]
+    scope.controls = scope.reasons.map { reason in
+      ControlStatistics(
+        control: reason.charges[0].control, setting: 1, exits: 10, intervalExits: 10,
+        handling: reason.handling.total, intervalHandling: reason.handling.total)
+    }
+    var snapshot = Snapshot()
+    snapshot.sequence = 1
+    snapshot.source.isa = "vmx"
+    snapshot.intervalNanoseconds = 1_000_000_000
+    snapshot.windowNanoseconds = 1_000_000_000
+    snapshot.events = 40
+    snapshot.scopes = [scope]
+    var model = FrontModel(names: FixedNames())
+    model.observe(snapshot)
+    let row = try #require(model.controlRows().first { $0.control == hltExiting })
+    #expect(row.handling == 100_000)
+    #expect(row.intervalHandling == 100_000)
+    let column = try #require(ReasonColumns.column("time"))
+    #expect(column.value(scope.reasons[0], model.context(scope)) == .percent(25))
+    #expect(column.value(scope.reasons[1], model.context(scope)) == .percent(75))
+    press(&model, "/hlt")
+    _ = model.handle(.enter)
+    press(&model, "5")
+    #expect(render(model).text.contains("halted 900us of 1.0ms: idle"))
+    press(&model, "1x")
+    let whatIf = try #require(model.whatIf)
+    #expect(whatIf.time == 20)
+    #expect(whatIf.remainingTime == 15)
   }
 
   @Test func severalControlsAreStruckAtOnceAndXClearsAll() {

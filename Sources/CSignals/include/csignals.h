@@ -21,7 +21,8 @@ void csignals_instance_release(int slot, int descriptor);
 // Forgets the slot: the instance has been removed.
 void csignals_instance_close(int slot);
 
-// Notes what to write to a terminal before the process dies, and the terminal's modes as they are now.
+// Notes what to write to a terminal before the process dies, and the terminal's modes as they are now. Called
+// again before it is cleared, it keeps the modes noted first.
 int csignals_terminal_set(int descriptor, const void *bytes, size_t length);
 // Forgets it: the terminal has been restored.
 void csignals_terminal_clear(void);
