@@ -334,12 +334,14 @@ struct SnapshotBuilder {
     if let kind = cells[0].pointee.detail.kind {
       row.details += merge(
         kind, total: cells.reduce(0) { $0 &+ $1.pointee.details.total },
-        isApproximate: cells.contains { $0.pointee.details.isApproximate }
+        isApproximate: cells.contains { $0.pointee.details.isApproximate },
+        error: { value in cells.reduce(0) { $0 &+ $1.pointee.details.error(of: value) } }
       ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
     }
     row.details += merge(
       .rip, total: cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.total },
-      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate }
+      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate },
+      error: { value in cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.error(of: value) } }
     ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
     return row
   }
@@ -371,22 +373,19 @@ struct SnapshotBuilder {
     handling.p999 = values[3]
   }
 
-  /// One table for several vCPUs: counts and errors add up.
+  /// One table for several vCPUs: counts and errors add up, the errors of those tables too that lack the value.
   private func merge(
-    _ kind: DetailKind, total: UInt64, isApproximate: Bool, each: ((DetailTable.Entry) -> Void) -> Void
+    _ kind: DetailKind, total: UInt64, isApproximate: Bool, error: (UInt64) -> UInt64,
+    each: ((DetailTable.Entry) -> Void) -> Void
   ) -> [DetailStatistics] {
     guard total > 0 else { return [] }
-    var sums: [UInt64: DetailCount] = [:]
-    each { entry in
-      var sum = sums[entry.key] ?? DetailCount(value: entry.key, count: 0, error: 0)
-      sum.count &+= entry.count
-      sum.error &+= entry.error
-      sums[entry.key] = sum
-    }
-    let entries = sums.values.sorted { ($1.count, $0.value) < ($0.count, $1.value) }
+    var sums: [UInt64: UInt64] = [:]
+    each { sums[$0.key, default: 0] &+= $0.count }
+    let most = sums.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(Self.shownDetails)
     return [
       DetailStatistics(
-        kind: kind, total: total, isApproximate: isApproximate, entries: Array(entries.prefix(Self.shownDetails)))
+        kind: kind, total: total, isApproximate: isApproximate,
+        entries: most.map { DetailCount(value: $0.key, count: $0.value, error: error($0.key)) })
     ]
   }
 
