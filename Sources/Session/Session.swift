@@ -79,7 +79,11 @@ public final class Session {
         let (next, overflow) = recording.position.addingReportingOverflow(interval)
         recording.seek(to: overflow ? .max : next, interval: interval)
       } else {
-        if pump(until: due, wake) { return }
+        if pump(until: due, wake) {
+          // What was counted until then is still shown.
+          _ = try body(publish())
+          return
+        }
         due &+= interval
       }
       done += 1

@@ -610,7 +610,7 @@ struct BoundedTableTests {
     for step in 0..<UInt64(1000) { trace.exit(30, at: 1000 + step, info1: (0x100 + step % 100) << 16) }
     let detail = try #require(try trace.snapshot().reason("IO_INSTRUCTION")?.details.first)
     #expect(!detail.isApproximate)
-    #expect(detail.entries.count == SnapshotBuilder.shownDetails)
+    #expect(detail.entries.count == DetailStatistics.mostEntries)
     #expect(detail.entries.allSatisfy { $0.count == 10 && $0.error == 0 })
   }
 }

@@ -51,6 +51,22 @@ struct LiveFeedTests {
     #expect(snapshot.windowNanoseconds >= snapshot.lastTimestamp - snapshot.firstTimestamp)
   }
 
+  @Test("told to end within an interval hands over what was counted until then")
+  func woken() throws {
+    let bell = Doorbell()
+    bell.ring()
+    let session = try Session(.live(LiveOptions(bufferKiBPerCPU: 64)))
+    defer { session.close() }
+    session.interval = 600
+    var snapshots: [Snapshot] = []
+    session.forEachInterval(count: nil, wake: bell.reading) { snapshot in
+      snapshots.append(snapshot)
+      return true
+    }
+    #expect(snapshots.count == 1)
+    #expect((snapshots.first?.intervalNanoseconds ?? .max) < 600_000_000_000)
+  }
+
   @Test("what a small buffer lost is counted to the last event, though full sub-buffers have no room for the number")
   func losses() throws {
     let feed = try LiveFeed(LiveOptions(bufferKiBPerCPU: 64, subBufferKiB: 4), SessionOptions())
