@@ -129,8 +129,8 @@ struct DetailTable {
 }
 
 /// Finds the most frequent of very many values, such as instruction pointers, at two comparisons each: 64 pairs, one
-/// cache line a pair; a value that is not in its pair takes the place of the rarer one and inherits what that one may have
-/// had as its error.
+/// cache line a pair; a value that is not in its pair takes the place of the rarer one and inherits what that one may
+/// have had as its error.
 struct FrequentValues {
   private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
   private(set) var total: UInt64 = 0

@@ -168,7 +168,8 @@ public struct TriageReport: Sendable {
         for value in counts.keys { counts[value]?.error &+= errors[value] ?? unseen }
       }
       return DetailStatistics(
-        kind: kind, total: parts.reduce(0) { $0 &+ $1.total }, isApproximate: parts.contains { $0.isApproximate || $0.isCut },
+        kind: kind, total: parts.reduce(0) { $0 &+ $1.total },
+        isApproximate: parts.contains { $0.isApproximate || $0.isCut },
         entries: counts.values.sorted { $0.count != $1.count ? $0.count > $1.count : $0.value < $1.value })
     }
   }

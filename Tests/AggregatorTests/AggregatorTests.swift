@@ -513,7 +513,8 @@ struct SettingTests {
     for step in 0..<10 as Range<UInt64> {
       let isSet = step & 1
       trace.add(
-        "kvm_apicv_inhibit_changed", at: 1200 + step, thread: 100, ["reason": 2, "set": 1 - isSet, "inhibits": (1 - isSet) * 4])
+        "kvm_apicv_inhibit_changed", at: 1200 + step, thread: 100,
+        ["reason": 2, "set": 1 - isSet, "inhibits": (1 - isSet) * 4])
     }
     trace.exit(10, at: 3000)
     #expect(try trace.snapshot().vms[0].vcpus[0].setting == 2)

@@ -122,11 +122,8 @@ struct PlayingTests {
     let source = try TraceFile(path: demo)
     let page = try #require(source.nextPage(stream: 0))
     var cursor = SubBufferCursor(page: page, layout: source.metadata.page)
-    while cursor.next() {
-      if cursor.payload.loadUnaligned(as: UInt16.self) == source.metadata.formats.first(where: { $0.name == "kvm_exit" })?.id {
-        break
-      }
-    }
+    let exit = try #require(source.metadata.formats.first { $0.name == "kvm_exit" })
+    while cursor.next(), cursor.payload.loadUnaligned(as: UInt16.self) != exit.id {}
     var writer = SubBufferWriter(layout: source.metadata.page)
     let record = UnsafeRawBufferPointer(start: cursor.payload, count: cursor.payloadLength)
     let isWritten = writer.append(timestamp: 1_000_000, payload: Array(record))
