@@ -35,7 +35,7 @@ let package = Package(
       swiftSettings: strict),
     library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
     library("Report", ["Aggregator", "Architecture"]),
-    library("Session", ["Aggregator", "Sampler", "Recording", "KVMHost", "TraceFormat", "Architecture"]),
+    library("Session", ["Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "TraceFormat", "Architecture"]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
     library("Recording", ["TraceFormat"]),
     library("Aggregator", ["Architecture", "TraceFormat"]),
@@ -74,7 +74,7 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
-    tests("Session", ["Session", "Aggregator", "Recording", "TraceFormat"]),
+    tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
     tests("Command", ["Report", "CDemo", "vmctop"]),
     // Helpers of the tests, in no product: a process that holds a trace instance, and a guest of a few instructions.
     .executableTarget(

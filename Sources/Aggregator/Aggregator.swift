@@ -39,8 +39,11 @@ public struct Aggregator: ~Copyable {
   private(set) var streamCount = 0
   private var streamCPUs: [Int] = []
   var reasonCodes = ReasonIndex()
-  /// Exits so far on any stream that lost events: an open interval of a thread that changed CPUs is void across one.
+  /// Counts up where a gap in any stream begins and where it ends: an open interval of a thread that changed CPUs is
+  /// void across one.
   private var allLosses: UInt32 = 0
+  /// Streams between their last event before a loss and their first after it.
+  private var openGaps = 0
   private var cellCount = 0
   var events: UInt64 = 0
   var malformed: UInt64 = 0
@@ -53,9 +56,12 @@ public struct Aggregator: ~Copyable {
     var cursor: SubBufferCursor
     /// The cursor stands on an event that is not counted yet.
     var isPending = false
+    /// No event was counted since the last loss.
+    var isInGap = false
     var losses: UInt32 = 0
     var lost: UInt64 = 0
     var uncounted: UInt64 = 0
+    var lostByCounter: UInt64?
     var shownLost: UInt64 = 0
   }
 
@@ -97,17 +103,31 @@ public struct Aggregator: ~Copyable {
   mutating func takeLosses() -> Losses {
     var losses = Losses()
     for index in 0..<streamCount {
-      let interval = streams[index].lost &- streams[index].shownLost
-      losses.lost &+= streams[index].lost
+      let lost = max(streams[index].lost, streams[index].lostByCounter ?? 0)
+      let uncounted = streams[index].lostByCounter == nil ? streams[index].uncounted : 0
+      let interval = lost &- streams[index].shownLost
+      losses.lost &+= lost
       losses.intervalLost &+= interval
-      losses.uncounted &+= streams[index].uncounted
-      if streams[index].lost > 0 || streams[index].uncounted > 0 {
-        losses.perCPU.append(
-          Losses.CPULoss(cpu: streamCPUs[index], lost: streams[index].lost, intervalLost: interval))
+      losses.uncounted &+= uncounted
+      if lost > 0 || uncounted > 0 {
+        losses.perCPU.append(Losses.CPULoss(cpu: streamCPUs[index], lost: lost, intervalLost: interval))
       }
-      streams[index].shownLost = streams[index].lost
+      streams[index].shownLost = lost
     }
     return losses
+  }
+
+  /// Takes the exact number of events lost from the buffers' own counters: a sub-buffer that is full to the brim has
+  /// no room to say how many were lost before it, and what was lost after the last one, none says.
+  ///
+  /// - Parameters:
+  ///   - all: every stream; else only those that lost an unknown number, since reading the counters costs something.
+  ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
+  public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
+    for index in 0..<streamCount where all || streams[index].uncounted > 0 {
+      guard let lost = counter(streamCPUs[index]) else { continue }
+      streams[index].lostByCounter = max(streams[index].lostByCounter ?? 0, lost)
+    }
   }
 
   /// The CPU of a stream, where known.
@@ -169,6 +189,7 @@ public struct Aggregator: ~Copyable {
         // Nothing of the old page may be touched after this: the source may reuse it.
         streams[index].cursor = SubBufferCursor.exhausted(at: streams[index].cursor.timestamp)
         streams[index].isPending = false
+        endGap(index)
         return false
       }
       streams[index].cursor = SubBufferCursor(page: page, layout: layout)
@@ -179,7 +200,18 @@ public struct Aggregator: ~Copyable {
       }
       streams[index].losses &+= 1
       allLosses &+= 1
+      if !streams[index].isInGap {
+        streams[index].isInGap = true
+        openGaps += 1
+      }
     }
+  }
+
+  private mutating func endGap(_ index: Int) {
+    guard streams[index].isInGap else { return }
+    streams[index].isInGap = false
+    openGaps -= 1
+    allLosses &+= 1
   }
 
   /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
@@ -194,6 +226,7 @@ public struct Aggregator: ~Copyable {
     if firstTimestamp == 0 { firstTimestamp = stream.pointee.cursor.timestamp }
     while true {
       var cursor = stream.pointee.cursor
+      if stream.pointee.isInGap, cursor.timestamp <= limit { endGap(index) }
       var counted: UInt64 = 0
       var passedLimit = false
       var latest = cursor.timestamp
@@ -447,8 +480,13 @@ public struct Aggregator: ~Copyable {
       of: ExitFacts(isa: exit.isa, reason: exit.reason, qualification: exit.info1, msr: msr)
     ).control
     guard entries[slot.pointee.openCharge].control != control else { return }
-    entries[slot.pointee.openCharge].count &-= 1
+    let old = slot.pointee.openCharge
+    entries[old].count &-= 1
+    // The open exit is the last of its cell: where there is none since the last snapshot, that one showed it.
+    let wasShown = entries[old].count < entries[old].shownCount
+    if wasShown { entries[old].shownCount &-= 1 }
     slot.pointee.openCharge = cell.pointee.charges.add(control)
+    if wasShown { cell.pointee.charges.entries?[slot.pointee.openCharge].shownCount &+= 1 }
   }
 
   private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
@@ -460,7 +498,8 @@ public struct Aggregator: ~Copyable {
   /// Whether nothing was lost since the slot's last event: on its own stream, or on any if it changed streams.
   @inline(__always)
   private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, stream: Int, losses: UInt32) -> Bool {
-    slot.pointee.stream == stream ? slot.pointee.streamLosses == losses : slot.pointee.allLosses == allLosses
+    slot.pointee.stream == stream
+      ? slot.pointee.streamLosses == losses : slot.pointee.allLosses == allLosses && openGaps == 0
   }
 
   @inline(__always)
@@ -527,7 +566,9 @@ public struct Aggregator: ~Copyable {
   /// Starts a new setting for a vCPU: its counts so far stay readable under the old one.
   mutating func beginSetting(_ tid: Int32) {
     guard let slot = slots.find(tid), slot.pointee.setting < 64 else { return }
-    if slot.pointee.exits == 0 { return }
+    // Flips with no exit between them would only leave empty settings behind.
+    if slot.pointee.exits == slot.pointee.exitsBeforeSetting { return }
+    slot.pointee.exitsBeforeSetting = slot.pointee.exits
     builder.pastSettings[tid, default: []].append(slot.pointee.cells)
     slot.pointee.cells = Self.makeCells()
     slot.pointee.setting += 1

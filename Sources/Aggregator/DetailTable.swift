@@ -1,6 +1,6 @@
 /// Counts values (ports, addresses, MSRs) in bounded memory: exact while it has room, then space-saving: a new value
-/// takes the place of the rarest of its neighbours and inherits what that one may have had as its error. `total` is
-/// always exact, and so is this: a value occurred at least `count` times and at most `count + error` times.
+/// takes the place of the rarest of its neighbours, and its error is the most that any value had that gave way. `total`
+/// is always exact, and so is this: a value occurred at least `count` times and at most `count + error` times.
 ///
 /// Raw memory, no reference counting: it is updated once or twice per exit.
 struct DetailTable {
@@ -18,6 +18,8 @@ struct DetailTable {
   private var shift: UInt64 = 0
   private(set) var total: UInt64 = 0
   private(set) var isApproximate = false
+  /// The most that any value had that had to give way: no value that is not here occurred more often.
+  private var mostEvicted: UInt64 = 0
   private static let window = 8
 
   @inline(__always)
@@ -48,7 +50,7 @@ struct DetailTable {
         let index = (start &+ step) & (capacity &- 1)
         let entry = entries + index
         if entry.pointee.count == 0 {
-          entry.pointee = Entry(key: key, count: 1, error: 0)
+          entry.pointee = Entry(key: key, count: 1, error: mostEvicted)
           return
         }
         if entry.pointee.key == key {
@@ -62,7 +64,9 @@ struct DetailTable {
         continue
       }
       isApproximate = true
-      entries[rarest] = Entry(key: key, count: 1, error: entries[rarest].most)
+      // Not only what the rarest had: a value may come back that gave way in another place of its neighbourhood.
+      mostEvicted = max(mostEvicted, entries[rarest].most)
+      entries[rarest] = Entry(key: key, count: 1, error: mostEvicted)
       return
     }
   }
@@ -94,10 +98,22 @@ struct DetailTable {
         for step in 0..<Self.window where fresh[(home + step) & (size - 1)].most < fresh[rarest].most {
           rarest = (home + step) & (size - 1)
         }
+        mostEvicted = max(mostEvicted, min(old[index].most, fresh[rarest].most))
         if old[index].most > fresh[rarest].most { fresh[rarest] = old[index] }
       }
     }
     old.deallocate()
+  }
+
+  /// How much more often than its count (0 where it is not here) a value may have occurred.
+  func error(of key: UInt64) -> UInt64 {
+    guard isApproximate, let entries else { return 0 }
+    let start = home(key)
+    for step in 0..<Self.window {
+      let entry = entries[(start &+ step) & (capacity &- 1)]
+      if entry.key == key, entry.count != 0 { return entry.error }
+    }
+    return mostEvicted
   }
 
   func forEach(_ body: (Entry) -> Void) {
@@ -113,7 +129,8 @@ struct DetailTable {
 }
 
 /// Finds the most frequent of very many values, such as instruction pointers, at two comparisons each: 64 pairs, one
-/// cache line a pair; a value that is not in its pair takes the place of the rarer one, by the rule of `DetailTable`.
+/// cache line a pair; a value that is not in its pair takes the place of the rarer one and inherits what that one may
+/// have had as its error.
 struct FrequentValues {
   private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
   private(set) var total: UInt64 = 0
@@ -151,6 +168,19 @@ struct FrequentValues {
     entries = memory.assumingMemoryBound(to: DetailTable.Entry.self)
     total &-= 1
     add(key)
+  }
+
+  /// How much more often than its count (0 where it is not here) a value may have occurred.
+  func error(of key: UInt64) -> UInt64 {
+    guard isApproximate, let entries else { return 0 }
+    func entry(_ index: Int) -> DetailTable.Entry {
+      UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
+    }
+    let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
+    let (first, second) = (entry(2 * pair), entry(2 * pair + 1))
+    if first.key == key { return first.error }
+    if second.key == key { return second.error }
+    return min(first.most, second.most)
   }
 
   func forEach(_ body: (DetailTable.Entry) -> Void) {

@@ -66,8 +66,11 @@ struct EventTable: ~Copyable {
     var names = [String](repeating: "", count: rowCount)
     for format in formats { names[Int(format.id)] = format.name }
     self.names = names
-    // If this throws, everything is initialized and deinit gives the rows back.
-    for format in formats where format.system == "kvm" { try compile(format) }
+    // If this throws, everything is initialized and deinit gives the rows back. There is one set of offsets per event:
+    // a file that describes an event twice is taken at its first word, or the second's offsets would be loaded from
+    // records that are only known to be as long as the first's.
+    var compiled: Set<String> = []
+    for format in formats where format.system == "kvm" && compiled.insert(format.name).inserted { try compile(format) }
   }
 
   deinit { rows.deallocate() }
@@ -150,6 +153,8 @@ struct EventTable: ~Copyable {
       if inhibits >= 0, inhibitReason >= 0, inhibitSet >= 0 { row.kind = .apicvInhibit }
     default: break
     }
+    // Two events of the same id: whichever is meant, its record is long enough for both.
+    row.minimumLength = max(row.minimumLength, rows[Int(format.id)].minimumLength)
     rows[Int(format.id)] = row
   }
 }

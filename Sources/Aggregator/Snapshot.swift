@@ -320,6 +320,9 @@ public enum DetailKind: UInt8, Sendable, CaseIterable {
 
 /// The most frequent values of one kind of detail of one reason.
 public struct DetailStatistics: Sendable {
+  /// More values than this are not listed.
+  public static let mostEntries = 64
+
   public var kind: DetailKind
   /// How many exits had this detail: exact, even where the table overflowed.
   public var total: UInt64

@@ -50,7 +50,6 @@ struct SnapshotBuilder {
   private var present: Set<Int32> = []
   private var histories: [HistoryKey: [Double]] = [:]
   static let historyLength = 240
-  static let shownDetails = 64
 
   private enum HistoryKey: Hashable {
     case all
@@ -126,11 +125,14 @@ struct SnapshotBuilder {
   ) {
     let seconds = Double(snapshot.intervalNanoseconds) / 1e9
     func rate(_ scope: ScopeStatistics) -> Double? { seconds > 0 ? Double(scope.intervalExits) / seconds : nil }
-    func build(_ group: [Slot]) -> ScopeStatistics {
-      statistics(of: group, now: now, openTime: openTime, fallbackName: fallbackName, nanoseconds: nanoseconds)
+    // Merging is most of a snapshot's work: what a scope has that contains no more is not merged again.
+    func build(_ group: [Slot], like other: (slots: Int, scope: ScopeStatistics)? = nil) -> ScopeStatistics {
+      if let other, other.slots == group.count { return other.scope }
+      return statistics(of: group, now: now, openTime: openTime, fallbackName: fallbackName, nanoseconds: nanoseconds)
     }
 
     var total = build(slots)
+    let all = (slots: slots.count, scope: total)
     total.history = history(.all, rate(total))
     snapshot.scopes = [total]
     snapshot.vms = []
@@ -162,7 +164,8 @@ struct SnapshotBuilder {
       row.pid = vm.pid
       row.name = vm.name
       row.vmm = vm.vmm
-      var scope = build(group)
+      var scope = build(group, like: all)
+      let whole = (slots: group.count, scope: scope)
       scope.history = history(.vm(index), rate(scope))
       row.scope = snapshot.scopes.count
       snapshot.scopes.append(scope)
@@ -173,7 +176,7 @@ struct SnapshotBuilder {
       for vcpu in vm.vcpus where !group.contains(where: { $0.pointee.tid == vcpu.tid }) { pairs.append((nil, vcpu)) }
       for (slot, host) in pairs {
         var own = vcpu(slot, host, hostKnown: true)
-        var scope = slot.map { build([$0]) } ?? ScopeStatistics()
+        var scope = slot.map { build([$0], like: whole) } ?? ScopeStatistics()
         scope.history = history(.thread(own.tid), rate(scope))
         own.scope = snapshot.scopes.count
         snapshot.scopes.append(scope)
@@ -185,13 +188,14 @@ struct SnapshotBuilder {
     for group in Self.inferredGroups(others) {
       var row = VirtualMachineStatistics()
       row.isInferred = true
-      var scope = build(group)
+      var scope = build(group, like: all)
+      let whole = (slots: group.count, scope: scope)
       scope.history = history(.inferred(group[0].pointee.tid), rate(scope))
       row.scope = snapshot.scopes.count
       snapshot.scopes.append(scope)
       for slot in group {
         var own = vcpu(slot, nil, hostKnown: false)
-        var scope = build([slot])
+        var scope = build([slot], like: whole)
         scope.history = history(.thread(own.tid), rate(scope))
         own.scope = snapshot.scopes.count
         snapshot.scopes.append(scope)
@@ -334,12 +338,14 @@ struct SnapshotBuilder {
     if let kind = cells[0].pointee.detail.kind {
       row.details += merge(
         kind, total: cells.reduce(0) { $0 &+ $1.pointee.details.total },
-        isApproximate: cells.contains { $0.pointee.details.isApproximate }
+        isApproximate: cells.contains { $0.pointee.details.isApproximate },
+        error: { value in cells.reduce(0) { $0 &+ $1.pointee.details.error(of: value) } }
       ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
     }
     row.details += merge(
       .rip, total: cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.total },
-      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate }
+      isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate },
+      error: { value in cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.error(of: value) } }
     ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
     return row
   }
@@ -371,22 +377,19 @@ struct SnapshotBuilder {
     handling.p999 = values[3]
   }
 
-  /// One table for several vCPUs: counts and errors add up.
+  /// One table for several vCPUs: counts and errors add up, the errors of those tables too that lack the value.
   private func merge(
-    _ kind: DetailKind, total: UInt64, isApproximate: Bool, each: ((DetailTable.Entry) -> Void) -> Void
+    _ kind: DetailKind, total: UInt64, isApproximate: Bool, error: (UInt64) -> UInt64,
+    each: ((DetailTable.Entry) -> Void) -> Void
   ) -> [DetailStatistics] {
     guard total > 0 else { return [] }
-    var sums: [UInt64: DetailCount] = [:]
-    each { entry in
-      var sum = sums[entry.key] ?? DetailCount(value: entry.key, count: 0, error: 0)
-      sum.count &+= entry.count
-      sum.error &+= entry.error
-      sums[entry.key] = sum
-    }
-    let entries = sums.values.sorted { ($1.count, $0.value) < ($0.count, $1.value) }
+    var sums: [UInt64: UInt64] = [:]
+    each { sums[$0.key, default: 0] &+= $0.count }
+    let most = sums.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(DetailStatistics.mostEntries)
     return [
       DetailStatistics(
-        kind: kind, total: total, isApproximate: isApproximate, entries: Array(entries.prefix(Self.shownDetails)))
+        kind: kind, total: total, isApproximate: isApproximate,
+        entries: most.map { DetailCount(value: $0.key, count: $0.value, error: error($0.key)) })
     ]
   }
 

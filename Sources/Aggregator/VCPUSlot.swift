@@ -170,6 +170,7 @@ struct VCPUSlot {
   /// The cells of the present setting, by dense reason index.
   var cells: Cells
   var setting = 1
+  var exitsBeforeSetting: UInt64 = 0
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()

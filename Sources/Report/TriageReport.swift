@@ -159,14 +159,17 @@ public struct TriageReport: Sendable {
         counts[entry.value, default: DetailCount(value: entry.value, count: 0, error: 0)].count &+= entry.count
       }
       for part in parts {
-        // A value that is not in a table that overflowed may have been in it: its error grows by that table's.
-        let unseen = part.isApproximate ? part.entries.reduce(0) { Swift.max($0, $1.error) } : 0
+        // A value that is not listed may still have been counted: at most as often as the last one that is, where the
+        // list was cut, and as much more as the table forgot, where it overflowed.
+        let forgotten = part.isApproximate ? part.entries.reduce(0) { Swift.max($0, $1.error) } : 0
+        let unseen = forgotten &+ (part.isCut ? part.entries.last?.count ?? 0 : 0)
         var errors: [UInt64: UInt64] = [:]
         for entry in part.entries { errors[entry.value] = entry.error }
         for value in counts.keys { counts[value]?.error &+= errors[value] ?? unseen }
       }
       return DetailStatistics(
-        kind: kind, total: parts.reduce(0) { $0 &+ $1.total }, isApproximate: parts.contains(where: \.isApproximate),
+        kind: kind, total: parts.reduce(0) { $0 &+ $1.total },
+        isApproximate: parts.contains { $0.isApproximate || $0.isCut },
         entries: counts.values.sorted { $0.count != $1.count ? $0.count > $1.count : $0.value < $1.value })
     }
   }
@@ -233,4 +236,9 @@ public struct TriageReport: Sendable {
     // What the host already has is worth the least.
     return advice.filter { $0.isSatisfied != true } + advice.filter { $0.isSatisfied == true }
   }
+}
+
+extension DetailStatistics {
+  /// There are values that are not listed.
+  fileprivate var isCut: Bool { entries.count >= Self.mostEntries && entries.reduce(0) { $0 &+ $1.count } < total }
 }

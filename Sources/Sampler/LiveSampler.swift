@@ -126,6 +126,9 @@ public final class LiveSampler: PageSource {
 
   private var options: LiveOptions
   private var messages: [String] = []
+  /// When tracing began, on the trace clock; nil where that cannot be compared with one of ours. Earlier than anything
+  /// this took, and than the end of `init`.
+  public let startedAt: UInt64?
   private let clockID: clockid_t?
   private let pageSize: Int
   /// Sub-buffers per queue.
@@ -152,19 +155,13 @@ public final class LiveSampler: PageSource {
         options: TraceInstance.Options(
           events: options.events, clock: options.clock, bufferKiBPerCPU: options.bufferKiBPerCPU,
           subBufferKiB: options.subBufferKiB, threads: LiveSampler.chosenThreads(options)))
+      clockID = LiveSampler.clock(named: instance.clock)
+      startedAt = clockID.map { LiveSampler.now($0) }
       formats = try instance.formats()
     } catch {
       throw SamplerError(error)
     }
     self.instance = instance
-    clockID =
-      switch instance.clock {
-      case "mono": CLOCK_MONOTONIC
-      case "mono_raw": CLOCK_MONOTONIC_RAW
-      case "boot": CLOCK_BOOTTIME
-      case "tai": CLOCK_TAI
-      default: nil
-      }
     pageSize = instance.page.subBufferSize
     queueLimit = max(2, min(4096, options.memoryLimit / max(1, pageSize) / max(1, instance.streams.count)))
     metadata = TraceMetadata(
@@ -358,10 +355,20 @@ public final class LiveSampler: PageSource {
   /// Events lost since the start by the buffers' own counters, over all CPUs: an independent check on what the sub-buffers
   /// say. A few reads per CPU: for the end, not for each tick.
   public func lostEvents() -> UInt64 {
-    streams.reduce(0) { $0 &+ (instance.statistics(cpu: $1.cpu)?.lost ?? 0) }
+    streams.reduce(0) { $0 &+ (lostEvents(cpu: $1.cpu) ?? 0) }
   }
 
+  /// Events lost on one CPU since the start, by its buffer's own counters; nil if they cannot be read.
+  public func lostEvents(cpu: Int) -> UInt64? { instance.statistics(cpu: cpu)?.lost }
+
   // MARK: The end
+
+  /// Stops tracing; what is in the buffers can still be drained. Returns when that was, on the trace clock, or nil where
+  /// that cannot be compared with one of ours.
+  public func stop() -> UInt64? {
+    instance.stop()
+    return clockID.map { LiveSampler.now($0) }
+  }
 
   /// Removes the instance and gives the memory back; pages still lent become invalid. Returns what prevented the removal.
   @discardableResult
@@ -383,6 +390,17 @@ public final class LiveSampler: PageSource {
   }
 
   // MARK: System
+
+  /// The clock of clock_gettime(2) that is the trace clock of that name.
+  private static func clock(named name: String) -> clockid_t? {
+    switch name {
+    case "mono": CLOCK_MONOTONIC
+    case "mono_raw": CLOCK_MONOTONIC_RAW
+    case "boot": CLOCK_BOOTTIME
+    case "tai": CLOCK_TAI
+    default: nil
+    }
+  }
 
   private static func now(_ clock: clockid_t) -> UInt64 {
     var time = timespec()

@@ -3,6 +3,7 @@ import Glibc
 import Sampler
 import Synchronization
 import TraceFormat
+import Tracefs
 
 /// What the front may ask of a running session.
 public enum SessionCommand: Sendable {
@@ -76,10 +77,15 @@ public final class Session {
     var due = monotonicNanoseconds() &+ interval
     while count.map({ done < $0 }) ?? true {
       if let recording = feed as? RecordingFeed {
-        if recording.isFinished, done > 0 { return }
-        recording.seek(to: recording.position &+ interval, interval: interval)
+        if recording.isFinished && done > 0 || recording.wait(milliseconds: 0, wake: wake) { return }
+        let (next, overflow) = recording.position.addingReportingOverflow(interval)
+        recording.seek(to: overflow ? .max : next, interval: interval)
       } else {
-        if pump(until: due, wake) { return }
+        if pump(until: due, wake) {
+          // What was counted until then is still shown.
+          _ = try body(publish())
+          return
+        }
         due &+= interval
       }
       done += 1
@@ -106,10 +112,8 @@ public final class Session {
 
   private func publish() -> Snapshot {
     var snapshot = feed.snapshot()
-    for message in feed.takeMessages() {
-      if log.count >= 200 { log.removeFirst() }
-      log.append(message)
-    }
+    log += feed.takeMessages()
+    if log.count > 200 { log.removeFirst(log.count - 200) }
     snapshot.messages = log
     snapshot.ownUse = ownUse()
     return snapshot
@@ -311,6 +315,7 @@ private final class ThreadStart {
 /// A free function: a closure made on the main actor would trap on another thread.
 private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   guard let argument else { return nil }
+  CleanupRegistry.prepareThread()
   // All signals go to the main thread.
   var all = sigset_t()
   sigfillset(&all)

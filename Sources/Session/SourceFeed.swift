@@ -138,7 +138,7 @@ final class LiveFeed: Feed {
     host = Self.view(vms)
     for text in sampler.takeMessages() { note(.info, text) }
     aggregator.learn(shownHost())
-    start = sampler.drain()
+    start = sampler.startedAt
   }
 
   private static func makeAggregator(
@@ -171,11 +171,18 @@ final class LiveFeed: Feed {
 
   func advance() {
     guard !isFinished else { return }
-    // Taken in bounded portions: the sampler's queues are small, the kernel's buffers are not.
+    // Writers that are faster than we are must not keep us from publishing, nor from ending.
+    take(until: monotonicNanoseconds() &+ Self.longestAdvance)
+  }
+
+  private static let longestAdvance: UInt64 = 200_000_000
+
+  /// In bounded portions: the sampler's queues are small, the kernel's buffers are not.
+  private func take(until end: UInt64) {
     repeat {
       watermark = sampler.drain()
       aggregator.run(sampler, until: watermark ?? .max)
-    } while sampler.isBehind
+    } while sampler.isBehind && monotonicNanoseconds() < end
     // A VM may live for less than a second: look who it is while its threads are there.
     if aggregator.threadCount > threadsSeen {
       threadsSeen = aggregator.threadCount
@@ -194,13 +201,14 @@ final class LiveFeed: Feed {
 
   func finish() {
     guard !isFinished else { return }
-    sampler.instance.stop()
-    advance()
+    let stopped = sampler.stop()
+    take(until: .max)
     // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
     repeat {
       _ = sampler.drain()
       aggregator.run(sampler)
     } while sampler.isBehind
+    watermark = stopped
     isFinished = true
   }
 
@@ -223,6 +231,7 @@ final class LiveFeed: Feed {
   }
 
   func snapshot() -> Snapshot {
+    aggregator.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }
     var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start)
     let isa = snapshot.source.isa
     snapshot.source = description
@@ -230,10 +239,17 @@ final class LiveFeed: Feed {
     return snapshot
   }
 
-  /// With a filter on VMs, only those are shown.
+  /// Only the VMs and vCPUs that were asked for.
   private func shownHost() -> HostView {
-    guard !options.processes.isEmpty else { return host }
-    return HostView(vms: host.vms.filter { options.processes.contains($0.pid) })
+    var shown = host
+    if !options.processes.isEmpty { shown.vms.removeAll { !options.processes.contains($0.pid) } }
+    if !options.vcpus.isEmpty {
+      for index in shown.vms.indices {
+        shown.vms[index].vcpus.removeAll { vcpu in vcpu.id.map { !options.vcpus.contains($0) } ?? true }
+      }
+      shown.vms.removeAll(where: \.vcpus.isEmpty)
+    }
+    return shown
   }
 
   private func note(_ level: LogMessage.Level, _ text: String) {
@@ -260,7 +276,8 @@ final class RecordingFeed: Feed {
   private let source: SourceDescription
   /// The recording's first and last timestamp: looked up when it is first played.
   private lazy var bounds: (first: UInt64, last: UInt64) = file.timeBounds() ?? (0, 0)
-  private(set) lazy var duration: UInt64 = file.metadata.timeScale.nanoseconds(bounds.last &- bounds.first)
+  private(set) lazy var duration: UInt64 = file.metadata.timeScale.nanoseconds(
+    bounds.last > bounds.first ? bounds.last - bounds.first : 0)
   private var firstTimestamp: UInt64 { bounds.first }
   private var isReadWhole = false
   /// Nanoseconds from the first event to the playing position.
@@ -371,8 +388,10 @@ final class RecordingFeed: Feed {
   }
 
   func snapshot() -> Snapshot {
+    // A recording of one instant is at its end before it was played.
+    if isFinished { aggregator.run(file) }
     var snapshot = aggregator.snapshot(
-      now: isFinished ? nil : raw(position), start: nil, commandNames: file.metadata.commandNames)
+      now: isFinished ? nil : raw(position), start: isFinished ? nil : firstTimestamp, commandNames: file.metadata.commandNames)
     let isa = snapshot.source.isa
     snapshot.source = source
     snapshot.source.isa = isa

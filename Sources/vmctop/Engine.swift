@@ -257,8 +257,8 @@ final class SessionEngine: Engine {
           guard let snapshot = current.takeLatest() else { return nil }
           if snapshot.intervalNanoseconds > 0 { intervals += 1 }
           last = snapshot
-          // After so many intervals the front ends as a signal would end it.
-          if let count = options.count, intervals >= count { raise(SIGTERM) }
+          // After so many intervals the front ends as a signal would end it. A second signal would end the process.
+          if let count = options.count, intervals >= count, ExitSignals.received == nil { raise(SIGTERM) }
           return snapshot
         }, wakeFD: bell.reading, exitFD: exitDescriptor,
         opened: {

@@ -134,6 +134,24 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     #expect(try details.map { try number($0["count"]) } == [54, 46])
   }
 
+  @Test("a value below the end of one setting's list may have been there as often as the last one that is listed")
+  func cutLists() throws {
+    var snapshot = sampleSnapshot()
+    var second = snapshot.scopes[0].reasons[0]
+    second.setting = 2
+    second.details = [
+      DetailStatistics(
+        kind: .port, total: 64 * 6 + 5, isApproximate: false,
+        entries: (0..<64).map { DetailCount(value: 0x1000 + $0, count: 6, error: 0) })
+    ]
+    snapshot.scopes[0].reasons.append(second)
+    let details = try objects(try #require(try objects(try parsed(report(snapshot))["reasons"]).first)["details"])
+    let serial = try #require(details.first { $0["value"] as? String == "0x3f8" })
+    #expect(try number(serial["count"]) == 54)
+    #expect(try number(serial["error"]) == 6)
+    #expect(serial["approximate"] as? Bool == true)
+  }
+
   @Test("of two tables of details, one of which overflowed, the errors add up, and to what it may have dropped too")
   func mergedErrors() throws {
     var snapshot = sampleSnapshot()

@@ -1,5 +1,6 @@
 import Aggregator
 import Foundation
+import Recording
 import Testing
 import TraceFormat
 
@@ -47,6 +48,17 @@ struct PlayingTests {
     #expect(first.total.history == second.total.history)
   }
 
+  @Test("at its very start shows a window of no length, also when it is sought back")
+  func start() throws {
+    let feed = try feed()
+    for position: UInt64 in [0, 300_000_000, 0] {
+      feed.seek(to: position, interval: 100_000_000)
+      let snapshot = feed.snapshot()
+      #expect(snapshot.windowNanoseconds == position)
+      #expect(snapshot.intervalNanoseconds <= 100_000_000)
+    }
+  }
+
   @Test("intervals of batch output add up to the whole, and end with the recording")
   func intervals() throws {
     let session = try Session(.file(path: demo))
@@ -89,6 +101,43 @@ struct PlayingTests {
     }
     #expect(back != nil)
     #expect(running.stop().isEmpty)
+  }
+
+  @Test("batch output of a recording ends when it is told to")
+  func woken() throws {
+    let bell = Doorbell()
+    let session = try Session(.file(path: demo))
+    session.interval = 0.1
+    var count = 0
+    session.forEachInterval(count: nil, wake: bell.reading) { _ in
+      count += 1
+      if count == 3 { bell.ring() }
+      return true
+    }
+    #expect(count == 3)
+  }
+
+  @Test("of one instant is counted all the same")
+  func oneInstant() throws {
+    let source = try TraceFile(path: demo)
+    let page = try #require(source.nextPage(stream: 0))
+    var cursor = SubBufferCursor(page: page, layout: source.metadata.page)
+    let exit = try #require(source.metadata.formats.first { $0.name == "kvm_exit" })
+    while cursor.next(), cursor.payload.loadUnaligned(as: UInt16.self) != exit.id {}
+    var writer = SubBufferWriter(layout: source.metadata.page)
+    let record = UnsafeRawBufferPointer(start: cursor.payload, count: cursor.payloadLength)
+    let isWritten = writer.append(timestamp: 1_000_000, payload: Array(record))
+    #expect(isWritten)
+    let path = NSTemporaryDirectory() + "vmctop-instant-\(UUID().uuidString).dat"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let file = try TraceFileWriter(path: path, contents: TraceFileContents(of: source))
+    try file.beginBuffer()
+    try file.beginCPU(0)
+    try writer.finish(lost: .none).withUnsafeBytes { try file.append($0) }
+    try file.finish()
+    let feed = try RecordingFeed(.file(path: path), SessionOptions())
+    #expect(feed.duration == 0)
+    #expect(feed.snapshot().total.exits == 1)
   }
 
   @Test("only the vCPUs asked for are counted")

@@ -1,0 +1,88 @@
+import Aggregator
+import CTinyGuest
+import Foundation
+import Sampler
+import Testing
+import Tracefs
+
+@testable import Session
+
+/// True if a guest of a few instructions runs here and we may trace it.
+private let canRunGuest: Bool = {
+  guard getuid() == 0, let root = try? TracefsRoot.find(), root.hasKVMEvents else { return false }
+  return tinyguest_run(1).error == 0
+}()
+private let guestNeeds: Comment = "needs root, tracefs, the module kvm and a usable /dev/kvm"
+
+/// A guest on a thread of its own that runs until it is told to end.
+private final class Guest: @unchecked Sendable {
+  private let lock = NSLock()
+  private var isEnding = false
+  private let done = DispatchSemaphore(value: 0)
+
+  init(outs: UInt32) {
+    Thread.detachNewThread { [self] in
+      while !lock.withLock({ isEnding }) { _ = tinyguest_run(outs) }
+      done.signal()
+    }
+  }
+
+  func end() {
+    lock.withLock { isEnding = true }
+    done.wait()
+  }
+}
+
+@Suite("Live counting", .serialized, .enabled(if: canRunGuest, guestNeeds))
+struct LiveFeedTests {
+  @Test("the window begins with the tracing: no event lies outside it")
+  func window() throws {
+    let guest = Guest(outs: 2000)
+    usleep(20_000)
+    let feed = try LiveFeed(LiveOptions(), SessionOptions())
+    defer { feed.close() }
+    feed.advance()
+    usleep(50_000)
+    feed.finish()
+    guest.end()
+    let snapshot = feed.snapshot()
+    // Of any kind: where guests run without hardware support there is no kvm_exit.
+    #expect(snapshot.events > 0)
+    #expect(snapshot.windowNanoseconds >= snapshot.lastTimestamp - snapshot.firstTimestamp)
+  }
+
+  @Test("told to end within an interval hands over what was counted until then")
+  func woken() throws {
+    let bell = Doorbell()
+    bell.ring()
+    let session = try Session(.live(LiveOptions(bufferKiBPerCPU: 64)))
+    defer { session.close() }
+    session.interval = 600
+    var snapshots: [Snapshot] = []
+    session.forEachInterval(count: nil, wake: bell.reading) { snapshot in
+      snapshots.append(snapshot)
+      return true
+    }
+    #expect(snapshots.count == 1)
+    #expect((snapshots.first?.intervalNanoseconds ?? .max) < 600_000_000_000)
+  }
+
+  @Test("what a small buffer lost is counted to the last event, though full sub-buffers have no room for the number")
+  func losses() throws {
+    let feed = try LiveFeed(LiveOptions(bufferKiBPerCPU: 64, subBufferKiB: 4), SessionOptions())
+    defer { feed.close() }
+    // Several rounds of overruns: about one sub-buffer in ten is too full to hold a number.
+    for round in 0..<30 {
+      let guest = Guest(outs: 3000)
+      usleep(2000)
+      guest.end()
+      feed.advance()
+      if round % 10 == 9 { #expect(feed.snapshot().losses.uncounted == 0) }
+    }
+    feed.finish()
+    let losses = feed.snapshot().losses
+    #expect(losses.lost > 0)
+    #expect(losses.uncounted == 0)
+    #expect(losses.perCPU.reduce(0) { $0 + $1.lost } == losses.lost)
+  }
+}
