@@ -131,10 +131,10 @@ struct FrequentValues {
       .assumingMemoryBound(to: DetailTable.Entry.self)
     let second = UnsafeMutableRawPointer(first).advanced(by: Self.stride)
       .assumingMemoryBound(to: DetailTable.Entry.self)
-    if first.pointee.key == key {
-      first.pointee.count &+= 1
-    } else if second.pointee.key == key {
-      second.pointee.count &+= 1
+    // Which of the two it is cannot be predicted; that it is one of them, mostly can.
+    let match = second.pointee.key == key ? second : first
+    if match.pointee.key == key {
+      match.pointee.count &+= 1
     } else {
       let rarer = first.pointee.most < second.pointee.most ? first : second
       let most = rarer.pointee.most
