@@ -393,12 +393,16 @@ public struct Aggregator: ~Copyable {
         slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
         slot.pointee.isInUserSpace = false
       }
-      // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
-      let user = min(nanoseconds(slot.pointee.openUser), handling)
-      let halted = min(slot.pointee.openHalted, handling &- user)
-      slot.pointee.time.user &+= user
-      slot.pointee.time.halted &+= halted
-      slot.pointee.time.kernel &+= handling &- user &- halted
+      if slot.pointee.openUser | slot.pointee.openHalted == 0 {
+        slot.pointee.time.kernel &+= handling
+      } else {
+        // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
+        let user = min(nanoseconds(slot.pointee.openUser), handling)
+        let halted = min(slot.pointee.openHalted, handling &- user)
+        slot.pointee.time.user &+= user
+        slot.pointee.time.halted &+= halted
+        slot.pointee.time.kernel &+= handling &- user &- halted
+      }
     }
     slot.pointee.activity = .inGuest
     slot.pointee.since = timestamp
