@@ -30,7 +30,8 @@ let package = Package(
     .executableTarget(
       name: "vmctop-bench",
       dependencies: [
-        "TraceFormat", "Recording", "CDemo", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Aggregator", "TraceFormat", "Recording", "CDemo", "CTinyGuest", "CInstructionCount",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
     library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
@@ -76,9 +77,11 @@ let package = Package(
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
     tests("Command", ["Report", "CDemo", "vmctop"]),
-    // Helpers of the tests, in no product: a process that holds a trace instance, and a guest of a few instructions.
+    // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, a guest of a few
+    // instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
+    .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]
 )

@@ -34,6 +34,8 @@ public struct Aggregator: ~Copyable {
   let options: AggregatorOptions
   private let layout: PageLayout
   let scale: TimeScale
+  /// False where the trace clock counts nanoseconds already.
+  private let isScaled: Bool
   private var streams: UnsafeMutablePointer<StreamState>
   private var streamCapacity = 8
   private(set) var streamCount = 0
@@ -70,6 +72,7 @@ public struct Aggregator: ~Copyable {
     table = try EventTable(formats: metadata.formats)
     layout = metadata.page
     scale = metadata.timeScale
+    isScaled = scale != .nanoseconds
     self.options = options
     streams = .allocate(capacity: streamCapacity)
   }
@@ -310,20 +313,11 @@ public struct Aggregator: ~Copyable {
   ) {
     let reason = record.loadUnaligned(fromByteOffset: offsets.reason, as: UInt32.self)
     let isa = record.loadUnaligned(fromByteOffset: offsets.isa, as: UInt32.self)
-    var rip: UInt64 = 0
-    if offsets.rip >= 0 {
-      rip =
-        offsets.has32BitRIP
-        ? UInt64(record.loadUnaligned(fromByteOffset: offsets.rip, as: UInt32.self))
-        : record.loadUnaligned(fromByteOffset: offsets.rip, as: UInt64.self)
-    }
-    let info1 = offsets.info1 < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.info1, as: UInt64.self)
-    let info2 = offsets.info2 < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.info2, as: UInt64.self)
-    let interruption =
-      offsets.interruptionInformation < 0
-      ? 0 : record.loadUnaligned(fromByteOffset: offsets.interruptionInformation, as: UInt32.self)
-    let errorCode =
-      offsets.errorCode < 0 ? 0 : record.loadUnaligned(fromByteOffset: offsets.errorCode, as: UInt32.self)
+    let rip = offsets.rip.load(record)
+    let info1 = offsets.info1.load(record)
+    let info2 = offsets.info2.load(record)
+    let interruption = UInt32(truncatingIfNeeded: offsets.interruptionInformation.load(record))
+    let errorCode = UInt32(truncatingIfNeeded: offsets.errorCode.load(record))
 
     // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
     let code = isa == 1 ? reason & 0xffff : reason
@@ -363,33 +357,48 @@ public struct Aggregator: ~Copyable {
       timestamp: timestamp, isa: isa, reason: reason, rip: rip, info1: info1, info2: info2,
       interruptionInformation: interruption, errorCode: errorCode)
 
-    if cell.pointee.fixedControl != nil {
-      slot.pointee.openCharge = -1
-    } else {
-      let governing = governingControl(
-        of: ExitFacts(
-          isa: isa, reason: reason, qualification: info1, interruptionInformation: interruption, errorCode: errorCode))
-      slot.pointee.openCharge = cell.pointee.charges.add(governing.control)
-    }
-
-    slot.pointee.awaited = nil
-    switch cell.pointee.detail {
-    case .none: break
-    case .event(let kind): slot.pointee.awaited = kind
-    case .info1(_, let shift, let mask):
-      cell.pointee.details.add((info1 &>> shift) & mask, limit: Self.detailLimit)
-    case .info2: cell.pointee.details.add(info2, limit: Self.detailLimit)
-    case .interruptionVector:
-      if interruption & 0x8000_0000 != 0 {
-        cell.pointee.details.add(UInt64(interruption & 0xff), limit: Self.detailLimit)
+    slot.pointee.openCharge = cell.pointee.fixedControl != nil ? -1 : Self.charge(cell, slot)
+    slot.pointee.awaited = cell.pointee.rule.awaited
+    switch cell.pointee.rule.action {
+    case .nothing: break
+    case .word:
+      let word = cell.pointee.rule.isInterruption ? UInt64(interruption) : info1
+      if word & cell.pointee.rule.valid == cell.pointee.rule.valid {
+        cell.pointee.details.add((word &>> cell.pointee.rule.shift) & cell.pointee.rule.mask, limit: Self.detailLimit)
       }
-    case .constant(_, let value): cell.pointee.details.add(value, limit: Self.detailLimit)
-    case .controlRegister:
-      cell.pointee.details.add((info1 & 0xf) | ((info1 &>> 4) & 3) &<< 8, limit: Self.detailLimit)
-    case .debugRegister:
-      cell.pointee.details.add((info1 & 7) | ((info1 &>> 4) & 1) &<< 8, limit: Self.detailLimit)
+    case .other: Self.addDetail(cell, slot)
     }
     if rip != 0 { cell.pointee.instructionPointers.add(rip) }
+  }
+
+  /// Charges an exit to the control that its facts tell. Returns the charge's index.
+  @inline(never)
+  private static func charge(
+    _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
+  ) -> Int {
+    let exit = slot.pointee.lastExit
+    let governing = governingControl(
+      of: ExitFacts(
+        isa: exit.isa, reason: exit.reason, qualification: exit.info1,
+        interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode))
+    return cell.pointee.charges.add(governing.control)
+  }
+
+  /// The main details that are more than bits of one word.
+  @inline(never)
+  private static func addDetail(
+    _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
+  ) {
+    let exit = slot.pointee.lastExit
+    let value: UInt64
+    switch cell.pointee.detail {
+    case .none, .event, .info1, .interruptionVector: return
+    case .info2: value = exit.info2
+    case .constant(_, let constant): value = constant
+    case .controlRegister: value = (exit.info1 & 0xf) | ((exit.info1 &>> 4) & 3) &<< 8
+    case .debugRegister: value = (exit.info1 & 7) | ((exit.info1 &>> 4) & 1) &<< 8
+    }
+    cell.pointee.details.add(value, limit: detailLimit)
   }
 
   static var detailLimit: Int { 256 }
@@ -417,12 +426,16 @@ public struct Aggregator: ~Copyable {
         slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
         slot.pointee.isInUserSpace = false
       }
-      // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
-      let user = min(nanoseconds(slot.pointee.openUser), handling)
-      let halted = min(slot.pointee.openHalted, handling &- user)
-      slot.pointee.time.user &+= user
-      slot.pointee.time.halted &+= halted
-      slot.pointee.time.kernel &+= handling &- user &- halted
+      if slot.pointee.openUser | slot.pointee.openHalted == 0 {
+        slot.pointee.time.kernel &+= handling
+      } else {
+        // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
+        let user = min(nanoseconds(slot.pointee.openUser), handling)
+        let halted = min(slot.pointee.openHalted, handling &- user)
+        slot.pointee.time.user &+= user
+        slot.pointee.time.halted &+= halted
+        slot.pointee.time.kernel &+= handling &- user &- halted
+      }
     }
     slot.pointee.activity = .inGuest
     slot.pointee.since = timestamp
@@ -503,7 +516,11 @@ public struct Aggregator: ~Copyable {
   }
 
   @inline(__always)
-  private func nanoseconds(_ raw: UInt64) -> UInt64 { scale.nanoseconds(raw) }
+  private func nanoseconds(_ raw: UInt64) -> UInt64 { isScaled ? Self.scaled(raw, scale) : raw }
+
+  // Not a method: calling one from the loop would copy all of self.
+  @inline(never)
+  private static func scaled(_ raw: UInt64, _ scale: TimeScale) -> UInt64 { scale.nanoseconds(raw) }
 
   /// A span of the trace clock in nanoseconds.
   public func nanoseconds(at span: UInt64) -> UInt64 { scale.nanoseconds(span) }
@@ -537,10 +554,11 @@ public struct Aggregator: ~Copyable {
   ) -> UnsafeMutablePointer<ReasonCell> {
     let cell = UnsafeMutablePointer<ReasonCell>.allocate(capacity: 1)
     let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
+    let detail = DetailSource(isa: isa, code: code)
     cell.initialize(
       to: ReasonCell(
         isa: isa, code: code, histogram: cellCount < Self.cellLimit ? Histogram.allocate() : nil,
-        fixedControl: fixedGoverningControl(isa: isa, code: code), detail: DetailSource(isa: isa, code: code)))
+        fixedControl: fixedGoverningControl(isa: isa, code: code), detail: detail, rule: DetailRule(detail)))
     cellCount += 1
     slot.pointee.cells[index] = cell
     return cell

@@ -139,7 +139,8 @@ struct FrequentValues {
   /// Entries of 24 bytes at a distance of 32 put each pair into a line of its own.
   private static let stride = 32
 
-  @inline(__always)
+  // A call of its own leaves the loop its registers.
+  @inline(never)
   mutating func add(_ key: UInt64) {
     total &+= 1
     guard let entries else { return begin(key) }
@@ -148,16 +149,16 @@ struct FrequentValues {
       .assumingMemoryBound(to: DetailTable.Entry.self)
     let second = UnsafeMutableRawPointer(first).advanced(by: Self.stride)
       .assumingMemoryBound(to: DetailTable.Entry.self)
-    if first.pointee.key == key {
-      first.pointee.count &+= 1
-    } else if second.pointee.key == key {
-      second.pointee.count &+= 1
-    } else {
-      let rarer = first.pointee.most < second.pointee.most ? first : second
-      let most = rarer.pointee.most
-      if most != 0 { isApproximate = true }
-      rarer.pointee = DetailTable.Entry(key: key, count: 1, error: most)
-    }
+    // Neither which of the two it is can be predicted, nor for many guests whether it is one of them: no branches.
+    let match = second.pointee.key == key ? second : first
+    let rarer = first.pointee.most < second.pointee.most ? first : second
+    let isKnown = match.pointee.key == key
+    let most = rarer.pointee.most
+    let count = match.pointee.count &+ 1
+    let error = match.pointee.error
+    isApproximate = isApproximate || (!isKnown && most != 0)
+    (isKnown ? match : rarer).pointee = DetailTable.Entry(
+      key: key, count: isKnown ? count : 1, error: isKnown ? error : most)
   }
 
   @inline(never)

@@ -28,12 +28,35 @@ public struct AggregatorError: Error, Sendable, CustomStringConvertible {
 /// Field offsets of the events that matter, compiled once from their formats: the per-event path only loads.
 /// An offset of -1 stands for a field that this kernel's event lacks.
 struct EventTable: ~Copyable {
+  /// A field of kvm_exit that a kernel's event may lack: then it reads as 0, without a branch.
+  struct OptionalField {
+    /// Where eight bytes are read; the first eight are in every record.
+    private var offset = 0
+    private var shift: UInt64 = 0
+    private var mask: UInt64 = 0
+
+    init() {}
+
+    /// - Parameter offset: at least 8, or -1 for a field that is not there.
+    init(offset: Int, size: Int) {
+      guard offset >= 8 else { return }
+      // The four bytes before a short field are in the record, those behind it may not be.
+      self.offset = size == 8 ? offset : offset - 4
+      shift = size == 8 ? 0 : 32
+      mask = .max
+    }
+
+    @inline(__always)
+    func load(_ record: UnsafeRawPointer) -> UInt64 {
+      (record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) &>> shift) & mask
+    }
+  }
+
   struct ExitOffsets {
-    var reason = -1, rip = -1, isa = -1, info1 = -1, info2 = -1, interruptionInformation = -1, errorCode = -1
-    var vcpu = -1
-    /// `unsigned long` of the traced kernel is 4 bytes.
-    var has32BitRIP = false
     /// `exit_reason` is wider than 32 bits on some kernels: only its low half is read.
+    var reason = -1, isa = -1, vcpu = -1
+    var rip = OptionalField(), info1 = OptionalField(), info2 = OptionalField()
+    var interruptionInformation = OptionalField(), errorCode = OptionalField()
   }
 
   let rows: UnsafeMutablePointer<EventTableRow>
@@ -90,13 +113,13 @@ struct EventTable: ~Copyable {
     switch format.name {
     case "kvm_exit":
       exit.reason = offset("exit_reason", 4, 8)
-      exit.rip = offset("guest_rip", 4, 8)
-      exit.has32BitRIP = format.field("guest_rip")?.size == 4
       exit.isa = offset("isa", 4)
-      exit.info1 = offset("info1", 8)
-      exit.info2 = offset("info2", 8)
-      exit.interruptionInformation = offset("intr_info", 4)
-      exit.errorCode = offset("error_code", 4)
+      // `unsigned long` of the traced kernel may be 4 bytes.
+      exit.rip = OptionalField(offset: offset("guest_rip", 4, 8), size: format.field("guest_rip")?.size ?? 0)
+      exit.info1 = OptionalField(offset: offset("info1", 8), size: 8)
+      exit.info2 = OptionalField(offset: offset("info2", 8), size: 8)
+      exit.interruptionInformation = OptionalField(offset: offset("intr_info", 4), size: 4)
+      exit.errorCode = OptionalField(offset: offset("error_code", 4), size: 4)
       exit.vcpu = offset("vcpu_id", 4)
       guard exit.reason >= 0, exit.isa >= 0 else {
         throw AggregatorError(

@@ -16,6 +16,7 @@ struct ReasonCell {
   var charges = ChargeTable()
   /// Kind of the main detail, and where it comes from.
   var detail: DetailSource
+  var rule: DetailRule
   var details = DetailTable()
   var instructionPointers = FrequentValues()
   /// What the last snapshot showed, for the interval's figures.
@@ -127,6 +128,40 @@ enum DetailSource {
     case (2, 0x81): self = .event(.hypercall)
     case (2, 0x400): self = .info2(.gpa)
     default: self = .none
+    }
+  }
+}
+
+/// A `DetailSource` as the per-exit path takes it: most exits have none, or bits of one word, or wait for an event.
+struct DetailRule {
+  enum Action: UInt8 {
+    case nothing, word, other
+  }
+  var action: Action
+  var awaited: DetailKind?
+  /// The word is the interruption information, else info1.
+  var isInterruption = false
+  /// Bits that must be set for the detail to be there.
+  var valid: UInt64 = 0
+  var shift: UInt64 = 0
+  var mask: UInt64 = 0
+
+  init(_ source: DetailSource) {
+    switch source {
+    case .none: action = .nothing
+    case .event(let kind):
+      action = .nothing
+      awaited = kind
+    case .info1(_, let shift, let mask):
+      action = .word
+      self.shift = shift
+      self.mask = mask
+    case .interruptionVector:
+      action = .word
+      isInterruption = true
+      valid = 0x8000_0000
+      mask = 0xff
+    default: action = .other
     }
   }
 }

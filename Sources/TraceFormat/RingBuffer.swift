@@ -153,7 +153,8 @@ public struct SubBufferCursor {
     }
   }
 
-  @usableFromInline @inline(never)
+  // Inlined, so that nothing keeps a local cursor from living in registers.
+  @inlinable @inline(__always)
   mutating func damaged() {
     isMalformed = true
     offset = end

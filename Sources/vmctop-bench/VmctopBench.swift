@@ -8,7 +8,11 @@ import TraceFormat
 struct VmctopBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "vmctop-bench", abstract: "Benchmarks of vmctop, and the recordings they run on.",
-    subcommands: [Generate.self])
+    subcommands: [Generate.self, Decode.self, Guest.self])
+}
+
+func demoRecording() throws -> TraceFile {
+  try TraceFile(borrowing: UnsafeRawBufferPointer(start: cdemo_bytes(), count: cdemo_size()))
 }
 
 extension TraceCompression: ExpressibleByArgument {}
@@ -43,12 +47,7 @@ struct Generate: ParsableCommand {
   }
 
   func run() throws {
-    let source: TraceFile
-    if let input {
-      source = try TraceFile(path: input)
-    } else {
-      source = try TraceFile(borrowing: UnsafeRawBufferPointer(start: cdemo_bytes(), count: cdemo_size()))
-    }
+    let source = try input.map { path in try TraceFile(path: path) } ?? demoRecording()
     let repeater = try CaptureRepeater(source)
     let clock = ContinuousClock()
     let start = clock.now
