@@ -32,6 +32,8 @@ struct EventTable: ~Copyable {
   struct OptionalField {
     /// Where eight bytes are read; the first eight are in every record.
     private var offset = 0
+    /// Where the eight bytes end: the record must be this long.
+    var end: Int { offset + 8 }
     private var shift: UInt64 = 0
     private var mask: UInt64 = 0
 
