@@ -99,9 +99,6 @@ public struct Aggregator: ~Copyable {
     cells.deallocate()
   }
 
-  /// True once the source's formats have kvm_exit.
-  public var hasExitEvent: Bool { table.hasExit }
-
   /// The losses by stream so far, and those since the last call with `mark`.
   mutating func takeLosses() -> Losses {
     var losses = Losses()

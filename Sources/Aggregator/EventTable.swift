@@ -80,7 +80,6 @@ struct EventTable: ~Copyable {
   private(set) var inhibits = -1
   private(set) var inhibitReason = -1
   private(set) var inhibitSet = -1
-  private(set) var hasExit = false
 
   /// - Throws: `AggregatorError` where kvm_exit or kvm_entry exist in a layout that cannot be counted.
   init(formats: [EventFormat]) throws(AggregatorError) {
@@ -130,7 +129,6 @@ struct EventTable: ~Copyable {
       row.kind = .exit
       row.minimumLength = length(
         "exit_reason", "guest_rip", "isa", "info1", "info2", "intr_info", "error_code", "vcpu_id")
-      hasExit = true
     case "kvm_entry":
       entryVCPU = offset("vcpu_id", 4)
       row.kind = .entry

@@ -321,13 +321,6 @@ public final class LiveSampler: PageSource {
     }
   }
 
-  /// Traces these threads (and those of the chosen processes) from now on. An empty list lets no event through.
-  public func follow(threads: [Int32]) {
-    guard options.threads != threads, !isClosed else { return }
-    options.threads = threads
-    do { try instance.setThreads(LiveSampler.chosenThreads(options)) } catch { note("\(error)") }
-  }
-
   /// What there is to tell since the last call, one line each.
   public func takeMessages() -> [String] {
     defer { messages = [] }
