@@ -90,10 +90,7 @@ public struct Aggregator: ~Copyable {
   private static func free(cells: VCPUSlot.Cells) {
     for index in 0..<ReasonIndex.capacity {
       guard let cell = cells[index] else { continue }
-      cell.pointee.histogram?.deallocate()
-      cell.pointee.charges.deallocate()
-      cell.pointee.details.deallocate()
-      cell.pointee.instructionPointers.deallocate()
+      cell.pointee.deallocate()
       cell.deallocate()
     }
     cells.deallocate()
@@ -227,6 +224,8 @@ public struct Aggregator: ~Copyable {
     while true {
       var cursor = stream.pointee.cursor
       if stream.pointee.isInGap, cursor.timestamp <= limit { endGap(index) }
+      let mark = LossMark(
+        stream: UInt32(truncatingIfNeeded: index), losses: stream.pointee.losses, ofAll: allLosses)
       var counted: UInt64 = 0
       var passedLimit = false
       var latest = cursor.timestamp
@@ -271,7 +270,7 @@ public struct Aggregator: ~Copyable {
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
-          countExit(slot, record, exit, timestamp, index, stream.pointee.losses)
+          countExit(slot, record, exit, timestamp, mark)
         } else if kind == .entry {
           let slot: UnsafeMutablePointer<VCPUSlot>
           if let known = lastSlot {
@@ -283,7 +282,7 @@ public struct Aggregator: ~Copyable {
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
-          countEntry(slot, timestamp, index, stream.pointee.losses)
+          countEntry(slot, timestamp, mark)
         } else if let slot = lastSlot, !slot.pointee.isIgnored {
           countOther(kind, id, slot, record, timestamp)
         } else if kind == .apicvInhibit {
@@ -306,15 +305,19 @@ public struct Aggregator: ~Copyable {
   @inline(__always)
   private mutating func countExit(
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer, _ offsets: EventTable.ExitOffsets,
-    _ timestamp: UInt64, _ stream: Int, _ losses: UInt32
+    _ timestamp: UInt64, _ mark: LossMark
   ) {
-    let reason = record.loadUnaligned(fromByteOffset: offsets.reason, as: UInt32.self)
-    let isa = record.loadUnaligned(fromByteOffset: offsets.isa, as: UInt32.self)
-    let rip = offsets.rip.load(record)
-    let info1 = offsets.info1.load(record)
-    let info2 = offsets.info2.load(record)
-    let interruption = UInt32(truncatingIfNeeded: offsets.interruptionInformation.load(record))
-    let errorCode = UInt32(truncatingIfNeeded: offsets.errorCode.load(record))
+    let lastExit = withUnsafeMutablePointer(to: &slot.pointee.lastExit) { UnsafeMutableRawPointer($0) }
+    var fields = record + ExitRecord.start
+    if offsets.isNative {
+      lastExit.copyMemory(from: fields, byteCount: MemoryLayout<ExitRecord>.size)
+    } else {
+      offsets.gather(record, into: lastExit.assumingMemoryBound(to: ExitRecord.self))
+      fields = UnsafeRawPointer(lastExit)
+    }
+    let reason = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.reason, as: UInt32.self)
+    let isa = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.isa, as: UInt32.self)
+    let rip = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.rip, as: UInt64.self)
 
     // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
     let code = isa == 1 ? reason & 0xffff : reason
@@ -336,36 +339,33 @@ public struct Aggregator: ~Copyable {
     slot.pointee.exits &+= 1
 
     // The guest ran since the last entry, unless something was lost in between.
-    if slot.pointee.activity == .inGuest, timestamp >= slot.pointee.since,
-      isWhole(slot, stream: stream, losses: losses)
-    {
-      slot.pointee.time.guest &+= nanoseconds(timestamp &- slot.pointee.since)
+    if slot.pointee.activity == .inGuest {
+      if timestamp >= slot.pointee.since, isWhole(slot, mark) {
+        slot.pointee.time.guest &+= nanoseconds(timestamp &- slot.pointee.since)
+      }
+    } else {
+      slot.pointee.forgetAway()
     }
     slot.pointee.activity = .handlingExit
     slot.pointee.since = timestamp
-    slot.pointee.stream = stream
-    slot.pointee.streamLosses = losses
-    slot.pointee.allLosses = allLosses
-    slot.pointee.isInUserSpace = false
-    slot.pointee.openUser = 0
-    slot.pointee.openHalted = 0
+    slot.pointee.lastExitAt = timestamp
+    slot.pointee.mark = mark
     slot.pointee.openCell = cell
-    slot.pointee.lastExit = LastExit(
-      timestamp: timestamp, isa: isa, reason: reason, rip: rip, info1: info1, info2: info2,
-      interruptionInformation: interruption, errorCode: errorCode)
-
-    slot.pointee.openCharge = cell.pointee.fixedControl != nil ? -1 : Self.charge(cell, slot)
     slot.pointee.awaited = cell.pointee.rule.awaited
+    slot.pointee.openCharge = cell.pointee.isChargeFixed ? -1 : Self.charge(cell, slot)
     switch cell.pointee.rule.action {
     case .nothing: break
     case .word:
-      let word = cell.pointee.rule.isInterruption ? UInt64(interruption) : info1
-      if word & cell.pointee.rule.valid == cell.pointee.rule.valid {
-        cell.pointee.details.add((word &>> cell.pointee.rule.shift) & cell.pointee.rule.mask, limit: Self.detailLimit)
+      let word = fields.loadUnaligned(
+        fromByteOffset: Int(truncatingIfNeeded: cell.pointee.rule.offset), as: UInt64.self)
+      let valid = UInt64(cell.pointee.rule.valid)
+      if word & valid == valid {
+        cell.pointee.details.add(
+          (word &>> UInt64(cell.pointee.rule.shift)) & cell.pointee.rule.mask, limit: Self.detailLimit)
       }
     case .other: Self.addDetail(cell, slot)
     }
-    if rip != 0 { cell.pointee.instructionPointers.add(rip) }
+    if rip != 0 { cell.pointee.instructionPointers.add(rip) } else { cell.pointee.unlocated &+= 1 }
   }
 
   /// Charges an exit to the control that its facts tell. Returns the charge's index.
@@ -373,12 +373,7 @@ public struct Aggregator: ~Copyable {
   private static func charge(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) -> Int {
-    let exit = slot.pointee.lastExit
-    let governing = governingControl(
-      of: ExitFacts(
-        isa: exit.isa, reason: exit.reason, qualification: exit.info1,
-        interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode))
-    return cell.pointee.charges.add(governing.control)
+    cell.pointee.charges.add(slot.pointee.lastExit)
   }
 
   /// The main details that are more than bits of one word.
@@ -389,8 +384,7 @@ public struct Aggregator: ~Copyable {
     let exit = slot.pointee.lastExit
     let value: UInt64
     switch cell.pointee.detail {
-    case .none, .event, .info1, .interruptionVector: return
-    case .info2: value = exit.info2
+    case .none, .event, .info1, .info2, .interruptionVector: return
     case .constant(_, let constant): value = constant
     case .controlRegister: value = (exit.info1 & 0xf) | ((exit.info1 &>> 4) & 3) &<< 8
     case .debugRegister: value = (exit.info1 & 7) | ((exit.info1 &>> 4) & 1) &<< 8
@@ -401,46 +395,46 @@ public struct Aggregator: ~Copyable {
   static var detailLimit: Int { 256 }
 
   @inline(__always)
-  private mutating func countEntry(
-    _ slot: UnsafeMutablePointer<VCPUSlot>, _ timestamp: UInt64, _ stream: Int, _ losses: UInt32
-  ) {
+  private mutating func countEntry(_ slot: UnsafeMutablePointer<VCPUSlot>, _ timestamp: UInt64, _ mark: LossMark) {
     if slot.pointee.activity == .handlingExit, let cell = slot.pointee.openCell, timestamp >= slot.pointee.since,
-      isWhole(slot, stream: stream, losses: losses)
+      isWhole(slot, mark)
     {
       let handling = nanoseconds(timestamp &- slot.pointee.since)
       cell.pointee.paired &+= 1
       cell.pointee.handling &+= handling
       if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
       if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
-      if let histogram = cell.pointee.histogram {
-        let bucket = histogram + Histogram.index(of: handling)
-        bucket.pointee = bucket.pointee == .max ? .max : bucket.pointee &+ 1
-      }
+      cell.pointee.histogram.add(handling)
       if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
         charges[slot.pointee.openCharge].handling &+= handling
       }
-      if slot.pointee.isInUserSpace {
-        slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
-        slot.pointee.isInUserSpace = false
-      }
-      if slot.pointee.openUser | slot.pointee.openHalted == 0 {
-        slot.pointee.time.kernel &+= handling
+      if slot.pointee.wasAway {
+        if slot.pointee.isInUserSpace {
+          slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
+        }
+        Self.split(handling, user: nanoseconds(slot.pointee.openUser), halted: slot.pointee.openHalted, slot)
       } else {
-        // User space and halts happened inside this interval; a halt cannot be longer than what is left of it.
-        let user = min(nanoseconds(slot.pointee.openUser), handling)
-        let halted = min(slot.pointee.openHalted, handling &- user)
-        slot.pointee.time.user &+= user
-        slot.pointee.time.halted &+= halted
-        slot.pointee.time.kernel &+= handling &- user &- halted
+        slot.pointee.time.kernel &+= handling
       }
+    } else if slot.pointee.wasAway {
+      slot.pointee.forgetAway()
     }
     slot.pointee.activity = .inGuest
     slot.pointee.since = timestamp
-    slot.pointee.stream = stream
-    slot.pointee.streamLosses = losses
-    slot.pointee.allLosses = allLosses
-    slot.pointee.openCell = nil
-    slot.pointee.awaited = nil
+    slot.pointee.mark = mark
+  }
+
+  /// User space and halts happened inside the interval; a halt cannot be longer than what is left of it.
+  @inline(never)
+  private static func split(
+    _ handling: UInt64, user: UInt64, halted: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>
+  ) {
+    let user = min(user, handling)
+    let halted = min(halted, handling &- user)
+    slot.pointee.time.user &+= user
+    slot.pointee.time.halted &+= halted
+    slot.pointee.time.kernel &+= handling &- user &- halted
+    slot.pointee.forgetAway()
   }
 
   /// The rarer events: what they say about the open exit of their thread.
@@ -451,9 +445,12 @@ public struct Aggregator: ~Copyable {
   ) {
     func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
     func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
+    if kind == .apicvInhibit { return noteInhibit(record, thread: slot.pointee.tid) }
+    guard slot.pointee.activity == .handlingExit else { return }
     switch kind {
     case .userSpaceExit:
-      if slot.pointee.activity == .handlingExit, !slot.pointee.isInUserSpace {
+      if !slot.pointee.isInUserSpace {
+        slot.pointee.wasAway = true
         slot.pointee.isInUserSpace = true
         slot.pointee.userSince = timestamp
       }
@@ -465,9 +462,8 @@ public struct Aggregator: ~Copyable {
         slot.pointee.isInUserSpace = false
       }
     case .wakeup:
-      if slot.pointee.activity == .handlingExit {
-        slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
-      }
+      slot.pointee.wasAway = true
+      slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
     case .msr:
       if slot.pointee.awaited == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: word(table.msrIndex))) }
       detail(slot, .msr, word(table.msrIndex))
@@ -475,8 +471,7 @@ public struct Aggregator: ~Copyable {
     case .pageFault: detail(slot, .gpa, long(table.faultAddress))
     case .mmio: detail(slot, .gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
     case .hypercall: detail(slot, .hypercall, long(table.hypercallNumber))
-    case .apicvInhibit: noteInhibit(record, thread: slot.pointee.tid)
-    case .other, .exit, .entry: break
+    case .other, .exit, .entry, .apicvInhibit: break
     }
   }
 
@@ -485,10 +480,7 @@ public struct Aggregator: ~Copyable {
   private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
     guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
     else { return }
-    let exit = slot.pointee.lastExit
-    let control = governingControl(
-      of: ExitFacts(isa: exit.isa, reason: exit.reason, qualification: exit.info1, msr: msr)
-    ).control
+    let control = governingControl(of: slot.pointee.lastExit.facts(msr: msr)).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
     entries[old].count &-= 1
@@ -507,9 +499,9 @@ public struct Aggregator: ~Copyable {
 
   /// Whether nothing was lost since the slot's last event: on its own stream, or on any if it changed streams.
   @inline(__always)
-  private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, stream: Int, losses: UInt32) -> Bool {
-    slot.pointee.stream == stream
-      ? slot.pointee.streamLosses == losses : slot.pointee.allLosses == allLosses && openGaps == 0
+  private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, _ mark: LossMark) -> Bool {
+    let last = slot.pointee.mark
+    return last.stream == mark.stream ? last.losses == mark.losses : last.ofAll == mark.ofAll && openGaps == 0
   }
 
   @inline(__always)
@@ -549,13 +541,8 @@ public struct Aggregator: ~Copyable {
   private mutating func makeCell(
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
   ) -> UnsafeMutablePointer<ReasonCell> {
-    let cell = UnsafeMutablePointer<ReasonCell>.allocate(capacity: 1)
     let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
-    let detail = DetailSource(isa: isa, code: code)
-    cell.initialize(
-      to: ReasonCell(
-        isa: isa, code: code, histogram: cellCount < Self.cellLimit ? Histogram.allocate() : nil,
-        fixedControl: fixedGoverningControl(isa: isa, code: code), detail: detail, rule: DetailRule(detail)))
+    let cell = ReasonCell.make(isa: isa, code: code, hasHistogram: cellCount < Self.cellLimit)
     cellCount += 1
     slot.pointee.cells[index] = cell
     return cell

@@ -16,7 +16,8 @@ struct DetailTable {
   private(set) var entries: UnsafeMutablePointer<Entry>?
   private(set) var capacity = 0
   private var shift: UInt64 = 0
-  private(set) var total: UInt64 = 0
+  /// Counts of the values that had to give way.
+  private var evicted: UInt64 = 0
   private(set) var isApproximate = false
   /// The most that any value had that had to give way: no value that is not here occurred more often.
   private var mostEvicted: UInt64 = 0
@@ -29,7 +30,6 @@ struct DetailTable {
 
   @inline(__always)
   mutating func add(_ key: UInt64, limit: Int) {
-    total &+= 1
     if let entries {
       let first = entries + home(key)
       if first.pointee.key == key, first.pointee.count != 0 {
@@ -66,6 +66,7 @@ struct DetailTable {
       isApproximate = true
       // Not only what the rarest had: a value may come back that gave way in another place of its neighbourhood.
       mostEvicted = max(mostEvicted, entries[rarest].most)
+      evicted &+= entries[rarest].count
       entries[rarest] = Entry(key: key, count: 1, error: mostEvicted)
       return
     }
@@ -98,11 +99,21 @@ struct DetailTable {
         for step in 0..<Self.window where fresh[(home + step) & (size - 1)].most < fresh[rarest].most {
           rarest = (home + step) & (size - 1)
         }
-        mostEvicted = max(mostEvicted, min(old[index].most, fresh[rarest].most))
-        if old[index].most > fresh[rarest].most { fresh[rarest] = old[index] }
+        let stays = old[index].most > fresh[rarest].most
+        let leaving = stays ? fresh[rarest] : old[index]
+        mostEvicted = max(mostEvicted, leaving.most)
+        evicted &+= leaving.count
+        if stays { fresh[rarest] = old[index] }
       }
     }
     old.deallocate()
+  }
+
+  /// All values ever added: exact, since each is in an entry's count or was evicted with one.
+  var total: UInt64 {
+    var total = evicted
+    forEach { total &+= $0.count }
+    return total
   }
 
   /// How much more often than its count (0 where it is not here) a value may have occurred.
@@ -133,16 +144,12 @@ struct DetailTable {
 /// have had as its error.
 struct FrequentValues {
   private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
-  private(set) var total: UInt64 = 0
-  private(set) var isApproximate = false
   private static let pairs = 64
   /// Entries of 24 bytes at a distance of 32 put each pair into a line of its own.
   private static let stride = 32
 
-  // A call of its own leaves the loop its registers.
-  @inline(never)
+  @inline(__always)
   mutating func add(_ key: UInt64) {
-    total &+= 1
     guard let entries else { return begin(key) }
     let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
     let first = UnsafeMutableRawPointer(entries).advanced(by: pair &* 2 &* Self.stride)
@@ -156,7 +163,6 @@ struct FrequentValues {
     let most = rarer.pointee.most
     let count = match.pointee.count &+ 1
     let error = match.pointee.error
-    isApproximate = isApproximate || (!isKnown && most != 0)
     (isKnown ? match : rarer).pointee = DetailTable.Entry(
       key: key, count: isKnown ? count : 1, error: isKnown ? error : most)
   }
@@ -167,13 +173,19 @@ struct FrequentValues {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     entries = memory.assumingMemoryBound(to: DetailTable.Entry.self)
-    total &-= 1
     add(key)
+  }
+
+  /// A value gave way to another: that one's error says so, whatever came after it.
+  var isApproximate: Bool {
+    var result = false
+    forEach { if $0.error != 0 { result = true } }
+    return result
   }
 
   /// How much more often than its count (0 where it is not here) a value may have occurred.
   func error(of key: UInt64) -> UInt64 {
-    guard isApproximate, let entries else { return 0 }
+    guard let entries else { return 0 }
     func entry(_ index: Int) -> DetailTable.Entry {
       UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
     }
@@ -181,7 +193,8 @@ struct FrequentValues {
     let (first, second) = (entry(2 * pair), entry(2 * pair + 1))
     if first.key == key { return first.error }
     if second.key == key { return second.error }
-    return min(first.most, second.most)
+    // Where nothing gave way, what is not here never came.
+    return first.error | second.error == 0 ? 0 : min(first.most, second.most)
   }
 
   func forEach(_ body: (DetailTable.Entry) -> Void) {

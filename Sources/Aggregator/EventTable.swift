@@ -1,3 +1,4 @@
+import Architecture
 import TraceFormat
 
 /// What an event means to the aggregator.
@@ -20,6 +21,34 @@ struct EventTableRow {
   var count: UInt64 = 0
 }
 
+/// The fields of a kvm_exit record that are counted, laid out as the kernel's TRACE_EVENT_KVM_EXIT lays them out
+/// (`arch/x86/kvm/trace.h`, 5.10 and later, 64 bits): such a record is taken over as it is.
+struct ExitRecord {
+  /// Where they begin in the record: behind the common fields.
+  static let start = 8
+
+  var reason: UInt32 = 0
+  var rip: UInt64 = 0
+  var isa: UInt32 = 0
+  var info1: UInt64 = 0
+  var info2: UInt64 = 0
+  var interruptionInformation: UInt32 = 0
+  var errorCode: UInt32 = 0
+
+  /// As constants, which `MemoryLayout.offset(of:)` is not for the optimizer.
+  enum Offset {
+    static var reason: Int { 0 }
+    static var rip: Int { 8 }
+    static var isa: Int { 16 }
+  }
+
+  func facts(msr: UInt32? = nil) -> ExitFacts {
+    ExitFacts(
+      isa: isa, reason: reason, qualification: info1, interruptionInformation: interruptionInformation,
+      errorCode: errorCode, msr: msr)
+  }
+}
+
 /// Why the events of a source cannot be counted.
 public struct AggregatorError: Error, Sendable, CustomStringConvertible {
   public var description: String
@@ -28,29 +57,24 @@ public struct AggregatorError: Error, Sendable, CustomStringConvertible {
 /// Field offsets of the events that matter, compiled once from their formats: the per-event path only loads.
 /// An offset of -1 stands for a field that this kernel's event lacks.
 struct EventTable: ~Copyable {
-  /// A field of kvm_exit that a kernel's event may lack: then it reads as 0, without a branch.
+  /// A field of kvm_exit that a kernel's event may lack: then it reads as 0.
   struct OptionalField {
-    /// Where eight bytes are read; the first eight are in every record.
-    private var offset = 0
-    /// Where the eight bytes end: the record must be this long.
-    var end: Int { offset + 8 }
-    private var shift: UInt64 = 0
-    private var mask: UInt64 = 0
+    var offset = -1
+    var size = 0
 
     init() {}
 
-    /// - Parameter offset: at least 8, or -1 for a field that is not there.
+    /// - Parameter offset: -1 for a field that is not there.
     init(offset: Int, size: Int) {
-      guard offset >= 8 else { return }
-      // The four bytes before a short field are in the record, those behind it may not be.
-      self.offset = size == 8 ? offset : offset - 4
-      shift = size == 8 ? 0 : 32
-      mask = .max
+      self.offset = offset
+      self.size = size
     }
 
-    @inline(__always)
     func load(_ record: UnsafeRawPointer) -> UInt64 {
-      (record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) &>> shift) & mask
+      if offset < 0 { return 0 }
+      return size == 8
+        ? record.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        : UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
   }
 
@@ -59,6 +83,29 @@ struct EventTable: ~Copyable {
     var reason = -1, isa = -1, vcpu = -1
     var rip = OptionalField(), info1 = OptionalField(), info2 = OptionalField()
     var interruptionInformation = OptionalField(), errorCode = OptionalField()
+    /// The record's fields lie just as those of `ExitRecord` do: true for every 64-bit kernel since 5.10.
+    var isNative = false
+
+    mutating func compareWithNative() {
+      func lies(_ field: OptionalField, _ place: PartialKeyPath<ExitRecord>, _ size: Int) -> Bool {
+        field.size == size && field.offset == ExitRecord.start + (MemoryLayout<ExitRecord>.offset(of: place) ?? -1)
+      }
+      isNative =
+        lies(OptionalField(offset: reason, size: 4), \.reason, 4) && lies(OptionalField(offset: isa, size: 4), \.isa, 4)
+        && lies(rip, \.rip, 8) && lies(info1, \.info1, 8) && lies(info2, \.info2, 8)
+        && lies(interruptionInformation, \.interruptionInformation, 4) && lies(errorCode, \.errorCode, 4)
+    }
+
+    /// Takes the fields from wherever this kernel has them.
+    @inline(never)
+    func gather(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<ExitRecord>) {
+      exit.pointee = ExitRecord(
+        reason: record.loadUnaligned(fromByteOffset: reason, as: UInt32.self), rip: rip.load(record),
+        isa: record.loadUnaligned(fromByteOffset: isa, as: UInt32.self), info1: info1.load(record),
+        info2: info2.load(record),
+        interruptionInformation: UInt32(truncatingIfNeeded: interruptionInformation.load(record)),
+        errorCode: UInt32(truncatingIfNeeded: errorCode.load(record)))
+    }
   }
 
   let rows: UnsafeMutablePointer<EventTableRow>
@@ -126,6 +173,7 @@ struct EventTable: ~Copyable {
         throw AggregatorError(
           description: "unknown layout of the event kvm_exit: it has no field exit_reason or isa (an x86 KVM has both)")
       }
+      exit.compareWithNative()
       row.kind = .exit
       row.minimumLength = length(
         "exit_reason", "guest_rip", "isa", "info1", "info2", "intr_info", "error_code", "vcpu_id")

@@ -1,13 +1,51 @@
 /// A log-linear histogram of nanoseconds in raw memory: 32 sub-buckets per power of two, so that a bucket's middle is
 /// at most 1/64 (1.6 %) off any value in it. Values from 2^42 ns (73 minutes) on share the last bucket.
-enum Histogram {
+struct Histogram {
   static let subBucketBits = 5
   static let bucketCount = (42 - subBucketBits + 1) << subBucketBits
 
-  static func allocate() -> UnsafeMutablePointer<UInt32> {
+  /// Nil where there is none. Half as wide as a counter, since they share the cache with everything else.
+  private var buckets: UnsafeMutablePointer<UInt32>?
+  /// How often each bucket ran over; nil as long as none did.
+  private var carries: UnsafeMutablePointer<UInt32>?
+
+  /// A histogram that counts nothing.
+  static var none: Histogram { Histogram(buckets: nil) }
+
+  private init(buckets: UnsafeMutablePointer<UInt32>?) { self.buckets = buckets }
+
+  init() { self.init(buckets: Self.makeBuckets()) }
+
+  private static func makeBuckets() -> UnsafeMutablePointer<UInt32> {
     let buckets = UnsafeMutablePointer<UInt32>.allocate(capacity: bucketCount)
     buckets.initialize(repeating: 0, count: bucketCount)
     return buckets
+  }
+
+  mutating func deallocate() {
+    buckets?.deallocate()
+    carries?.deallocate()
+    self = .none
+  }
+
+  @inline(__always)
+  mutating func add(_ value: UInt64) {
+    guard let buckets else { return }
+    let index = Self.index(of: value)
+    buckets[index] &+= 1
+    if buckets[index] == 0 { carry(index) }
+  }
+
+  @inline(never)
+  private mutating func carry(_ index: Int) {
+    if carries == nil { carries = Self.makeBuckets() }
+    carries?[index] &+= 1
+  }
+
+  /// Values counted in a bucket.
+  func count(at index: Int) -> UInt64 {
+    guard let buckets else { return 0 }
+    return UInt64(buckets[index]) | UInt64(carries?[index] ?? 0) << 32
   }
 
   @inline(__always)

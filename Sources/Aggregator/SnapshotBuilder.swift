@@ -148,9 +148,9 @@ struct SnapshotBuilder {
       row.id = slot?.pointee.vcpuID ?? host?.id
       row.threadName = host?.threadName ?? commandNames[tid]
       if let slot {
-        row.cpu = cpu(slot.pointee.stream)
+        row.cpu = cpu(Int(slot.pointee.mark.stream))
         row.setting = slot.pointee.setting
-        if slot.pointee.lastExit.timestamp != 0 { row.lastExit = slot.pointee.lastExit }
+        row.lastExit = LastExit(slot.pointee)
       }
       row.isGone = hostKnown && !present.contains(tid)
       return row
@@ -343,7 +343,7 @@ struct SnapshotBuilder {
       ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
     }
     row.details += merge(
-      .rip, total: cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.total },
+      .rip, total: cells.reduce(0) { $0 &+ $1.pointee.count &- $1.pointee.unlocated },
       isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate },
       error: { value in cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.error(of: value) } }
     ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
@@ -355,12 +355,13 @@ struct SnapshotBuilder {
     var buckets = [UInt64](repeating: 0, count: Histogram.bucketCount)
     var recorded: UInt64 = 0
     for cell in cells {
-      guard cell.pointee.paired > 0, let histogram = cell.pointee.histogram else { continue }
+      guard cell.pointee.paired > 0 else { continue }
       let low = Histogram.index(of: cell.pointee.minimum)
       let high = Histogram.index(of: cell.pointee.maximum)
-      for index in low...max(low, high) where histogram[index] != 0 {
-        buckets[index] &+= UInt64(histogram[index])
-        recorded &+= UInt64(histogram[index])
+      for index in low...max(low, high) {
+        let count = cell.pointee.histogram.count(at: index)
+        buckets[index] &+= count
+        recorded &+= count
       }
     }
     guard recorded > 0 else { return }
@@ -417,6 +418,17 @@ struct SnapshotBuilder {
         }
       }
     }
+  }
+}
+
+extension LastExit {
+  /// Nil before the first.
+  fileprivate init?(_ slot: VCPUSlot) {
+    guard slot.lastExitAt != 0 else { return nil }
+    let exit = slot.lastExit
+    self.init(
+      timestamp: slot.lastExitAt, isa: exit.isa, reason: exit.reason, rip: exit.rip, info1: exit.info1,
+      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
   }
 }
 

@@ -1,31 +1,56 @@
 import Architecture
 
 /// One exit reason of one vCPU in one setting: counters in raw memory, found by a dense reason index.
+///
+/// What every exit touches comes first, so that it shares two cache lines (`make` aligns it).
 struct ReasonCell {
-  var isa: UInt32
-  var code: UInt32
   var count: UInt64 = 0
   var paired: UInt64 = 0
   var handling: UInt64 = 0
   var minimum: UInt64 = .max
   var maximum: UInt64 = 0
-  /// Nil only past the limit that keeps a hostile input from taking all memory.
-  var histogram: UnsafeMutablePointer<UInt32>?
-  /// The control every exit of this reason is charged to, or nil where `charges` says it exit by exit.
-  var fixedControl: ControlID?
-  var charges = ChargeTable()
-  /// Kind of the main detail, and where it comes from.
-  var detail: DetailSource
+  /// Empty only past the limit that keeps a hostile input from taking all memory.
+  var histogram: Histogram
   var rule: DetailRule
+  /// Every exit of this reason is charged to one control: `fixedControl`. Else `charges` says it exit by exit.
+  let isChargeFixed: Bool
   var details = DetailTable()
   var instructionPointers = FrequentValues()
+  /// Exits without an instruction pointer.
+  var unlocated: UInt64 = 0
+
+  let isa: UInt32
+  let code: UInt32
+  let fixedControl: ControlID?
+  var charges = ChargeTable()
+  /// Kind of the main detail, and where it comes from.
+  let detail: DetailSource
   /// What the last snapshot showed, for the interval's figures.
   var shownCount: UInt64 = 0
   var shownHandling: UInt64 = 0
+
+  static func make(isa: UInt32, code: UInt32, hasHistogram: Bool) -> UnsafeMutablePointer<ReasonCell> {
+    let detail = DetailSource(isa: isa, code: code)
+    let fixedControl = fixedGoverningControl(isa: isa, code: code)
+    let cell = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<ReasonCell>.size, alignment: 64)
+      .bindMemory(to: ReasonCell.self, capacity: 1)
+    cell.initialize(
+      to: ReasonCell(
+        histogram: hasHistogram ? Histogram() : .none, rule: DetailRule(detail), isChargeFixed: fixedControl != nil,
+        isa: isa, code: code, fixedControl: fixedControl, detail: detail))
+    return cell
+  }
+
+  mutating func deallocate() {
+    histogram.deallocate()
+    charges.deallocate()
+    details.deallocate()
+    instructionPointers.deallocate()
+  }
 }
 
 /// Exits and handling time by control, for the reasons whose control depends on the exit. Few controls per reason, so
-/// a linear search beats a hash.
+/// a linear search beats a hash; and the same facts as the time before are charged to the same control without one.
 struct ChargeTable {
   struct Entry {
     var control: ControlID
@@ -38,8 +63,29 @@ struct ChargeTable {
   private(set) var entries: UnsafeMutablePointer<Entry>?
   private(set) var count = 0
   private var capacity = 0
+  /// The last exit's facts, and the entry it was charged to.
+  private var last = ExitRecord()
+  private var lastIndex = -1
 
+  /// Charges an exit to the control that its facts tell. Returns the entry's index.
   @inline(__always)
+  mutating func add(_ exit: borrowing ExitRecord) -> Int {
+    if lastIndex >= 0, let entries, exit.info1 == last.info1, exit.reason == last.reason,
+      exit.interruptionInformation == last.interruptionInformation, exit.errorCode == last.errorCode
+    {
+      entries[lastIndex].count &+= 1
+      return lastIndex
+    }
+    return find(copy exit)
+  }
+
+  @inline(never)
+  private mutating func find(_ exit: ExitRecord) -> Int {
+    last = exit
+    lastIndex = add(governingControl(of: exit.facts()).control)
+    return lastIndex
+  }
+
   mutating func add(_ control: ControlID) -> Int {
     if let entries {
       for index in 0..<count where entries[index].control == control {
@@ -71,6 +117,7 @@ struct ChargeTable {
     entries = nil
     count = 0
     capacity = 0
+    lastIndex = -1
   }
 }
 
@@ -139,12 +186,17 @@ struct DetailRule {
   }
   var action: Action
   var awaited: DetailKind?
-  /// The word is the interruption information, else info1.
-  var isInterruption = false
-  /// Bits that must be set for the detail to be there.
-  var valid: UInt64 = 0
-  var shift: UInt64 = 0
+  var shift: UInt8 = 0
+  /// Where the word is in `ExitRecord`.
+  var offset: UInt8 = 0
+  /// Bits of it that must be set for the detail to be there.
+  var valid: UInt32 = 0
   var mask: UInt64 = 0
+
+  private static let info1 = UInt8(MemoryLayout<ExitRecord>.offset(of: \.info1)!)
+  private static let info2 = UInt8(MemoryLayout<ExitRecord>.offset(of: \.info2)!)
+  /// With the error code behind it, eight bytes.
+  private static let interruptionInformation = UInt8(MemoryLayout<ExitRecord>.offset(of: \.interruptionInformation)!)
 
   init(_ source: DetailSource) {
     switch source {
@@ -154,14 +206,19 @@ struct DetailRule {
       awaited = kind
     case .info1(_, let shift, let mask):
       action = .word
-      self.shift = shift
+      offset = Self.info1
+      self.shift = UInt8(shift)
       self.mask = mask
+    case .info2:
+      action = .word
+      offset = Self.info2
+      mask = .max
     case .interruptionVector:
       action = .word
-      isInterruption = true
+      offset = Self.interruptionInformation
       valid = 0x8000_0000
       mask = 0xff
-    default: action = .other
+    case .constant, .controlRegister, .debugRegister: action = .other
     }
   }
 }
@@ -174,41 +231,66 @@ enum VCPUActivity: UInt8 {
   case handlingExit
 }
 
+/// A place in the streams' losses: two marks of one slot that are equal enclose no gap. See `Aggregator.isWhole`.
+struct LossMark {
+  /// The stream and its losses then.
+  var stream: UInt32
+  var losses: UInt32
+  /// Beginnings and ends of gaps in any stream.
+  var ofAll: UInt32
+}
+
 /// Everything counted for one vCPU thread, in raw memory at a stable address.
 struct VCPUSlot {
   typealias Cells = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>?>
 
-  var tid: Int32
-  var vcpuID: UInt32?
+  /// The cells of the present setting, by dense reason index.
+  var cells: Cells
+  var activity = VCPUActivity.unknown
   /// Filtered out: seen, but not counted.
   var isIgnored = false
-  var activity = VCPUActivity.unknown
-  var isInUserSpace = false
   /// Kind of the detail that a later event of this thread is to bring, for the open exit.
   var awaited: DetailKind?
-  /// The stream of the last event and the loss counts then: a gap since makes every open interval void.
-  var stream = 0
-  var streamLosses: UInt32 = 0
-  var allLosses: UInt32 = 0
+  /// User space or a halt was seen inside the open exit, or is there now: the `open…` figures are not all zero.
+  var wasAway = false
+  var isInUserSpace = false
+  /// The losses at the last event: a gap since makes every open interval void.
+  var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
   /// Timestamp of the last kvm_entry or kvm_exit.
   var since: UInt64 = 0
+  var exits: UInt64 = 0
+  var openCell: UnsafeMutablePointer<ReasonCell>?
+  var time = TimeSplit()
+  /// Index into the open cell's charges, or -1 where its control is fixed.
+  var openCharge = -1
+  /// Timestamp of the last kvm_exit; 0: none yet.
+  var lastExitAt: UInt64 = 0
+  var lastExit = ExitRecord()
   var userSince: UInt64 = 0
   var openUser: UInt64 = 0
   var openHalted: UInt64 = 0
-  var openCell: UnsafeMutablePointer<ReasonCell>?
-  /// Index into the open cell's charges, or -1 where its control is fixed.
-  var openCharge = -1
-  var exits: UInt64 = 0
-  var time = TimeSplit()
-  var lastExit = LastExit(
-    timestamp: 0, isa: 0, reason: 0, rip: 0, info1: 0, info2: 0, interruptionInformation: 0, errorCode: 0)
-  /// The cells of the present setting, by dense reason index.
-  var cells: Cells
+
+  let tid: Int32
+  let vcpuID: UInt32?
   var setting = 1
   var exitsBeforeSetting: UInt64 = 0
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()
+
+  init(tid: Int32, vcpuID: UInt32?, cells: Cells) {
+    self.tid = tid
+    self.vcpuID = vcpuID
+    self.cells = cells
+  }
+
+  /// Nothing is known of what the open exit did.
+  mutating func forgetAway() {
+    wasAway = false
+    isInUserSpace = false
+    openUser = 0
+    openHalted = 0
+  }
 }
 
 /// Threads to slots: open addressing on raw memory, never shrinking.
