@@ -573,6 +573,7 @@ struct BoundedTableTests {
         table.add(key, limit: 64)
         pairs.add(key)
       }
+      #expect(table.total == 20_000)
       var counts: [UInt64: UInt64] = [:]
       table.forEach { counts[$0.key] = $0.count }
       var pairCounts: [UInt64: UInt64] = [:]
@@ -644,6 +645,32 @@ struct LayoutTests {
     }
   }
 
+  @Test("a kvm_exit laid out unlike that of today's kernels is counted alike")
+  func foreignLayout() throws {
+    // The bundled capture's records, as if the two words of information had changed places.
+    let file = try TraceFile(path: SyntheticTrace.demo)
+    var metadata = file.metadata
+    let exit = try #require(metadata.formats.firstIndex { $0.name == "kvm_exit" })
+    #expect(try EventTable(formats: metadata.formats).exit.isNative)
+    let fields = metadata.formats[exit].fields
+    let first = try #require(fields.firstIndex { $0.name == "info1" })
+    let second = try #require(fields.firstIndex { $0.name == "info2" })
+    metadata.formats[exit].fields[first].name = "info2"
+    metadata.formats[exit].fields[second].name = "info1"
+    #expect(try !EventTable(formats: metadata.formats).exit.isNative)
+    var native = try Aggregator(metadata: file.metadata)
+    native.run(file)
+    var foreign = try Aggregator(metadata: metadata)
+    foreign.run(try TraceFile(path: SyntheticTrace.demo))
+    let (one, other) = (native.snapshot(), foreign.snapshot())
+    #expect(one.total.reasons.map(\.count) == other.total.reasons.map(\.count))
+    #expect(one.total.reasons.map(\.handling) == other.total.reasons.map(\.handling))
+    for (a, b) in zip(one.vms.flatMap(\.vcpus), other.vms.flatMap(\.vcpus)) {
+      let (a, b) = (try #require(a.lastExit), try #require(b.lastExit))
+      #expect((a.info1, a.info2, a.rip, a.timestamp) == (b.info2, b.info1, b.rip, b.timestamp))
+    }
+  }
+
   @Test("a kernel without vcpu_id, info1 or intr_info still counts exits by thread")
   func oldLayout() throws {
     var formats = SyntheticTrace.formats
@@ -658,6 +685,23 @@ struct LayoutTests {
     let snapshot = aggregator.snapshot()
     #expect(snapshot.reason("HLT")?.handling.total == 500)
     #expect(snapshot.vms[0].vcpus.map(\.id) == [nil])
+  }
+}
+
+@Suite("A histogram")
+struct HistogramTests {
+  @Test("counts on past 2^32 values of a kind")
+  func carries() {
+    var histogram = Histogram()
+    defer { histogram.deallocate() }
+    histogram.add(1000)
+    let bucket = Histogram.index(of: 1000)
+    #expect(histogram.count(at: bucket) == 1)
+    histogram.fill(bucket: bucket)
+    #expect(histogram.count(at: bucket) == 0xffff_ffff)
+    histogram.add(1000)
+    histogram.add(1000)
+    #expect(histogram.count(at: bucket) == 0x1_0000_0001)
   }
 }
 
@@ -685,7 +729,7 @@ struct HostilePageTests {
     for formats in [[exit, second], [second, exit]] {
       let table = try EventTable(formats: formats)
       for id in [exit.id, second.id] where table.rows[Int(id)].kind == .exit {
-        #expect(Int(table.rows[Int(id)].minimumLength) >= table.exit.info1.end)
+        #expect(Int(table.rows[Int(id)].minimumLength) >= table.exit.info1.offset + 8)
       }
     }
     // The same id for two events.
