@@ -31,6 +31,11 @@ public struct AggregatorOptions: Sendable {
 public struct Aggregator: ~Copyable {
   var table: EventTable
   var slots = SlotTable()
+  /// Where the counts of threads are added up that have no slot any more; nil as long as all have theirs.
+  var ended: UnsafeMutablePointer<VCPUSlot>?
+  var endedThreads: UInt64 = 0
+  /// How many threads were seen so far: when it grows, the host may know a VM that nobody asked about yet.
+  public private(set) var threadCount = 0
   let options: AggregatorOptions
   private let layout: PageLayout
   let scale: TimeScale
@@ -79,21 +84,10 @@ public struct Aggregator: ~Copyable {
 
   deinit {
     streams.deallocate()
-    for index in 0..<slots.count {
-      let slot = slots.slots[index]
-      Self.free(cells: slot.pointee.cells)
-      for past in builder.pastSettings[slot.pointee.tid] ?? [] { Self.free(cells: past) }
-      slot.deallocate()
-    }
-  }
-
-  private static func free(cells: VCPUSlot.Cells) {
-    for index in 0..<ReasonIndex.capacity {
-      guard let cell = cells[index] else { continue }
-      cell.pointee.deallocate()
-      cell.deallocate()
-    }
-    cells.deallocate()
+    for index in 0..<slots.count { slots.slots[index].pointee.deallocate() }
+    for index in 0..<slots.count { slots.slots[index].deinitialize(count: 1).deallocate() }
+    ended?.pointee.deallocate()
+    ended?.deinitialize(count: 1).deallocate()
   }
 
   /// The losses by stream so far, and those since the last call with `mark`.
@@ -516,25 +510,20 @@ public struct Aggregator: ~Copyable {
 
   // MARK: - New vCPUs, reasons, settings
 
-  /// More threads than any host has vCPUs: only a hostile input gets here. Their exits are counted in one last slot.
+  /// More threads than any host has vCPUs at a time. At this many, those unheard of for longest give up their slots.
   private static var slotLimit: Int { 4096 }
   private static var cellLimit: Int { 65_536 }
 
   @inline(never)
   private mutating func makeSlot(_ thread: Int32, vcpuID: UInt32?) -> UnsafeMutablePointer<VCPUSlot> {
-    if slots.count >= Self.slotLimit { return slots.slots[Self.slotLimit - 1] }
+    if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
     let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
-    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, cells: Self.makeCells()))
+    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID))
+    threadCount += 1
     if let threads = options.threads, !threads.contains(thread) { slot.pointee.isIgnored = true }
     if let ids = options.vcpuIDs, !(vcpuID.map(ids.contains) ?? false) { slot.pointee.isIgnored = true }
     slots.insert(slot)
     return slot
-  }
-
-  private static func makeCells() -> VCPUSlot.Cells {
-    let cells = VCPUSlot.Cells.allocate(capacity: ReasonIndex.capacity)
-    cells.initialize(repeating: nil, count: ReasonIndex.capacity)
-    return cells
   }
 
   @inline(never)
@@ -571,9 +560,7 @@ public struct Aggregator: ~Copyable {
     // Flips with no exit between them would only leave empty settings behind.
     if slot.pointee.exits == slot.pointee.exitsBeforeSetting { return }
     slot.pointee.exitsBeforeSetting = slot.pointee.exits
-    builder.pastSettings[tid, default: []].append(slot.pointee.cells)
-    slot.pointee.cells = Self.makeCells()
-    slot.pointee.setting += 1
+    slot.pointee.nextSetting()
   }
 }
 

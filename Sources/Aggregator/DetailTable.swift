@@ -132,6 +132,49 @@ struct DetailTable {
     for index in 0..<capacity where entries[index].count != 0 { body(entries[index]) }
   }
 
+  /// Adds another table's counts; every error grows by what the table that lacks the value may have forgotten of it.
+  mutating func absorb(_ other: DetailTable, limit: Int) {
+    guard other.entries != nil else { return }
+    var sums: [UInt64: Entry] = [:]
+    forEach { own in
+      sums[own.key] = Entry(key: own.key, count: own.count, error: own.error &+ other.error(of: own.key))
+    }
+    other.forEach { theirs in
+      if let own = sums[theirs.key] {
+        // Its error has theirs already.
+        sums[theirs.key] = Entry(key: own.key, count: own.count &+ theirs.count, error: own.error)
+      } else {
+        sums[theirs.key] = Entry(key: theirs.key, count: theirs.count, error: theirs.error &+ error(of: theirs.key))
+      }
+    }
+    evicted &+= other.evicted
+    isApproximate = isApproximate || other.isApproximate
+    mostEvicted &+= other.mostEvicted
+    if let entries { entries.update(repeating: Entry(key: 0, count: 0, error: 0), count: capacity) }
+    // The most frequent first: they find room, and what does not is the rarest.
+    for entry in sums.values.sorted(by: { ($1.most, $0.key) < ($0.most, $1.key) }) { place(entry, limit: limit) }
+  }
+
+  /// Puts an entry where there is room for a value that is not here yet, or counts it as evicted.
+  private mutating func place(_ new: Entry, limit: Int) {
+    if entries == nil { resize(to: 16) }
+    while let entries {
+      let start = home(new.key)
+      for step in 0..<Self.window where entries[(start &+ step) & (capacity &- 1)].count == 0 {
+        entries[(start &+ step) & (capacity &- 1)] = new
+        return
+      }
+      if capacity < limit {
+        resize(to: capacity * 2)
+        continue
+      }
+      isApproximate = true
+      mostEvicted = max(mostEvicted, new.most)
+      evicted &+= new.count
+      return
+    }
+  }
+
   mutating func deallocate() {
     entries?.deallocate()
     entries = nil
@@ -169,11 +212,15 @@ struct FrequentValues {
 
   @inline(never)
   private mutating func begin(_ key: UInt64) {
-    let bytes = Self.pairs * 2 * Self.stride
+    entries = Self.allocate()
+    add(key)
+  }
+
+  private static func allocate() -> UnsafeMutablePointer<DetailTable.Entry> {
+    let bytes = pairs * 2 * stride
     let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-    entries = memory.assumingMemoryBound(to: DetailTable.Entry.self)
-    add(key)
+    return memory.assumingMemoryBound(to: DetailTable.Entry.self)
   }
 
   /// A value gave way to another: that one's error says so, whatever came after it.
@@ -185,12 +232,9 @@ struct FrequentValues {
 
   /// How much more often than its count (0 where it is not here) a value may have occurred.
   func error(of key: UInt64) -> UInt64 {
-    guard let entries else { return 0 }
-    func entry(_ index: Int) -> DetailTable.Entry {
-      UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
-    }
+    guard entries != nil else { return 0 }
     let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
-    let (first, second) = (entry(2 * pair), entry(2 * pair + 1))
+    let (first, second) = (self[2 * pair], self[2 * pair + 1])
     if first.key == key { return first.error }
     if second.key == key { return second.error }
     // Where nothing gave way, what is not here never came.
@@ -198,10 +242,55 @@ struct FrequentValues {
   }
 
   func forEach(_ body: (DetailTable.Entry) -> Void) {
-    guard let entries else { return }
-    for index in 0..<Self.pairs * 2 {
-      let entry = UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
-      if entry.count != 0 { body(entry) }
+    guard entries != nil else { return }
+    for index in 0..<Self.pairs * 2 where self[index].count != 0 { body(self[index]) }
+  }
+
+  /// Adds another's counts. Of the up to four values of a pair of pairs the two most frequent stay: a value that is
+  /// not here can have been no more frequent than they, as without merging.
+  mutating func absorb(_ other: FrequentValues) {
+    guard other.entries != nil else { return }
+    guard entries != nil else {
+      entries = Self.allocate()
+      for index in 0..<Self.pairs * 2 { self[index] = other[index] }
+      return
+    }
+    for pair in 0..<Self.pairs where other[2 * pair].count | other[2 * pair + 1].count != 0 {
+      var sums: [DetailTable.Entry] = []
+      for index in [2 * pair, 2 * pair + 1] where self[index].count != 0 {
+        var entry = self[index]
+        entry.error &+= other.error(of: entry.key)
+        entry.count &+= other.count(of: entry.key)
+        sums.append(entry)
+      }
+      for index in [2 * pair, 2 * pair + 1] where other[index].count != 0 {
+        var entry = other[index]
+        if sums.contains(where: { $0.key == entry.key }) { continue }
+        entry.error &+= error(of: entry.key)
+        sums.append(entry)
+      }
+      sums.sort { ($1.most, $0.key) < ($0.most, $1.key) }
+      let none = DetailTable.Entry(key: 0, count: 0, error: 0)
+      // The errors say that something gave way, where nothing did before.
+      if sums.count > 2, sums[0].error | sums[1].error == 0 { sums[1].error = 1 }
+      self[2 * pair] = sums.first ?? none
+      self[2 * pair + 1] = sums.count > 1 ? sums[1] : none
+    }
+  }
+
+  private func count(of key: UInt64) -> UInt64 {
+    let pair = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
+    for index in [2 * pair, 2 * pair + 1] where self[index].key == key { return self[index].count }
+    return 0
+  }
+
+  private subscript(index: Int) -> DetailTable.Entry {
+    get {
+      UnsafeRawPointer(entries!).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
+    }
+    nonmutating set {
+      UnsafeMutableRawPointer(entries!).storeBytes(
+        of: newValue, toByteOffset: index * Self.stride, as: DetailTable.Entry.self)
     }
   }
 

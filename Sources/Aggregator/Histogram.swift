@@ -42,6 +42,19 @@ struct Histogram {
     carries?[index] &+= 1
   }
 
+  /// Adds another's counts, all of which lie between two values.
+  mutating func absorb(_ other: Histogram, from low: UInt64, to high: UInt64) {
+    guard let buckets, low <= high else { return }
+    for index in Self.index(of: low)...Self.index(of: high) {
+      let sum = count(at: index) &+ other.count(at: index)
+      buckets[index] = UInt32(truncatingIfNeeded: sum)
+      if sum >> 32 != 0 {
+        if carries == nil { carries = Self.makeBuckets() }
+        carries?[index] = UInt32(truncatingIfNeeded: sum >> 32)
+      }
+    }
+  }
+
   /// For tests: counting to where a bucket runs over takes too long.
   func fill(bucket index: Int) { buckets?[index] = .max }
 

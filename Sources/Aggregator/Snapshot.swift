@@ -104,6 +104,10 @@ public struct Losses: Sendable {
 
 /// One virtual machine.
 public struct VirtualMachineStatistics: Sendable {
+  /// Tells the VMs that the host knows from each other, for as long as counting goes on; nil where only a trace speaks.
+  public var number: Int?
+  /// More than 0: no VM at all, but the sum of so many vCPU threads that ended and gave up their rows.
+  public var endedThreads: UInt64 = 0
   /// The VMM's process id; nil where a trace alone cannot tell.
   public var pid: Int32?
   /// The guest's name from the VMM's command line. Data of another's making, already free of control characters.

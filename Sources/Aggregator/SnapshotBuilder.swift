@@ -38,14 +38,15 @@ public struct HostView: Sendable, Hashable {
 
 /// What lives from one snapshot to the next beside the counters.
 struct SnapshotBuilder {
-  /// Cells of settings that are over, oldest first, by thread.
-  var pastSettings: [Int32: [VCPUSlot.Cells]] = [:]
   var sequence: UInt64 = 0
   var shownEvents: UInt64 = 0
   var shownEventCounts: [UInt64] = []
   var shownAt: UInt64?
-  /// Every VM the host ever showed, so that one that ended keeps its name.
-  private var knownVMs: [HostView.VM] = []
+  /// Every VM the host ever showed and that still has threads here, so that one that ended keeps its name. By a number
+  /// of ours: process ids and file descriptors come again.
+  private var knownVMs: [Int: HostView.VM] = [:]
+  private var lastVM = 0
+  private var presentVMs: Set<Int> = []
   private var vmOfThread: [Int32: Int] = [:]
   private var present: Set<Int32> = []
   private var histories: [HistoryKey: [Double]] = [:]
@@ -53,6 +54,7 @@ struct SnapshotBuilder {
 
   private enum HistoryKey: Hashable {
     case all
+    case ended
     case vm(Int)
     case inferred(Int32)
     case thread(Int32)
@@ -60,20 +62,49 @@ struct SnapshotBuilder {
 
   typealias Slot = UnsafeMutablePointer<VCPUSlot>
 
-  mutating func learn(_ host: HostView) {
+  /// Takes the host's word. Returns the threads that were another VM's before: their ids were given out again.
+  mutating func learn(_ host: HostView) -> Set<Int32> {
+    var reused: Set<Int32> = []
+    let before = presentVMs
+    presentVMs = []
     present.removeAll(keepingCapacity: true)
     for vm in host.vms {
-      let index: Int
-      if let known = knownVMs.firstIndex(where: { $0.pid == vm.pid && $0.fd == vm.fd }) {
-        knownVMs[known] = vm
-        index = known
-      } else {
-        knownVMs.append(vm)
-        index = knownVMs.count - 1
+      // The same process and file descriptor after a time without are another VM, unless a thread says otherwise.
+      let known = knownVMs.first { number, known in
+        known.pid == vm.pid && known.fd == vm.fd
+          && (before.contains(number) || known.vcpus.contains { old in vm.vcpus.contains { $0.tid == old.tid } })
       }
+      let number = known?.key ?? lastVM + 1
+      lastVM = max(lastVM, number)
+      knownVMs[number] = vm
+      presentVMs.insert(number)
       for vcpu in vm.vcpus {
-        vmOfThread[vcpu.tid] = index
+        if let old = vmOfThread.updateValue(number, forKey: vcpu.tid), old != number { reused.insert(vcpu.tid) }
         present.insert(vcpu.tid)
+      }
+    }
+    return reused
+  }
+
+  /// Whether the host knows the thread as a vCPU that is there now.
+  func isPresent(_ tid: Int32) -> Bool { present.contains(tid) }
+
+  /// Whether the host knew it as a vCPU, and it is not there any more.
+  func hasEnded(_ tid: Int32) -> Bool { vmOfThread[tid] != nil && !present.contains(tid) }
+
+  /// Drops the names and histories of threads that have no slot any more, and of VMs without threads.
+  mutating func forget(allBut slots: borrowing SlotTable) {
+    var inferred: Set<Int32> = []
+    for index in 0..<slots.count { inferred.insert(slots.slots[index].pointee.tid) }
+    let kept = present.union(inferred)
+    vmOfThread = vmOfThread.filter { kept.contains($0.key) }
+    let threads = Set(vmOfThread.values)
+    knownVMs = knownVMs.filter { presentVMs.contains($0.key) || threads.contains($0.key) }
+    histories = histories.filter { key, _ in
+      switch key {
+      case .all, .ended: true
+      case .vm(let number): knownVMs[number] != nil
+      case .inferred(let tid), .thread(let tid): kept.contains(tid)
       }
     }
   }
@@ -82,8 +113,8 @@ struct SnapshotBuilder {
   /// nothing where neither tells.
   func group(of thread: Int32, in slots: borrowing SlotTable) -> [Int32] {
     if let index = vmOfThread[thread] { return vmOfThread.filter { $0.value == index }.map(\.key) }
-    if let index = knownVMs.firstIndex(where: { $0.pid == thread }) {
-      return vmOfThread.filter { $0.value == index }.map(\.key)
+    if let number = knownVMs.first(where: { presentVMs.contains($0.key) && $0.value.pid == thread })?.key {
+      return vmOfThread.filter { $0.value == number }.map(\.key)
     }
     var all: [Slot] = []
     for index in 0..<slots.count { all.append(slots.slots[index]) }
@@ -119,7 +150,7 @@ struct SnapshotBuilder {
 
   /// VMs, vCPUs and scopes of a snapshot from the slots that count.
   mutating func fill(
-    _ snapshot: inout Snapshot, slots: [Slot], now: UInt64, openTime: Bool,
+    _ snapshot: inout Snapshot, slots: [Slot], ended: Slot?, endedThreads: UInt64, now: UInt64, openTime: Bool,
     commandNames: [Int32: String], fallbackName: (UInt32, UInt32) -> String?, cpu: (Int) -> Int?,
     nanoseconds: (UInt64) -> UInt64
   ) {
@@ -131,8 +162,9 @@ struct SnapshotBuilder {
       return statistics(of: group, now: now, openTime: openTime, fallbackName: fallbackName, nanoseconds: nanoseconds)
     }
 
-    var total = build(slots)
-    let all = (slots: slots.count, scope: total)
+    let everything = slots + (ended.map { [$0] } ?? [])
+    var total = build(everything)
+    let all = (slots: everything.count, scope: total)
     total.history = history(.all, rate(total))
     snapshot.scopes = [total]
     snapshot.vms = []
@@ -156,17 +188,17 @@ struct SnapshotBuilder {
       return row
     }
 
-    for (index, vm) in knownVMs.enumerated() {
-      let group = known[index] ?? []
-      let isHere = vm.vcpus.contains { present.contains($0.tid) }
-      if group.isEmpty && !isHere { continue }
+    for (number, vm) in knownVMs {
+      let group = known[number] ?? []
+      if group.isEmpty && !presentVMs.contains(number) { continue }
       var row = VirtualMachineStatistics()
+      row.number = number
       row.pid = vm.pid
       row.name = vm.name
       row.vmm = vm.vmm
       var scope = build(group, like: all)
       let whole = (slots: group.count, scope: scope)
-      scope.history = history(.vm(index), rate(scope))
+      scope.history = history(.vm(number), rate(scope))
       row.scope = snapshot.scopes.count
       snapshot.scopes.append(scope)
       var pairs: [(Slot?, HostView.VCPU?)] = group.map { slot in
@@ -204,8 +236,24 @@ struct SnapshotBuilder {
       row.vcpus.sort { ($0.id ?? .max, $0.tid) < ($1.id ?? .max, $1.tid) }
       snapshot.vms.append(row)
     }
-    snapshot.vms.sort { ($0.pid ?? .max, $0.vcpus.first?.tid ?? .max) < ($1.pid ?? .max, $1.vcpus.first?.tid ?? .max) }
-    remember(slots, now: now, openTime: openTime, nanoseconds: nanoseconds)
+    snapshot.vms.sort {
+      ($0.pid ?? .max, $0.vcpus.first?.tid ?? .max, $0.number ?? 0)
+        < ($1.pid ?? .max, $1.vcpus.first?.tid ?? .max, $1.number ?? 0)
+    }
+    if let ended {
+      var row = VirtualMachineStatistics()
+      row.endedThreads = endedThreads
+      var scope = build([ended], like: all)
+      scope.history = history(.ended, rate(scope))
+      row.scope = snapshot.scopes.count
+      snapshot.scopes.append(scope)
+      var vcpu = VCPUStatistics(tid: ended.pointee.tid)
+      vcpu.isGone = true
+      vcpu.scope = row.scope
+      row.vcpus = [vcpu]
+      snapshot.vms.append(row)
+    }
+    remember(everything, now: now, openTime: openTime, nanoseconds: nanoseconds)
   }
 
   /// The time of a slot up to now: what its events enclosed and, live, what is still running.
@@ -237,8 +285,7 @@ struct SnapshotBuilder {
   }
 
   private func settings(of slot: Slot) -> [(number: Int, cells: VCPUSlot.Cells)] {
-    let past = pastSettings[slot.pointee.tid] ?? []
-    return past.enumerated().map { ($0.offset + 1, $0.element) } + [(slot.pointee.setting, slot.pointee.cells)]
+    (1...slot.pointee.setting).map { ($0, slot.pointee.cells(ofSetting: $0)) }
   }
 
   private struct ReasonKey: Hashable {
@@ -442,7 +489,7 @@ extension ControlStatistics {
 }
 
 extension TimeSplit {
-  fileprivate mutating func add(_ other: TimeSplit) {
+  mutating func add(_ other: TimeSplit) {
     guest &+= other.guest
     kernel &+= other.kernel
     user &+= other.user
@@ -463,12 +510,6 @@ extension TimeSplit {
 }
 
 extension Aggregator {
-  /// How many threads were seen so far: when it grows, the host may know a VM that nobody asked about yet.
-  public var threadCount: Int { slots.count }
-
-  /// Takes the host's word on which VMs there are now. A VM that has ended since keeps its name.
-  public mutating func learn(_ host: HostView) { builder.learn(host) }
-
   /// Publishes what was counted up to now, and begins the next interval.
   ///
   /// - Parameters:
@@ -478,7 +519,7 @@ extension Aggregator {
   public mutating func snapshot(
     now: UInt64? = nil, start: UInt64? = nil, host: HostView? = nil, commandNames: [Int32: String] = [:]
   ) -> Snapshot {
-    if let host { builder.learn(host) }
+    if let host { learn(host) }
     var snapshot = Snapshot()
     let now = now ?? lastTimestamp
     let start = start ?? firstTimestamp
@@ -512,7 +553,7 @@ extension Aggregator {
     var builder = self.builder
     self.builder = SnapshotBuilder()
     builder.fill(
-      &snapshot, slots: counted, now: now, openTime: options.countsOpenTime, commandNames: commandNames,
+      &snapshot, slots: counted, ended: ended, endedThreads: endedThreads, now: now, openTime: options.countsOpenTime, commandNames: commandNames,
       fallbackName: options.fallbackName, cpu: { cpus.indices.contains($0) ? cpus[$0] : nil }, nanoseconds: { scale.nanoseconds($0) })
     self.builder = builder
     snapshot.source.isa = snapshot.total.reasons.first.map {

@@ -112,6 +112,19 @@ struct ChargeTable {
     return count - 1
   }
 
+  /// Adds another table's charges.
+  mutating func absorb(_ other: ChargeTable) {
+    guard let others = other.entries else { return }
+    for place in 0..<other.count {
+      let index = add(others[place].control)
+      guard let entries else { return }
+      entries[index].count &+= others[place].count &- 1
+      entries[index].handling &+= others[place].handling
+      entries[index].shownCount &+= others[place].shownCount
+      entries[index].shownHandling &+= others[place].shownHandling
+    }
+  }
+
   mutating func deallocate() {
     entries?.deallocate()
     entries = nil
@@ -272,17 +285,47 @@ struct VCPUSlot {
 
   let tid: Int32
   let vcpuID: UInt32?
-  var setting = 1
+  /// The cells of settings that are over, oldest first.
+  private(set) var pastCells: [Cells] = []
+  /// The number of the present setting.
+  var setting: Int { pastCells.count + 1 }
   var exitsBeforeSetting: UInt64 = 0
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()
 
-  init(tid: Int32, vcpuID: UInt32?, cells: Cells) {
+  init(tid: Int32, vcpuID: UInt32?) {
     self.tid = tid
     self.vcpuID = vcpuID
-    self.cells = cells
+    cells = Self.makeCells()
   }
+
+  private static func makeCells() -> Cells {
+    let cells = Cells.allocate(capacity: ReasonIndex.capacity)
+    cells.initialize(repeating: nil, count: ReasonIndex.capacity)
+    return cells
+  }
+
+  mutating func deallocate() {
+    for cells in pastCells + [cells] {
+      for index in 0..<ReasonIndex.capacity {
+        guard let cell = cells[index] else { continue }
+        cell.pointee.deallocate()
+        cell.deallocate()
+      }
+      cells.deallocate()
+    }
+    pastCells = []
+  }
+
+  /// Counting goes on in fresh cells.
+  mutating func nextSetting() {
+    pastCells.append(cells)
+    cells = Self.makeCells()
+  }
+
+  /// The cells of a setting there is.
+  func cells(ofSetting number: Int) -> Cells { number <= pastCells.count ? pastCells[number - 1] : cells }
 
   /// Nothing is known of what the open exit did.
   mutating func forgetAway() {
@@ -293,7 +336,7 @@ struct VCPUSlot {
   }
 }
 
-/// Threads to slots: open addressing on raw memory, never shrinking.
+/// Threads to slots: open addressing on raw memory.
 struct SlotTable: ~Copyable {
   private var keys: UnsafeMutablePointer<Int32>
   private var places: UnsafeMutablePointer<Int>
@@ -339,6 +382,25 @@ struct SlotTable: ~Copyable {
     (slots + count).initialize(to: slot)
     enter(slot.pointee.tid, at: count)
     count += 1
+  }
+
+  /// Takes out the slots that meet the condition, and returns them.
+  mutating func remove(where isLeaving: (UnsafeMutablePointer<VCPUSlot>) -> Bool) -> [UnsafeMutablePointer<VCPUSlot>] {
+    var leaving: [UnsafeMutablePointer<VCPUSlot>] = []
+    var kept = 0
+    for index in 0..<count {
+      let slot = slots[index]
+      if isLeaving(slot) {
+        leaving.append(slot)
+      } else {
+        slots[kept] = slot
+        kept += 1
+      }
+    }
+    count = kept
+    keys.update(repeating: .min, count: capacity)
+    for index in 0..<count { enter(slots[index].pointee.tid, at: index) }
+    return leaving
   }
 
   private func enter(_ tid: Int32, at index: Int) {

@@ -45,7 +45,7 @@ extension Painter {
         case "pid":
           // A VM is a process, a vCPU one of its threads.
           guard let vcpu = row.vcpu else { return Span(row.vm.pid.map { String($0) } ?? "-") }
-          return Span(String(vcpu.tid), .dim)
+          return Span(vcpu.tid == 0 ? "-" : String(vcpu.tid), .dim)
         case "cpu": return Span(row.vcpu.map { $0.cpu.map { String($0) } ?? "-" } ?? "")
         case "exits": return Span(model.rate(row.statistics).map { $0 == 0 ? "·" : Format.count($0) } ?? "-", .value)
         case "guest": return share(split.guest, split)

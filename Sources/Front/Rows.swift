@@ -10,14 +10,18 @@ public enum ScopeSelection: Sendable, Hashable {
 
 /// What stays the same about a VM from one snapshot to the next.
 public enum VMIdentity: Sendable, Hashable {
-  case pid(Int32)
+  case known(Int)
+  /// The sum of the threads that ended.
+  case ended
   /// The first thread of a VM whose pid a trace does not tell.
   case thread(Int32)
   case none
 
   init(_ vm: VirtualMachineStatistics) {
-    if let pid = vm.pid {
-      self = .pid(pid)
+    if vm.endedThreads > 0 {
+      self = .ended
+    } else if let number = vm.number {
+      self = .known(number)
     } else if let first = vm.vcpus.first {
       self = .thread(first.tid)
     } else {
@@ -78,6 +82,7 @@ struct MachineRow {
 /// Names of VMs and vCPUs on screen.
 enum MachineName {
   static func vm(_ vm: VirtualMachineStatistics) -> String {
+    if vm.endedThreads > 0 { return "\(vm.endedThreads) ended threads" }
     if let name = vm.name, !name.isEmpty { return name }
     if let pid = vm.pid { return "\(vm.vmm ?? "VM") \(pid)" }
     if let first = vm.vcpus.first { return "VM of \(first.tid)" }
@@ -87,7 +92,7 @@ enum MachineName {
   static func vcpu(_ vcpu: VCPUStatistics) -> String {
     if let id = vcpu.id { return "vCPU \(id)" }
     if let name = vcpu.threadName, !name.isEmpty { return name }
-    return "thread \(vcpu.tid)"
+    return vcpu.tid == 0 ? "all of them" : "thread \(vcpu.tid)"
   }
 }
 

@@ -99,13 +99,14 @@ private struct Document: Encodable {
     @Nullable var name: String?
     @Nullable var vmm: String?
     var inferred: Bool
+    var endedThreads: UInt64
     var exits: UInt64
     var vcpus: [VCPU]
   }
 
   struct VCPU: Encodable {
     @Nullable var id: UInt32?
-    var tid: Int32
+    @Nullable var tid: Int32?
     @Nullable var name: String?
     var exits: UInt64
     var guestNs: UInt64
@@ -198,11 +199,12 @@ private struct Document: Encodable {
     eventCounts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
     vms = snapshot.vms.map { vm in
       VM(
-        pid: vm.pid, name: vm.name, vmm: vm.vmm, inferred: vm.isInferred, exits: report.scope(vm.scope).exits,
+        pid: vm.pid, name: vm.name, vmm: vm.vmm, inferred: vm.isInferred, endedThreads: vm.endedThreads,
+        exits: report.scope(vm.scope).exits,
         vcpus: vm.vcpus.map { vcpu in
           let scope = report.scope(vcpu.scope)
           return VCPU(
-            id: vcpu.id, tid: vcpu.tid, name: vcpu.threadName, exits: scope.exits, guestNs: scope.time.guest,
+            id: vcpu.id, tid: vm.endedThreads > 0 ? nil : vcpu.tid, name: vcpu.threadName, exits: scope.exits, guestNs: scope.time.guest,
             kernelNs: scope.time.kernel, userNs: scope.time.user, haltedNs: scope.time.halted)
         })
     }

@@ -205,6 +205,12 @@ extension TriageReport {
     let vms = snapshot.vms.sorted { scope($0.scope).exits > scope($1.scope).exits }
     for vm in vms.prefix(3) {
       let exits = scope(vm.scope).exits
+      if vm.endedThreads > 0 {
+        let threads = vm.endedThreads == 1 ? "1 vCPU thread" : "\(Figures.count(vm.endedThreads)) vCPU threads"
+        lines.append(
+          "\(threads) that ended: \(Figures.plural(exits, "exit")) (\(Figures.share(exits, of: snapshot.total.exits)) %)")
+        continue
+      }
       var title = vm.pid.map { "VM pid \($0)" } ?? "VM of unknown pid"
       title += ", \(Figures.plural(UInt64(vm.vcpus.count), "vCPU")): \(Figures.plural(exits, "exit"))"
       title += " (\(Figures.share(exits, of: snapshot.total.exits)) %)"

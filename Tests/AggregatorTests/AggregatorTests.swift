@@ -389,6 +389,93 @@ struct MergingTests {
     expectSumsToHold(second)
   }
 
+  /// One machine with one vCPU of that thread, which makes so many CPUID exits of 100 ns each.
+  private func run(
+    _ aggregator: inout Aggregator, _ source: MemoryPages, thread: Int32, exits: Int, at time: inout UInt64
+  ) {
+    var trace = SyntheticTrace()
+    for _ in 0..<exits {
+      trace.exit(10, at: time, thread: thread, rip: UInt64(thread) << 12)
+      trace.entry(at: time + 100, thread: thread)
+      time += 1000
+    }
+    for page in trace.finished()[0] { source.append(page, stream: 0) }
+    aggregator.run(source)
+  }
+
+  @Test("a process and file descriptor that come again are another VM, and so is a thread id")
+  func reusedIDs() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let source = MemoryPages([[]])
+    var time: UInt64 = 1000
+    func host(_ name: String, pid: Int32, tid: Int32) -> HostView {
+      HostView(vms: [.init(pid: pid, fd: 7, name: name, vcpus: [.init(id: 0, tid: tid)])])
+    }
+    aggregator.learn(host("first", pid: 50, tid: 51))
+    run(&aggregator, source, thread: 51, exits: 3, at: &time)
+    aggregator.learn(HostView())
+    aggregator.learn(host("second", pid: 50, tid: 52))
+    run(&aggregator, source, thread: 52, exits: 2, at: &time)
+    let both = aggregator.snapshot()
+    #expect(both.vms.map(\.name) == ["first", "second"])
+    #expect(both.vms.map { both.scopes[$0.scope].exits } == [3, 2])
+    #expect(both.vms[0].number != both.vms[1].number)
+    // The first one's thread id is given to a third VM.
+    aggregator.learn(host("third", pid: 60, tid: 51))
+    run(&aggregator, source, thread: 51, exits: 4, at: &time)
+    let three = aggregator.snapshot()
+    expectSumsToHold(three)
+    #expect(three.vms.map(\.name) == ["second", "third", nil])
+    #expect(three.vms.map { three.scopes[$0.scope].exits } == [2, 4, 3])
+    #expect(three.vms.map(\.endedThreads) == [0, 0, 1])
+    #expect(three.total.exits == 9)
+    #expect(three.total.intervalExits == 4)
+  }
+
+  @Test("threads that ended are added up where there are many, and nothing of what they counted is lost")
+  func endedThreads() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let source = MemoryPages([[]])
+    var time: UInt64 = 1000
+    var shown: UInt64 = 0
+    for round in 0..<500 as Range<Int32> {
+      let thread = 1000 + round
+      aggregator.learn(HostView(vms: [.init(pid: thread, fd: 7, name: "vm\(round)", vcpus: [.init(id: 0, tid: thread)])]))
+      run(&aggregator, source, thread: thread, exits: 10, at: &time)
+      if round % 50 == 49 {
+        let snapshot = aggregator.snapshot()
+        expectSumsToHold(snapshot)
+        shown += snapshot.total.intervalExits
+      }
+    }
+    let snapshot = aggregator.snapshot()
+    #expect(shown == 5000)
+    #expect(snapshot.total.exits == 5000)
+    #expect(snapshot.vms.count <= Aggregator.mostEndedRows + 2)
+    #expect(snapshot.vms.dropLast().last?.name == "vm499", "the latest keep their names")
+    let ended = try #require(snapshot.vms.last)
+    #expect(ended.endedThreads >= 400)
+    #expect(snapshot.scopes[ended.scope].exits == 10 * ended.endedThreads)
+    let row = try #require(snapshot.reason("CPUID"))
+    #expect((row.count, row.handling.paired, row.handling.total) == (5000, 5000, 500_000))
+    #expect((row.handling.min, row.handling.p50, row.handling.max) == (100, 100, 100))
+    #expect(row.details.first { $0.kind == .rip }?.total == 5000)
+  }
+
+  @Test("of more threads than there is room for, those that were quiet longest are added up")
+  func tooManyThreads() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let source = MemoryPages([[]])
+    var time: UInt64 = 1000
+    for thread in 1...5000 as ClosedRange<Int32> { run(&aggregator, source, thread: thread, exits: 1, at: &time) }
+    let snapshot = aggregator.snapshot()
+    #expect(snapshot.total.exits == 5000)
+    let ended = try #require(snapshot.vms.last)
+    #expect(ended.endedThreads == 2048)
+    #expect(snapshot.scopes[ended.scope].exits == 2048)
+    expectSumsToHold(snapshot)
+  }
+
   @Test("only the vCPUs asked for are counted, and every event is still decoded")
   func filters() throws {
     var trace = SyntheticTrace()
@@ -582,6 +669,42 @@ struct BoundedTableTests {
         #expect(count <= (counts[key] ?? 0) + table.error(of: key))
         #expect(count >= (counts[key] ?? 0))
         #expect(count <= (pairCounts[key] ?? 0) + pairs.error(of: key))
+      }
+    }
+  }
+
+  @Test("tables that are added up keep exact totals and bounds that hold")
+  func absorbed() {
+    var generator = SystemRandomNumberGenerator()
+    for _ in 0..<20 {
+      var tables = [DetailTable(), DetailTable(), DetailTable()]
+      var pairs = [FrequentValues(), FrequentValues(), FrequentValues()]
+      defer {
+        for index in tables.indices { tables[index].deallocate() }
+        for index in pairs.indices { pairs[index].deallocate() }
+      }
+      var truth: [UInt64: UInt64] = [:]
+      for step in 0..<9000 {
+        let which = step % 3
+        let key = step % 7 < 3 ? UInt64(step / 700 + 1) : UInt64.random(in: 1...UInt64(20 + 400 * which), using: &generator)
+        truth[key, default: 0] += 1
+        tables[which].add(key, limit: 64)
+        pairs[which].add(key)
+      }
+      for other in 1...2 {
+        tables[0].absorb(tables[other], limit: 64)
+        pairs[0].absorb(pairs[other])
+      }
+      #expect(tables[0].total == 9000)
+      var counts: [UInt64: UInt64] = [:]
+      tables[0].forEach { counts[$0.key] = $0.count }
+      var pairCounts: [UInt64: UInt64] = [:]
+      pairs[0].forEach { pairCounts[$0.key] = $0.count }
+      for (key, count) in truth {
+        #expect(count >= (counts[key] ?? 0))
+        #expect(count <= (counts[key] ?? 0) + tables[0].error(of: key))
+        #expect(count >= (pairCounts[key] ?? 0))
+        #expect(count <= (pairCounts[key] ?? 0) + pairs[0].error(of: key))
       }
     }
   }
@@ -784,7 +907,8 @@ struct HostilePageTests {
     for step in 0..<UInt64(20_000) { trace.exit(10, at: 1000 + step, thread: Int32(step), vcpu: step) }
     let snapshot = try trace.snapshot()
     #expect(snapshot.total.exits == 20_000)
-    #expect(snapshot.vms.flatMap(\.vcpus).count == 4096)
+    #expect(snapshot.vms.flatMap(\.vcpus).count <= 4097)
+    #expect(snapshot.vms.last?.endedThreads == 16_384)
     expectSumsToHold(snapshot)
   }
 }

@@ -109,6 +109,8 @@ import Testing
     }
     snapshot.vms = (0..<Int.random(in: 0...4, using: &generator)).map { _ in
       var vm = VirtualMachineStatistics()
+      vm.number = maybe() ? Int.random(in: -1...4, using: &generator) : nil
+      vm.endedThreads = maybe() ? number() : 0
       vm.pid = maybe() ? Int32.random(in: 1...4, using: &generator) : nil
       vm.name = maybe() ? name() : nil
       vm.vmm = maybe() ? name() : nil

@@ -341,7 +341,7 @@ import Testing
     var model = modelAfter(3)
     press(&model, "4")
     _ = model.handle(.enter)
-    #expect(model.scope == .vm(.pid(4000)))
+    #expect(model.scope == .vm(.known(1)))
     #expect(model.exitRows().reduce(0) { $0 + $1.reason.count } == model.statistics(1).exits)
   }
 

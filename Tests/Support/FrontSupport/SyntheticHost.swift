@@ -96,6 +96,7 @@ public struct SyntheticHost {
     var scopes = [ScopeStatistics()]
     for (index, name) in vmNames.enumerated() {
       var vm = VirtualMachineStatistics()
+      vm.number = index + 1
       vm.pid = 4000 + Int32(index) * 100
       vm.name = name
       vm.vmm = "qemu"
