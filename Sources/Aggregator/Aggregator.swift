@@ -538,7 +538,7 @@ public struct Aggregator: ~Copyable {
   }
 
   /// kvm_apicv_inhibit_changed: when the first inhibit comes or the last one goes, KVM flips the APICv controls of
-  /// every vCPU of the VM (POSTED_INTR, APIC_REGISTER_VIRT, VIRTUAL_INTR_DELIVERY, IPI_VIRT): counting goes on in a new
+  /// every vCPU of the VM (POSTED_INTR, APIC_REGISTER_VIRT, VIRTUAL_INTR_DELIVERY, IPI_VIRT): counting goes on in another
   /// setting. Which VM it was is known for the event of a vCPU's own thread, and where there is only one vCPU group.
   @inline(never)
   private mutating func noteInhibit(_ record: UnsafeRawPointer, thread: Int32) {
@@ -551,16 +551,10 @@ public struct Aggregator: ~Copyable {
     let flips = isSet ? now == bit : now == 0
     guard flips else { return }
     let group = builder.group(of: thread, in: slots)
-    for tid in group where slots.find(tid)?.pointee.isIgnored == false { beginSetting(tid) }
-  }
-
-  /// Starts a new setting for a vCPU: its counts so far stay readable under the old one.
-  mutating func beginSetting(_ tid: Int32) {
-    guard let slot = slots.find(tid), slot.pointee.setting < 64 else { return }
-    // Flips with no exit between them would only leave empty settings behind.
-    if slot.pointee.exits == slot.pointee.exitsBeforeSetting { return }
-    slot.pointee.exitsBeforeSetting = slot.pointee.exits
-    slot.pointee.nextSetting()
+    for tid in group {
+      guard let slot = slots.find(tid), !slot.pointee.isIgnored else { continue }
+      slot.pointee.change(to: isSet ? .apicvInhibited : .apicvActive)
+    }
   }
 }
 

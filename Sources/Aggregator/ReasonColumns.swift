@@ -111,7 +111,9 @@ public enum ReasonColumns {
       id: "reason", title: "REASON", unit: "", alignment: .left, width: 18, priority: 0,
       help: "basic exit reason, named as kvm_exit prints it; #N where the controls changed and it was counted anew",
       jsonKey: "name", metricName: nil, descendingFirst: false,
-      value: { reason, _ in .text(reason.setting > 1 ? "\(reason.name) #\(reason.setting)" : reason.name) }),
+      value: { reason, _ in .text(
+          reason.setting == .asFound ? reason.name : "\(reason.name) #\(reason.setting.rawValue)")
+      }),
     ReasonColumn(
       id: "count", title: "COUNT", unit: "", alignment: .right, width: 9, priority: 8,
       help: "exits since the start", jsonKey: "count", metricName: "vmctop_exits_total", descendingFirst: true,

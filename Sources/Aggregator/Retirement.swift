@@ -55,9 +55,9 @@ extension VCPUSlot {
     time.add(other.time)
     shownExits &+= other.shownExits
     shownTime.add(other.shownTime)
-    while setting < other.setting { nextSetting() }
-    for number in 1...other.setting {
-      let (own, others) = (cells(ofSetting: number), other.cells(ofSetting: number))
+    for (setting, others) in other.settings {
+      change(to: setting)
+      let own = cells
       for index in 0..<ReasonIndex.capacity {
         guard let cell = others[index] else { continue }
         if let known = own[index] {

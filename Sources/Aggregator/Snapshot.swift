@@ -112,7 +112,7 @@ public struct VirtualMachineStatistics: Sendable {
   public var pid: Int32?
   /// The guest's name from the VMM's command line. Data of another's making, already free of control characters.
   public var name: String?
-  /// The VMM, such as `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm`, where recognised.
+  /// The VMM: `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm` where recognised, otherwise its program's name.
   public var vmm: String?
   /// True where the grouping of vCPUs into this VM was inferred from thread ids only.
   public var isInferred = false
@@ -137,8 +137,8 @@ public struct VCPUStatistics: Sendable {
   public var lastExit: LastExit?
   /// The host CPU it was last seen on.
   public var cpu: Int?
-  /// The setting of the controls it is in; 1 is the first, and it grows when a control flips.
-  public var setting = 1
+  /// The setting of the controls it is in.
+  public var setting = VCPUSetting.asFound
   /// True once the thread is gone.
   public var isGone = false
 
@@ -207,6 +207,28 @@ public struct TimeSplit: Sendable, Hashable {
   public var total: UInt64 { guest &+ kernel &+ user &+ halted }
 }
 
+/// What is known of a vCPU's controls while it was counted: KVM tells by an event when it flips the APICv (AVIC) ones.
+/// The same state is the same setting, however often it comes and goes.
+public enum VCPUSetting: Int, Sendable, CaseIterable, Comparable {
+  /// As they were when counting began.
+  case asFound = 1
+  /// An inhibit came: APIC virtualization is off.
+  case apicvInhibited
+  /// The last inhibit went: APIC virtualization is on.
+  case apicvActive
+
+  public static func < (a: VCPUSetting, b: VCPUSetting) -> Bool { a.rawValue < b.rawValue }
+
+  /// What to say of a row that was counted in it; nil where nothing changed.
+  public var note: String? {
+    switch self {
+    case .asFound: nil
+    case .apicvInhibited: "with APICv inhibited"
+    case .apicvActive: "with APICv back"
+    }
+  }
+}
+
 /// One exit reason in one scope and one setting.
 public struct ReasonStatistics: Sendable {
   /// 1 VMX, 2 SVM, as in the tracepoint's `isa`.
@@ -215,8 +237,8 @@ public struct ReasonStatistics: Sendable {
   public var code: UInt32
   /// As kvm_exit prints it: `EPT_MISCONFIG`, `hlt`; the event's own print format or hex where the catalogue has none.
   public var name: String
-  /// The setting of the controls it was counted in; 1 is the first.
-  public var setting: Int
+  /// The setting of the controls it was counted in.
+  public var setting: VCPUSetting
   public var count: UInt64
   public var intervalCount: UInt64
   public var handling: LatencySummary
@@ -228,7 +250,7 @@ public struct ReasonStatistics: Sendable {
   public var details: [DetailStatistics]
 
   public init(
-    isa: UInt32, code: UInt32, name: String, setting: Int = 1, count: UInt64 = 0, intervalCount: UInt64 = 0,
+    isa: UInt32, code: UInt32, name: String, setting: VCPUSetting = .asFound, count: UInt64 = 0, intervalCount: UInt64 = 0,
     handling: LatencySummary = LatencySummary(), intervalHandling: UInt64 = 0, charges: [ChargeStatistics] = [],
     details: [DetailStatistics] = []
   ) {
@@ -284,13 +306,16 @@ public struct ChargeStatistics: Sendable, Hashable {
 /// All that was charged to one control in one scope and setting.
 public struct ControlStatistics: Sendable, Hashable {
   public var control: ControlID
-  public var setting: Int
+  public var setting: VCPUSetting
   public var exits: UInt64
   public var intervalExits: UInt64
   public var handling: UInt64
   public var intervalHandling: UInt64
 
-  public init(control: ControlID, setting: Int, exits: UInt64, intervalExits: UInt64, handling: UInt64, intervalHandling: UInt64) {
+  public init(
+    control: ControlID, setting: VCPUSetting, exits: UInt64, intervalExits: UInt64, handling: UInt64,
+    intervalHandling: UInt64
+  ) {
     self.control = control
     self.setting = setting
     self.exits = exits

@@ -284,12 +284,8 @@ struct SnapshotBuilder {
     return time
   }
 
-  private func settings(of slot: Slot) -> [(number: Int, cells: VCPUSlot.Cells)] {
-    (1...slot.pointee.setting).map { ($0, slot.pointee.cells(ofSetting: $0)) }
-  }
-
   private struct ReasonKey: Hashable {
-    var setting: Int
+    var setting: VCPUSetting
     var index: Int
   }
 
@@ -305,9 +301,9 @@ struct SnapshotBuilder {
       let time = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
       scope.time.add(time)
       scope.intervalTime.add(time.since(slot.pointee.shownTime))
-      for (number, table) in settings(of: slot) {
+      for (setting, table) in slot.pointee.settings {
         for index in 0..<ReasonIndex.capacity {
-          if let cell = table[index] { cells[ReasonKey(setting: number, index: index), default: []].append(cell) }
+          if let cell = table[index] { cells[ReasonKey(setting: setting, index: index), default: []].append(cell) }
         }
       }
     }
@@ -333,11 +329,11 @@ struct SnapshotBuilder {
 
   private struct ControlKey: Hashable {
     var control: ControlID
-    var setting: Int
+    var setting: VCPUSetting
   }
 
   private func reason(
-    _ cells: [UnsafeMutablePointer<ReasonCell>], setting: Int, fallbackName: (UInt32, UInt32) -> String?
+    _ cells: [UnsafeMutablePointer<ReasonCell>], setting: VCPUSetting, fallbackName: (UInt32, UInt32) -> String?
   ) -> ReasonStatistics {
     let isa = cells[0].pointee.isa
     let code = cells[0].pointee.code
@@ -452,7 +448,7 @@ struct SnapshotBuilder {
     for slot in slots {
       slot.pointee.shownExits = slot.pointee.exits
       slot.pointee.shownTime = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
-      for (_, table) in settings(of: slot) {
+      for (_, table) in slot.pointee.settings {
         for index in 0..<ReasonIndex.capacity {
           guard let cell = table[index] else { continue }
           cell.pointee.shownCount = cell.pointee.count

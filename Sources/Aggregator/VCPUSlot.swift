@@ -285,11 +285,9 @@ struct VCPUSlot {
 
   let tid: Int32
   let vcpuID: UInt32?
-  /// The cells of settings that are over, oldest first.
-  private(set) var pastCells: [Cells] = []
-  /// The number of the present setting.
-  var setting: Int { pastCells.count + 1 }
-  var exitsBeforeSetting: UInt64 = 0
+  private(set) var setting = VCPUSetting.asFound
+  /// The cells of the settings it was in before.
+  private var pastCells: [VCPUSetting: Cells] = [:]
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()
@@ -307,7 +305,7 @@ struct VCPUSlot {
   }
 
   mutating func deallocate() {
-    for cells in pastCells + [cells] {
+    for (_, cells) in settings {
       for index in 0..<ReasonIndex.capacity {
         guard let cell = cells[index] else { continue }
         cell.pointee.deallocate()
@@ -315,17 +313,21 @@ struct VCPUSlot {
       }
       cells.deallocate()
     }
-    pastCells = []
+    pastCells = [:]
   }
 
-  /// Counting goes on in fresh cells.
-  mutating func nextSetting() {
-    pastCells.append(cells)
-    cells = Self.makeCells()
+  /// Counting goes on in that setting's cells.
+  mutating func change(to new: VCPUSetting) {
+    guard new != setting else { return }
+    pastCells[setting] = cells
+    cells = pastCells.removeValue(forKey: new) ?? Self.makeCells()
+    setting = new
   }
 
-  /// The cells of a setting there is.
-  func cells(ofSetting number: Int) -> Cells { number <= pastCells.count ? pastCells[number - 1] : cells }
+  /// The settings it was in so far, with their cells.
+  var settings: [(setting: VCPUSetting, cells: Cells)] {
+    pastCells.map { ($0.key, $0.value) } + [(setting, cells)]
+  }
 
   /// Nothing is known of what the open exit did.
   mutating func forgetAway() {

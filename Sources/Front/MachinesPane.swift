@@ -29,7 +29,7 @@ extension Painter {
       TableColumn(title: "HALT%", minimum: 6, alignRight: true, priority: 4),
       TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9),
       TableColumn(title: "COUNT", minimum: 11, alignRight: true, priority: 11),
-      TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7),
+      TableColumn(title: "TOP REASON", minimum: 18, ideal: 24, priority: 7),
     ]
     let cursor = model.cursorIndex(.vcpus, rows.map(\.key))
     paintTable(

@@ -32,7 +32,7 @@ public enum VMIdentity: Sendable, Hashable {
 
 /// What stays the same about a row from one snapshot to the next, whatever its place.
 public enum RowKey: Sendable, Hashable {
-  case reason(isa: UInt32, code: UInt32, setting: Int)
+  case reason(isa: UInt32, code: UInt32, setting: VCPUSetting)
   case control(ControlID)
   case vm(VMIdentity)
   case vcpu(tid: Int32)

@@ -2,7 +2,8 @@ import HostFiles
 
 /// What a VMM's command line says about its guest.
 public struct VMMCommandLine: Sendable, Hashable {
-  /// `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm`, `kvmtool`, `stratovirt`; nil where not recognised.
+  /// `qemu`, `firecracker`, `cloud-hypervisor`, `crosvm`, `kvmtool`, `stratovirt`; the program's own name where it is
+  /// none of these, fit for a terminal; nil without a command line.
   public var vmm: String?
   /// The guest's name, fit for a terminal.
   public var name: String?
@@ -39,6 +40,7 @@ public struct VMMCommandLine: Sendable, Hashable {
       vmm = "stratovirt"
       name = VMMCommandLine.value(of: ["-name"], in: rest).flatMap(VMMCommandLine.qemuName)
     }
+    if vmm == nil, !program.isEmpty { vmm = sanitized(String(program), limit: 20) }
     name = name.flatMap { $0.isEmpty ? nil : sanitized($0) }
     uuid = uuid.flatMap { $0.isEmpty ? nil : sanitized($0, limit: 36) }
   }

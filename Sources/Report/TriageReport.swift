@@ -101,7 +101,7 @@ public struct TriageReport: Sendable {
         first.charges = merged(first.charges + other.charges)
         first.details = merged(first.details + other.details)
       }
-      first.setting = 1
+      first.setting = .asFound
       return Reason(statistics: first, settings: rows.count, busy: first.handling.total)
     }
     result.sort { a, b in

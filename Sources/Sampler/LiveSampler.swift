@@ -119,17 +119,15 @@ public final class LiveSampler: PageSource {
     var lastBase: UInt64 = 0
   }
 
-  /// True where `drain` gives watermarks: the trace clock is one that this process can read.
-  public var isClockComparable: Bool { clockID != nil }
   /// The instance's folder.
   public var instancePath: String { instance.path }
 
   private var options: LiveOptions
   private var messages: [String] = []
-  /// When tracing began, on the trace clock; nil where that cannot be compared with one of ours. Earlier than anything
-  /// this took, and than the end of `init`.
+  /// When tracing began, on the trace clock; nil where that cannot be read. Earlier than anything this took, and than
+  /// the end of `init`.
   public let startedAt: UInt64?
-  private let clockID: clockid_t?
+  private let clock: PresentClock
   private let pageSize: Int
   /// Sub-buffers per queue.
   private let queueLimit: Int
@@ -155,8 +153,8 @@ public final class LiveSampler: PageSource {
         options: TraceInstance.Options(
           events: options.events, clock: options.clock, bufferKiBPerCPU: options.bufferKiBPerCPU,
           subBufferKiB: options.subBufferKiB, threads: LiveSampler.chosenThreads(options)))
-      clockID = LiveSampler.clock(named: instance.clock)
-      startedAt = clockID.map { LiveSampler.now($0) }
+      clock = PresentClock(named: instance.clock)
+      startedAt = clock.now(instance)
       formats = try instance.formats()
     } catch {
       throw SamplerError(error)
@@ -212,11 +210,11 @@ public final class LiveSampler: PageSource {
 
   /// Reads every CPU's buffer until it is empty, or its queue full.
   /// - Returns: the watermark in nanoseconds of the trace clock: every event stamped earlier is in the queues or was taken
-  ///   from them. It never falls. Nil where the trace clock cannot be compared with one of ours (`local`, `global`, `perf`).
+  ///   from them. It never falls. Nil where the trace clock cannot be read.
   @discardableResult
   public func drain() -> UInt64? {
-    let start = clockID.map { LiveSampler.now($0) }
-    var reached = start.map { $0 > Tick.settlingNanoseconds ? $0 - Tick.settlingNanoseconds : 0 }
+    let start = clock.now(instance)
+    var reached = start.map { $0 > clock.settling ? $0 - clock.settling : 0 }
     isBehind = false
     sawFullPage = false
     pagesOfLastDrain = 0
@@ -244,7 +242,7 @@ public final class LiveSampler: PageSource {
         let isSmall = used < pageSize / 4
         if used > pageSize / 2 { sawFullPage = true }
         // A fast writer adds events while its partly filled sub-buffer is copied; do not run after it. What was
-        // written since the start is left for the next drain. Without a comparable clock, small sub-buffers tell.
+        // written since the start is left for the next drain. Without a clock, small sub-buffers tell.
         smallPages = isSmall ? smallPages &+ 1 : 0
         if let start { isDone = base >= start } else { isDone = smallPages >= 4 }
         if isDone { break }
@@ -357,10 +355,10 @@ public final class LiveSampler: PageSource {
   // MARK: The end
 
   /// Stops tracing; what is in the buffers can still be drained. Returns when that was, on the trace clock, or nil where
-  /// that cannot be compared with one of ours.
+  /// that cannot be read.
   public func stop() -> UInt64? {
     instance.stop()
-    return clockID.map { LiveSampler.now($0) }
+    return clock.now(instance)
   }
 
   /// Removes the instance and gives the memory back; pages still lent become invalid. Returns what prevented the removal.
@@ -383,23 +381,6 @@ public final class LiveSampler: PageSource {
   }
 
   // MARK: System
-
-  /// The clock of clock_gettime(2) that is the trace clock of that name.
-  private static func clock(named name: String) -> clockid_t? {
-    switch name {
-    case "mono": CLOCK_MONOTONIC
-    case "mono_raw": CLOCK_MONOTONIC_RAW
-    case "boot": CLOCK_BOOTTIME
-    case "tai": CLOCK_TAI
-    default: nil
-    }
-  }
-
-  private static func now(_ clock: clockid_t) -> UInt64 {
-    var time = timespec()
-    clock_gettime(clock, &time)
-    return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
-  }
 
   /// `sysname nodename release`, as trace.dat has it.
   private static func systemName(_ roots: HostRoots) -> String? {

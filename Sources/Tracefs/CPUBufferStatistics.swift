@@ -12,6 +12,8 @@ public struct CPUBufferStatistics: Sendable, Hashable {
   public var droppedEvents: UInt64 = 0
   /// Events read.
   public var readEvents: UInt64 = 0
+  /// What the trace clock says now, in nanoseconds, cut to whole microseconds; nil where it does not count time.
+  public var now: UInt64?
 
   public init() {}
 
@@ -24,6 +26,7 @@ public struct CPUBufferStatistics: Sendable, Hashable {
     for line in text.split(separator: "\n") {
       guard let colon = line.firstIndex(of: ":") else { continue }
       let digits = line[line.index(after: colon)...].drop { $0 == " " }
+      if line[..<colon] == "now ts" { now = Self.nanoseconds(digits) }
       guard let value = UInt64(digits) else { continue }
       switch line[..<colon] {
       case "entries": entries = value
@@ -37,5 +40,15 @@ public struct CPUBufferStatistics: Sendable, Hashable {
       found = true
     }
     if !found { return nil }
+  }
+
+  /// Seconds and six digits of microseconds (tracing_stats_read() in `kernel/trace/trace.c`); clocks that count anything
+  /// else have no point.
+  private static func nanoseconds(_ text: Substring) -> UInt64? {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 2, parts[1].utf8.count == 6, let seconds = UInt64(parts[0]), let micros = UInt64(parts[1]),
+      seconds < 1 << 33
+    else { return nil }
+    return seconds * 1_000_000_000 + micros * 1000
   }
 }

@@ -88,7 +88,7 @@ import Testing
     let vms = VMInventory(roots: tree.roots).scan()
     #expect(vms.map(\.fd) == [4, 6])
     #expect(vms.map(\.vcpusWithoutThread) == [[0], [0, 1]])
-    #expect(vms.allSatisfy { $0.vmm == nil && $0.name == nil })
+    #expect(vms.allSatisfy { $0.vmm == "selftest" && $0.name == nil })
   }
 
   @Test func guestsThatStartAndEndAreFollowed() {
@@ -131,6 +131,7 @@ import Testing
     tree.file("proc/300/cmdline", bytes)
     tree.file("proc/300/task/301/comm", [0x1B, 0x5D, 0x30, 0x07, 0x0A])
     tree.debugfsVM("300-4", vcpus: [0: 301])
+    #expect(VMMCommandLine(Array("/bin/a\u{1B}[2Jb\0".utf8)).vmm == "a\u{FFFD}[2Jb")
     let vm = VMInventory(roots: tree.roots).scan().first
     #expect(vm?.name?.hasPrefix("a\u{FFFD}[2Jb\u{FFFD}c") == true)
     for text in [vm?.name ?? "\u{1B}", vm?.vcpus.first?.threadName ?? "\u{1B}"] {

@@ -83,9 +83,9 @@ func sampleSnapshot() -> Snapshot {
   ]
   total.controls = [
     ControlStatistics(
-      control: unconditionalIO, setting: 1, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
-    ControlStatistics(control: hltExiting, setting: 1, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
-    ControlStatistics(control: noControl, setting: 1, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
+      control: unconditionalIO, setting: .asFound, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
+    ControlStatistics(control: hltExiting, setting: .asFound, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
+    ControlStatistics(control: noControl, setting: .asFound, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
   ]
   var second = ScopeStatistics()
   second.exits = 100

@@ -109,7 +109,7 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
   @Test("a reason that occurred in two settings is one entry with the sums of both") func settings() throws {
     var snapshot = sampleSnapshot()
     var second = snapshot.scopes[0].reasons[0]
-    second.setting = 2
+    second.setting = .apicvInhibited
     second.count = 40
     second.handling = latency([5000, 90_000])
     second.charges = [charge(unconditionalIO, 30), charge(noControl, 10)]
@@ -138,7 +138,7 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
   func cutLists() throws {
     var snapshot = sampleSnapshot()
     var second = snapshot.scopes[0].reasons[0]
-    second.setting = 2
+    second.setting = .apicvInhibited
     second.details = [
       DetailStatistics(
         kind: .port, total: 64 * 6 + 5, isApproximate: false,
@@ -156,7 +156,7 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
   func mergedErrors() throws {
     var snapshot = sampleSnapshot()
     var second = snapshot.scopes[0].reasons[0]
-    second.setting = 2
+    second.setting = .apicvInhibited
     second.details = [
       DetailStatistics(
         kind: .port, total: 100, isApproximate: true,
