@@ -19,7 +19,7 @@ extension Painter {
     ]
     let columns = [
       TableColumn(title: "VM / VCPU", minimum: 10, ideal: min(32, nameWidth)),
-      TableColumn(title: "VMM", minimum: 8, ideal: 16, priority: 10),
+      TableColumn(title: "VMM", minimum: 10, ideal: 16, priority: 10),
       TableColumn(title: "PID/TID", minimum: 7, alignRight: true, priority: 6),
       TableColumn(title: "CPU", minimum: 4, alignRight: true, priority: 5),
       TableColumn(title: model.showsWindow ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 0),
@@ -29,7 +29,7 @@ extension Painter {
       TableColumn(title: "HALT%", minimum: 6, alignRight: true, priority: 4),
       TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9),
       TableColumn(title: "COUNT", minimum: 11, alignRight: true, priority: 11),
-      TableColumn(title: "TOP REASON", minimum: 18, ideal: 24, priority: 7),
+      TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7),
     ]
     let cursor = model.cursorIndex(.vcpus, rows.map(\.key))
     paintTable(

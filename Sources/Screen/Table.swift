@@ -29,7 +29,7 @@ public struct TableLayout: Sendable, Hashable {
   public var placed: [Placed]
 
   /// Fits columns into `width` cells: leaves out those of the highest priority number until the rest has its minimum,
-  /// then gives what is left over to those that want more, from the left.
+  /// then gives what is left over to those that want more, in the reverse order: those that would go last come first.
   public init(_ columns: [TableColumn], width: Int, gap: Int = 1) {
     var kept = Array(columns.indices)
     func need(_ indices: [Int]) -> Int {
@@ -41,12 +41,16 @@ public struct TableLayout: Sendable, Hashable {
       kept.removeAll { $0 == worst }
     }
     var spare = max(0, width - need(kept))
+    var widths = columns.map(\.minimum)
+    for index in kept.sorted(by: { (columns[$0].priority, $0) < (columns[$1].priority, $1) }) {
+      let more = min(spare, columns[index].ideal - columns[index].minimum)
+      spare -= more
+      widths[index] += more
+    }
     placed = []
     var x = 0
     for index in kept {
-      let more = min(spare, columns[index].ideal - columns[index].minimum)
-      spare -= more
-      let cells = min(columns[index].minimum + more, max(0, width - x))
+      let cells = min(widths[index], max(0, width - x))
       if cells <= 0 { break }
       placed.append(Placed(index: index, x: x, width: cells))
       x += cells + gap
