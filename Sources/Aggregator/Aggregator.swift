@@ -145,6 +145,15 @@ public struct Aggregator: ~Copyable {
     heap.deallocate()
   }
 
+  /// The earliest event that was read and not counted yet; nil where `run` left none behind.
+  public var nextTimestamp: UInt64? {
+    var earliest: UInt64?
+    for index in 0..<streamCount where streams[index].isPending {
+      earliest = min(earliest ?? .max, streams[index].cursor.timestamp)
+    }
+    return earliest
+  }
+
   private mutating func take(_ all: [PageStream]) {
     guard all.count > streamCount else { return }
     if all.count > streamCapacity {

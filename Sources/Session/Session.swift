@@ -70,14 +70,19 @@ public final class Session {
   }
 
   /// Calls `body` with a snapshot per interval until it returns false, `count` are through, the recording ends, or
-  /// `wake` is readable. A recording is not waited for: its intervals are those of its own clock.
-  public func forEachInterval(count: Int?, wake: Int32 = -1, _ body: (Snapshot) throws -> Bool) rethrows {
+  /// `wake` is readable. A recording is not waited for: its intervals are those of its own clock, and where many follow
+  /// each other without an event, `skipped` is told how long that is instead.
+  public func forEachInterval(
+    count: Int?, wake: Int32 = -1, skipped: (_ nanoseconds: UInt64) -> Void = { _ in },
+    _ body: (Snapshot) throws -> Bool
+  ) rethrows {
     let interval = UInt64(self.interval * 1e9)
     var done = 0
     var due = monotonicNanoseconds() &+ interval
     while count.map({ done < $0 }) ?? true {
       if let recording = feed as? RecordingFeed {
         if recording.isFinished && done > 0 || recording.wait(milliseconds: 0, wake: wake) { return }
+        if let quiet = recording.skipQuiet(interval: interval) { skipped(quiet) }
         let (next, overflow) = recording.position.addingReportingOverflow(interval)
         recording.seek(to: overflow ? .max : next, interval: interval)
       } else {

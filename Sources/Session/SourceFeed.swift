@@ -5,6 +5,7 @@ import KVMHost
 import Recording
 import Sampler
 import TraceFormat
+import Tracefs
 
 /// Where a session's events come from.
 public enum SessionInput {
@@ -287,6 +288,9 @@ final class RecordingFeed: Feed {
   var speed = 1.0
   var isPaused = false
   private var lastAdvance: UInt64?
+  /// Events lost by CPU, as the recorder's own statistics have it: what was lost after a CPU's last page, and before one
+  /// that had no room to say it, stands nowhere else.
+  private let lostByCPU: [Int: UInt64]
 
   init(_ file: TraceFile, path: String?, isDemo: Bool, _ options: SessionOptions) throws(SessionError) {
     self.file = file
@@ -300,6 +304,7 @@ final class RecordingFeed: Feed {
       source.kernelRelease = String(uname[2])
     }
     self.source = source
+    lostByCPU = Self.lostByCPU(file)
     do {
       aggregator = try Self.makeAggregator(file.metadata, options)
     } catch {
@@ -321,6 +326,18 @@ final class RecordingFeed: Feed {
     } catch {
       throw SessionError(.failure, "\(error)")
     }
+  }
+
+  private static func lostByCPU(_ file: TraceFile) -> [Int: UInt64] {
+    // The statistics do not say of which buffer they are.
+    guard Set(file.streams.map(\.buffer)).count <= 1 else { return [:] }
+    var result: [Int: UInt64] = [:]
+    for text in file.cpuStatistics {
+      guard text.hasPrefix("CPU: "), let cpu = Int(text.dropFirst(5).prefix { $0.isNumber }),
+        let statistics = CPUBufferStatistics(text), result.updateValue(statistics.lost, forKey: cpu) == nil
+      else { return [:] }
+    }
+    return result
   }
 
   private static func makeAggregator(
@@ -376,6 +393,21 @@ final class RecordingFeed: Feed {
     lastAdvance = nil
   }
 
+  /// Goes to the last whole interval before the next event if there are many without any: a damaged time stamp may lie
+  /// centuries ahead. Returns what was passed over, in nanoseconds.
+  func skipQuiet(interval: UInt64) -> UInt64? {
+    guard !isFinished, let next = aggregator.nextTimestamp, next > raw(position) else { return nil }
+    let intervals = aggregator.nanoseconds(at: next &- raw(position)) / max(1, interval)
+    guard intervals > Self.mostQuietIntervals else { return nil }
+    let before = position
+    play(to: position &+ intervals &* max(1, interval))
+    _ = aggregator.snapshot(now: raw(position), start: firstTimestamp)
+    return position &- before
+  }
+
+  /// This many intervals without an event are shown one by one.
+  private static let mostQuietIntervals: UInt64 = 60
+
   /// Reads everything, as fast as it goes.
   func finish() {
     isReadWhole = true
@@ -389,7 +421,10 @@ final class RecordingFeed: Feed {
 
   func snapshot() -> Snapshot {
     // A recording of one instant is at its end before it was played.
-    if isFinished { aggregator.run(file) }
+    if isFinished {
+      aggregator.run(file)
+      aggregator.countLosses(all: true) { lostByCPU[$0] }
+    }
     var snapshot = aggregator.snapshot(
       now: isFinished ? nil : raw(position), start: isFinished ? nil : firstTimestamp, commandNames: file.metadata.commandNames)
     let isa = snapshot.source.isa

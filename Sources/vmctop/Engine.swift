@@ -212,11 +212,15 @@ final class SessionEngine: Engine {
   func forEachInterval(count: Int?, seconds: Double, _ body: (Snapshot) throws -> Void) throws {
     guard let session else { return }
     session.interval = seconds
-    try session.forEachInterval(count: count, wake: exitDescriptor) { snapshot in
+    try session.forEachInterval(count: count, wake: exitDescriptor, skipped: Self.noteSkipped) { snapshot in
       try body(snapshot)
       return true
     }
     damage = session.damage
+  }
+
+  private static func noteSkipped(_ nanoseconds: UInt64) {
+    complain("no event for \(nanoseconds / 1_000_000_000) s of the recording: those intervals are left out")
   }
 
   /// Keys come from the terminal even where standard input is something else, as in a pipeline.

@@ -117,24 +117,62 @@ struct PlayingTests {
     #expect(count == 3)
   }
 
-  @Test("of one instant is counted all the same")
-  func oneInstant() throws {
+  /// A recording that has one kvm_exit of the bundled one, again and again, each in a page of its own.
+  private func recording(exitsAt times: [UInt64], statistics: [String] = [], lost: SubBufferWriter.Loss = .none) throws -> String {
     let source = try TraceFile(path: demo)
     let page = try #require(source.nextPage(stream: 0))
     var cursor = SubBufferCursor(page: page, layout: source.metadata.page)
     let exit = try #require(source.metadata.formats.first { $0.name == "kvm_exit" })
     while cursor.next(), cursor.payload.loadUnaligned(as: UInt16.self) != exit.id {}
-    var writer = SubBufferWriter(layout: source.metadata.page)
-    let record = UnsafeRawBufferPointer(start: cursor.payload, count: cursor.payloadLength)
-    let isWritten = writer.append(timestamp: 1_000_000, payload: Array(record))
-    #expect(isWritten)
-    let path = NSTemporaryDirectory() + "vmctop-instant-\(UUID().uuidString).dat"
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    let file = try TraceFileWriter(path: path, contents: TraceFileContents(of: source))
+    let record = Array(UnsafeRawBufferPointer(start: cursor.payload, count: cursor.payloadLength))
+    let path = NSTemporaryDirectory() + "vmctop-recording-\(UUID().uuidString).dat"
+    var contents = TraceFileContents(of: source)
+    contents.cpuStatistics = statistics
+    let file = try TraceFileWriter(path: path, contents: contents)
     try file.beginBuffer()
     try file.beginCPU(0)
-    try writer.finish(lost: .none).withUnsafeBytes { try file.append($0) }
+    for time in times {
+      var writer = SubBufferWriter(layout: source.metadata.page)
+      let isWritten = writer.append(timestamp: time, payload: record)
+      #expect(isWritten)
+      try writer.finish(lost: time == times.last ? lost : .none).withUnsafeBytes { try file.append($0) }
+    }
     try file.finish()
+    return path
+  }
+
+  @Test("with a time stamp of another century does not print a line for every second until then")
+  func quietCenturies() throws {
+    let second: UInt64 = 1_000_000_000
+    let path = try recording(exitsAt: [1000, second / 2, 90 * second, 4_000_000_000 * second])
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let session = try Session(.file(path: path))
+    var counts: [UInt64] = []
+    var skipped: [UInt64] = []
+    session.forEachInterval(count: nil, skipped: { skipped.append($0) }) { snapshot in
+      counts.append(snapshot.total.intervalExits)
+      #expect(snapshot.intervalNanoseconds <= second)
+      return counts.count < 1000
+    }
+    #expect(counts == [2, 1, 1])
+    #expect(skipped.map { $0 / second } == [88, 3_999_999_909])
+  }
+
+  @Test("losses that no page has a number for are taken from the recorder's statistics")
+  func recorderStatistics() throws {
+    let statistics = "CPU: 0\nentries: 0\noverrun: 123\ncommit overrun: 0\nbytes: 0\ndropped events: 4\nread events: 2\n"
+    for (texts, isCounted) in [([statistics], true), ([], false), ([statistics, statistics], false), (["CPU: x"], false)] {
+      let path = try recording(exitsAt: [1000, 2000], statistics: texts, lost: .unknown)
+      defer { try? FileManager.default.removeItem(atPath: path) }
+      let losses = try Session(.file(path: path)).readAll().losses
+      #expect((losses.lost, losses.uncounted) == (isCounted ? (127, 0) : (0, 1)))
+    }
+  }
+
+  @Test("of one instant is counted all the same")
+  func oneInstant() throws {
+    let path = try recording(exitsAt: [1_000_000])
+    defer { try? FileManager.default.removeItem(atPath: path) }
     let feed = try RecordingFeed(.file(path: path), SessionOptions())
     #expect(feed.duration == 0)
     #expect(feed.snapshot().total.exits == 1)
