@@ -112,7 +112,7 @@ struct DetailTable {
   /// All values ever added: exact, since each is in an entry's count or was evicted with one.
   var total: UInt64 {
     var total = evicted
-    forEach { total &+= $0.count }
+    each { total &+= $0.count }
     return total
   }
 
@@ -127,7 +127,7 @@ struct DetailTable {
     return mostEvicted
   }
 
-  func forEach(_ body: (Entry) -> Void) {
+  func each(_ body: (Entry) -> Void) {
     guard let entries else { return }
     for index in 0..<capacity where entries[index].count != 0 { body(entries[index]) }
   }
@@ -136,10 +136,10 @@ struct DetailTable {
   mutating func absorb(_ other: DetailTable, limit: Int) {
     guard other.entries != nil else { return }
     var sums: [UInt64: Entry] = [:]
-    forEach { own in
+    each { own in
       sums[own.key] = Entry(key: own.key, count: own.count, error: own.error &+ other.error(of: own.key))
     }
-    other.forEach { theirs in
+    other.each { theirs in
       if let own = sums[theirs.key] {
         // Its error has theirs already.
         sums[theirs.key] = Entry(key: own.key, count: own.count &+ theirs.count, error: own.error)
@@ -226,7 +226,7 @@ struct FrequentValues {
   /// A value gave way to another: that one's error says so, whatever came after it.
   var isApproximate: Bool {
     var result = false
-    forEach { if $0.error != 0 { result = true } }
+    each { if $0.error != 0 { result = true } }
     return result
   }
 
@@ -241,7 +241,7 @@ struct FrequentValues {
     return first.error | second.error == 0 ? 0 : min(first.most, second.most)
   }
 
-  func forEach(_ body: (DetailTable.Entry) -> Void) {
+  func each(_ body: (DetailTable.Entry) -> Void) {
     guard entries != nil else { return }
     for index in 0..<Self.pairs * 2 where self[index].count != 0 { body(self[index]) }
   }

@@ -111,7 +111,8 @@ public enum ReasonColumns {
       id: "reason", title: "REASON", unit: "", alignment: .left, width: 18, priority: 0,
       help: "basic exit reason, named as kvm_exit prints it; #N where the controls changed and it was counted anew",
       jsonKey: "name", metricName: nil, descendingFirst: false,
-      value: { reason, _ in .text(
+      value: { reason, _ in
+        .text(
           reason.setting == .asFound ? reason.name : "\(reason.name) #\(reason.setting.rawValue)")
       }),
     ReasonColumn(

@@ -250,7 +250,8 @@ public struct ReasonStatistics: Sendable {
   public var details: [DetailStatistics]
 
   public init(
-    isa: UInt32, code: UInt32, name: String, setting: VCPUSetting = .asFound, count: UInt64 = 0, intervalCount: UInt64 = 0,
+    isa: UInt32, code: UInt32, name: String, setting: VCPUSetting = .asFound, count: UInt64 = 0,
+    intervalCount: UInt64 = 0,
     handling: LatencySummary = LatencySummary(), intervalHandling: UInt64 = 0, charges: [ChargeStatistics] = [],
     details: [DetailStatistics] = []
   ) {

@@ -382,14 +382,14 @@ struct SnapshotBuilder {
       row.details += merge(
         kind, total: cells.reduce(0) { $0 &+ $1.pointee.details.total },
         isApproximate: cells.contains { $0.pointee.details.isApproximate },
-        error: { value in cells.reduce(0) { $0 &+ $1.pointee.details.error(of: value) } }
-      ) { body in for cell in cells { cell.pointee.details.forEach(body) } }
+        error: { value in cells.reduce(0) { $0 &+ $1.pointee.details.error(of: value) } },
+        each: { body in for cell in cells { cell.pointee.details.each(body) } })
     }
     row.details += merge(
       .rip, total: cells.reduce(0) { $0 &+ $1.pointee.count &- $1.pointee.unlocated },
       isApproximate: cells.contains { $0.pointee.instructionPointers.isApproximate },
-      error: { value in cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.error(of: value) } }
-    ) { body in for cell in cells { cell.pointee.instructionPointers.forEach(body) } }
+      error: { value in cells.reduce(0) { $0 &+ $1.pointee.instructionPointers.error(of: value) } },
+      each: { body in for cell in cells { cell.pointee.instructionPointers.each(body) } })
     return row
   }
 
@@ -549,8 +549,10 @@ extension Aggregator {
     var builder = self.builder
     self.builder = SnapshotBuilder()
     builder.fill(
-      &snapshot, slots: counted, ended: ended, endedThreads: endedThreads, now: now, openTime: options.countsOpenTime, commandNames: commandNames,
-      fallbackName: options.fallbackName, cpu: { cpus.indices.contains($0) ? cpus[$0] : nil }, nanoseconds: { scale.nanoseconds($0) })
+      &snapshot, slots: counted, ended: ended, endedThreads: endedThreads, now: now, openTime: options.countsOpenTime,
+      commandNames: commandNames,
+      fallbackName: options.fallbackName, cpu: { cpus.indices.contains($0) ? cpus[$0] : nil },
+      nanoseconds: { scale.nanoseconds($0) })
     self.builder = builder
     snapshot.source.isa = snapshot.total.reasons.first.map {
       switch $0.isa {

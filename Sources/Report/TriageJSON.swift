@@ -39,6 +39,8 @@ func escapedForTerminal(_ json: String) -> String {
 struct Nullable<Value: Encodable>: Encodable {
   var wrappedValue: Value?
 
+  // Encodable's memberwise initializers need it spelled out.
+  // swift-format-ignore: UseSynthesizedInitializer
   init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
 
   func encode(to encoder: any Encoder) throws {
@@ -204,7 +206,8 @@ private struct Document: Encodable {
         vcpus: vm.vcpus.map { vcpu in
           let scope = report.scope(vcpu.scope)
           return VCPU(
-            id: vcpu.id, tid: vm.endedThreads > 0 ? nil : vcpu.tid, name: vcpu.threadName, exits: scope.exits, guestNs: scope.time.guest,
+            id: vcpu.id, tid: vm.endedThreads > 0 ? nil : vcpu.tid, name: vcpu.threadName, exits: scope.exits,
+            guestNs: scope.time.guest,
             kernelNs: scope.time.kernel, userNs: scope.time.user, haltedNs: scope.time.halted)
         })
     }

@@ -208,7 +208,8 @@ extension TriageReport {
       if vm.endedThreads > 0 {
         let threads = vm.endedThreads == 1 ? "1 vCPU thread" : "\(Figures.count(vm.endedThreads)) vCPU threads"
         lines.append(
-          "\(threads) that ended: \(Figures.plural(exits, "exit")) (\(Figures.share(exits, of: snapshot.total.exits)) %)")
+          "\(threads) that ended: \(Figures.plural(exits, "exit")) (\(Figures.share(exits, of: snapshot.total.exits)) %)"
+        )
         continue
       }
       var title = vm.pid.map { "VM pid \($0)" } ?? "VM of unknown pid"

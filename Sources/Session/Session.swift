@@ -192,7 +192,8 @@ public final class Session {
           seek(by: offset, interval)
           publishNow = isRecording
         case .step(let count):
-          seek(by: Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue, interval)
+          let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
+          seek(by: span, interval)
           publishNow = isRecording
         }
       }
@@ -217,7 +218,8 @@ public final class Session {
       let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
       let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
       if feed.wait(
-        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left, wake: shared.order.reading)
+        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left,
+        wake: shared.order.reading)
       {
         shared.order.drain()
       }

@@ -426,7 +426,8 @@ final class RecordingFeed: Feed {
       aggregator.countLosses(all: true) { lostByCPU[$0] }
     }
     var snapshot = aggregator.snapshot(
-      now: isFinished ? nil : raw(position), start: isFinished ? nil : firstTimestamp, commandNames: file.metadata.commandNames)
+      now: isFinished ? nil : raw(position), start: isFinished ? nil : firstTimestamp,
+      commandNames: file.metadata.commandNames)
     let isa = snapshot.source.isa
     snapshot.source = source
     snapshot.source.isa = isa

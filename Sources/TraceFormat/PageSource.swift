@@ -90,7 +90,10 @@ public struct PageLayout: Sendable, Hashable {
   /// The whole sub-buffer in bytes, header included: a power of two from 4 KiB to 512 KiB.
   public var subBufferSize: Int
 
-  public init(timestampOffset: Int = 0, commitOffset: Int = 8, commitSize: Int = 8, dataOffset: Int = 16, subBufferSize: Int = 4096) {
+  public init(
+    timestampOffset: Int = 0, commitOffset: Int = 8, commitSize: Int = 8, dataOffset: Int = 16,
+    subBufferSize: Int = 4096
+  ) {
     self.timestampOffset = timestampOffset
     self.commitOffset = commitOffset
     self.commitSize = commitSize

@@ -101,7 +101,8 @@ struct Instant {
     var count: UInt64 = 0
     let counted = instructioncount_read(&count) == 0
     return Instant(
-      cpu: nanoseconds(CLOCK_THREAD_CPUTIME_ID), wall: nanoseconds(CLOCK_MONOTONIC), instructions: counted ? count : nil)
+      cpu: nanoseconds(CLOCK_THREAD_CPUTIME_ID), wall: nanoseconds(CLOCK_MONOTONIC), instructions: counted ? count : nil
+    )
   }
 }
 

@@ -189,8 +189,14 @@ struct CountingTests {
       time += 100
       return time
     }
-    for _ in 0..<3 { trace.exit(28, at: step(), info1: 0x003); trace.entry(at: step()) }  // MOV to CR3
-    for _ in 0..<2 { trace.exit(28, at: step(), info1: 0x004); trace.entry(at: step()) }  // MOV to CR4
+    for _ in 0..<3 {  // MOV to CR3
+      trace.exit(28, at: step(), info1: 0x003)
+      trace.entry(at: step())
+    }
+    for _ in 0..<2 {  // MOV to CR4
+      trace.exit(28, at: step(), info1: 0x004)
+      trace.entry(at: step())
+    }
     trace.exit(0, at: step(), interruption: 0x8000_0b0e)  // #PF
     trace.entry(at: step())
     trace.exit(0, at: step(), interruption: 0x8000_0202)  // NMI
@@ -440,7 +446,8 @@ struct MergingTests {
     var shown: UInt64 = 0
     for round in 0..<500 as Range<Int32> {
       let thread = 1000 + round
-      aggregator.learn(HostView(vms: [.init(pid: thread, fd: 7, name: "vm\(round)", vcpus: [.init(id: 0, tid: thread)])]))
+      aggregator.learn(
+        HostView(vms: [.init(pid: thread, fd: 7, name: "vm\(round)", vcpus: [.init(id: 0, tid: thread)])]))
       run(&aggregator, source, thread: thread, exits: 10, at: &time)
       if round % 50 == 49 {
         let snapshot = aggregator.snapshot()
@@ -666,9 +673,9 @@ struct BoundedTableTests {
       }
       #expect(table.total == 20_000)
       var counts: [UInt64: UInt64] = [:]
-      table.forEach { counts[$0.key] = $0.count }
+      table.each { counts[$0.key] = $0.count }
       var pairCounts: [UInt64: UInt64] = [:]
-      pairs.forEach { pairCounts[$0.key] = $0.count }
+      pairs.each { pairCounts[$0.key] = $0.count }
       for (key, count) in truth {
         #expect(count <= (counts[key] ?? 0) + table.error(of: key))
         #expect(count >= (counts[key] ?? 0))
@@ -690,7 +697,8 @@ struct BoundedTableTests {
       var truth: [UInt64: UInt64] = [:]
       for step in 0..<9000 {
         let which = step % 3
-        let key = step % 7 < 3 ? UInt64(step / 700 + 1) : UInt64.random(in: 1...UInt64(20 + 400 * which), using: &generator)
+        let key =
+          step % 7 < 3 ? UInt64(step / 700 + 1) : UInt64.random(in: 1...UInt64(20 + 400 * which), using: &generator)
         truth[key, default: 0] += 1
         tables[which].add(key, limit: 64)
         pairs[which].add(key)
@@ -701,9 +709,9 @@ struct BoundedTableTests {
       }
       #expect(tables[0].total == 9000)
       var counts: [UInt64: UInt64] = [:]
-      tables[0].forEach { counts[$0.key] = $0.count }
+      tables[0].each { counts[$0.key] = $0.count }
       var pairCounts: [UInt64: UInt64] = [:]
-      pairs[0].forEach { pairCounts[$0.key] = $0.count }
+      pairs[0].each { pairCounts[$0.key] = $0.count }
       for (key, count) in truth {
         #expect(count >= (counts[key] ?? 0))
         #expect(count <= (counts[key] ?? 0) + tables[0].error(of: key))

@@ -16,7 +16,9 @@ final class MemoryPages: PageSource {
     held = pages.map { _ in nil }
   }
 
-  deinit { held.forEach { $0?.deallocate() } }
+  deinit {
+    for page in held { page?.deallocate() }
+  }
 
   /// Pages that arrive later, as live buffers bring them.
   func append(_ page: [UInt8], stream: Int) { pages[stream].append(page) }

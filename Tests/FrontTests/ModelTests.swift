@@ -372,7 +372,8 @@ import Testing
     let before = try #require(whatIf.time)
     let after = try #require(whatIf.remainingTime)
     #expect(after < before)
-    #expect(render(model).text.contains("what-if: UNCOND_IO_EXITING off → \(Format.count(whatIf.remainingRate)) exits/s"))
+    #expect(
+      render(model).text.contains("what-if: UNCOND_IO_EXITING off → \(Format.count(whatIf.remainingRate)) exits/s"))
     press(&model, "x")
     #expect(model.whatIf == nil)
   }

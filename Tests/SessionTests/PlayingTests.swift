@@ -118,7 +118,9 @@ struct PlayingTests {
   }
 
   /// A recording that has one kvm_exit of the bundled one, again and again, each in a page of its own.
-  private func recording(exitsAt times: [UInt64], statistics: [String] = [], lost: SubBufferWriter.Loss = .none) throws -> String {
+  private func recording(exitsAt times: [UInt64], statistics: [String] = [], lost: SubBufferWriter.Loss = .none) throws
+    -> String
+  {
     let source = try TraceFile(path: demo)
     let page = try #require(source.nextPage(stream: 0))
     var cursor = SubBufferCursor(page: page, layout: source.metadata.page)
@@ -149,19 +151,23 @@ struct PlayingTests {
     let session = try Session(.file(path: path))
     var counts: [UInt64] = []
     var skipped: [UInt64] = []
-    session.forEachInterval(count: nil, skipped: { skipped.append($0) }) { snapshot in
+    func count(_ snapshot: Snapshot) -> Bool {
       counts.append(snapshot.total.intervalExits)
       #expect(snapshot.intervalNanoseconds <= second)
       return counts.count < 1000
     }
+    session.forEachInterval(count: nil, skipped: { skipped.append($0) }, count)
     #expect(counts == [2, 1, 1])
     #expect(skipped.map { $0 / second } == [88, 3_999_999_909])
   }
 
   @Test("losses that no page has a number for are taken from the recorder's statistics")
   func recorderStatistics() throws {
-    let statistics = "CPU: 0\nentries: 0\noverrun: 123\ncommit overrun: 0\nbytes: 0\ndropped events: 4\nread events: 2\n"
-    for (texts, isCounted) in [([statistics], true), ([], false), ([statistics, statistics], false), (["CPU: x"], false)] {
+    let statistics =
+      "CPU: 0\nentries: 0\noverrun: 123\ncommit overrun: 0\nbytes: 0\ndropped events: 4\nread events: 2\n"
+    for (texts, isCounted) in [
+      ([statistics], true), ([], false), ([statistics, statistics], false), (["CPU: x"], false),
+    ] {
       let path = try recording(exitsAt: [1000, 2000], statistics: texts, lost: .unknown)
       defer { try? FileManager.default.removeItem(atPath: path) }
       let losses = try Session(.file(path: path)).readAll().losses
