@@ -39,9 +39,7 @@ func escapedForTerminal(_ json: String) -> String {
 struct Nullable<Value: Encodable>: Encodable {
   var wrappedValue: Value?
 
-  // Encodable's memberwise initializers need it spelled out.
-  // swift-format-ignore: UseSynthesizedInitializer
-  init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+  init(wrappedValue value: Value?) { wrappedValue = value }
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
