@@ -39,25 +39,16 @@ public struct ReasonTable: Sendable {
 
 /// Rows by a regular expression on their reason's name, as `-f` and `/` take it: anywhere in the name, in either case.
 public struct ReasonFilter: Sendable {
-  public let pattern: String
+  private let pattern: Pattern
 
   /// - Throws: `Failure` with status 2 where the pattern is no regular expression.
-  public init(_ pattern: String) throws(Failure) {
-    self.pattern = pattern
-    _ = try Self.compiled(pattern)
-  }
-
-  private static func compiled(_ pattern: String) throws(Failure) -> Regex<AnyRegexOutput> {
-    do {
-      return try Regex(pattern).ignoresCase()
-    } catch {
-      throw Failure(.usage, "-f: '\(printable(pattern))' is not a regular expression")
+  public init(_ text: String) throws(Failure) {
+    guard let pattern = Pattern(text) else {
+      throw Failure(.usage, "-f: '\(printable(text))' is not a regular expression")
     }
+    self.pattern = pattern
   }
 
   /// The rows whose name the pattern finds.
-  public func apply(_ rows: [ReasonStatistics]) -> [ReasonStatistics] {
-    guard let regex = try? Self.compiled(pattern) else { return rows }
-    return rows.filter { $0.name.contains(regex) }
-  }
+  public func apply(_ rows: [ReasonStatistics]) -> [ReasonStatistics] { rows.filter { pattern.matches($0.name) } }
 }

@@ -1,3 +1,4 @@
+import Aggregator
 import Architecture
 import ArgumentParser
 import FoundationEssentials
@@ -98,15 +99,12 @@ func factCard(_ title: String, _ facts: [(String, String?)]) -> String {
 func matching<Row>(
   _ rows: [Row], _ pattern: String, what: String, name: (Row) -> String, others: (Row) -> [String?]
 ) throws -> [Row] {
-  let regex: Regex<AnyRegexOutput>
-  do {
-    regex = try Regex(pattern).ignoresCase()
-  } catch {
+  guard let regex = Pattern(pattern) else {
     throw Failure(.usage, "\(quoted(pattern)) is neither a known \(what) nor a regular expression")
   }
-  let found = rows.filter { name($0).contains(regex) }
+  let found = rows.filter { regex.matches(name($0)) }
   if !found.isEmpty { return found }
-  let wider = rows.filter { row in others(row).contains { $0?.contains(regex) ?? false } }
+  let wider = rows.filter { row in others(row).contains { $0.map(regex.matches) ?? false } }
   if !wider.isEmpty { return wider }
   let hint = nearest(to: pattern.uppercased(), in: rows.map { name($0).uppercased() })
   throw Failure(.usage, "no \(what) matches \(quoted(pattern))", hint: hint.map { "did you mean \($0)" })
