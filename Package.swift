@@ -63,6 +63,7 @@ let package = Package(
     tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
+    tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
@@ -77,10 +78,11 @@ let package = Package(
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
     tests("Command", ["Report", "CDemo", "vmctop"]),
-    // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, a guest of a few
-    // instructions, the processor's instruction counter.
+    // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
+    // bytes, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
+    .target(name: "FakeKernel", path: "Tests/Support/FakeKernel", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]
