@@ -22,8 +22,8 @@ let package = Package(
     .executableTarget(
       name: "vmctop",
       dependencies: [
-        "Architecture", "TraceFormat", "KernelMemory", "KVMHost", "Tracefs", "Sampler", "Recording",
-        "Aggregator", "Session", "Report", "Screen", "Front", "CDemo",
+        "Architecture", "TraceFormat", "KernelMemory", "VCPUState", "KVMHost", "Tracefs", "Sampler", "Recording",
+        "Aggregator", "Session", "Report", "Screen", "Front", "CDemo", "HostFiles",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -42,6 +42,7 @@ let package = Package(
     library("Aggregator", ["Architecture", "TraceFormat"]),
     library("Tracefs", ["TraceFormat", "HostFiles", "CSignals"]),
     library("KVMHost", ["Architecture", "KernelMemory", "HostFiles"]),
+    library("VCPUState", ["KernelMemory", "HostFiles", "Architecture"]),
     library("KernelMemory", ["HostFiles"]),
     library("HostFiles"),
     .target(name: "CSignals"),
@@ -64,6 +65,7 @@ let package = Package(
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
+    tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel", "HostFiles"]),
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),

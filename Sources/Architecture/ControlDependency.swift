@@ -49,15 +49,24 @@ extension ControlSetting {
     guard let word = control.controlWord, let bit = control.bit else { return nil }
     let value: UInt64?
     switch word {
-    case .pin: value = pin.map(UInt64.init)
-    case .primary: value = primary.map(UInt64.init)
     case .secondary: value = effectiveSecondary.map(UInt64.init)
     case .tertiary: value = primary.map { $0 & 1 << 17 == 0 } == true ? 0 : tertiary
-    case .exit: value = exit.map(UInt64.init)
-    case .entry: value = entry.map(UInt64.init)
-    case .secondaryExit: value = nil
+    default: value = self.word(word)
     }
     return value.map { $0 >> UInt64(bit) & 1 == 1 }
+  }
+
+  /// The word as it is; nil where it is not known.
+  public func word(_ word: ControlWord) -> UInt64? {
+    switch word {
+    case .pin: pin.map(UInt64.init)
+    case .primary: primary.map(UInt64.init)
+    case .secondary: secondary.map(UInt64.init)
+    case .tertiary: tertiary
+    case .exit: exit.map(UInt64.init)
+    case .entry: entry.map(UInt64.init)
+    case .secondaryExit: nil
+    }
   }
 
   /// The rules that this setting breaks: VM entry would fail. Rules about words that are not known are passed over.

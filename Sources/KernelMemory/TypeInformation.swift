@@ -310,6 +310,14 @@ public struct MemberPath: Sendable {
     return value >> UInt64(bitField.shift) & (bitField.width >= 64 ? .max : (1 << UInt64(bitField.width)) - 1)
   }
 
+  /// The value in its own bytes, as read from `address(from:_:)`.
+  public func integer(ofBytes bytes: [UInt8]) -> UInt64? {
+    var own = self
+    own.pointers = []
+    own.offset = 0
+    return own.integer(in: bytes)
+  }
+
   /// The bytes in a copy of the structure.
   public func bytes(in copy: [UInt8]) -> ArraySlice<UInt8>? {
     guard isInline, offset + size <= copy.count else { return nil }

@@ -13,8 +13,8 @@ struct Vmctop: ParsableCommand {
     defaultSubcommand: Top.self)
 
   static let documentedCommands: [any ParsableCommand.Type] = [
-    Demo.self, Triage.self, DoctorCommand.self, FieldsCommand.self, ControlsCommand.self, ReasonsCommand.self,
-    DecodeCommand.self,
+    Demo.self, Triage.self, StateCommand.self, DoctorCommand.self, FieldsCommand.self, ControlsCommand.self,
+    ReasonsCommand.self, DecodeCommand.self,
   ]
 }
 

@@ -19,7 +19,7 @@ public struct FakeTypes {
   }
 
   public struct Member {
-    var name: String
+    public var name: String
     var type: UInt32
     var bits: UInt32
     var width: UInt32

@@ -1,0 +1,229 @@
+import Aggregator
+import Architecture
+import ArgumentParser
+import Glibc
+import HostFiles
+import KVMHost
+import KernelMemory
+import Report
+import VCPUState
+
+/// `vmctop state`: what is in the VMCS of every vCPU now, each value with where it is from.
+struct StateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "state",
+    abstract: "Print what is in the VMCS of every vCPU now, each value with where it is from.",
+    discussion: """
+      Reads KVM's own structures through /proc/kcore, once, without stopping or disturbing the guests. Values are marked \
+      m measured, c configured, d derived, s stale (KVM has not re-read the register since the guest ran); fields that \
+      only VMREAD could tell are listed as unavailable, with the reason. Needs root, kallsyms with addresses and BTF.
+      """)
+
+  @Option(
+    name: [.customShort("p"), .customLong("pid")],
+    help: ArgumentHelp("Only the VMs of these processes.", valueName: "pid,..."))
+  var pids: NumberList?
+
+  @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
+  var vcpus: NumberList?
+
+  @Option(help: ArgumentHelp("Only the fields whose name or encoding matches.", valueName: "regex"))
+  var field: String?
+
+  @Option(help: ArgumentHelp("Text for people, or one JSON object.", valueName: "text|json"))
+  var format = CatalogueFormat.text
+
+  func run() throws {
+    let pattern = try field.map { text throws(Failure) in
+      guard let pattern = Pattern(text) else {
+        throw Failure(.usage, "--field: \(quoted(text)) is not a regular expression")
+      }
+      return pattern
+    }
+    let reader: VMXReader
+    do {
+      reader = try VMXReader()
+    } catch {
+      let isHere = HostFile.isFolder("/sys/module/kvm_intel")
+      throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
+    }
+    let readings = reader.vcpus().filter { vcpu in
+      pids.map { $0.numbers.contains(UInt32(bitPattern: vcpu.pid)) } ?? true
+        && vcpus.map { $0.numbers.contains(vcpu.vcpuID) } ?? true
+    }
+    if readings.isEmpty, pids != nil || vcpus != nil {
+      throw Failure(.unsupported, "no vCPU matched -p or --vcpu", hint: "vmctop state lists all there are")
+    }
+    let page = StatePage(
+      configuration: reader.configuration(), vcpus: readings, names: Self.names(), pattern: pattern, now: Self.now())
+    Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
+    try Output.standard.flush()
+  }
+
+  /// Names of VMs by thread and by process.
+  private static func names() -> [Int32: String] {
+    var result: [Int32: String] = [:]
+    for vm in VMInventory().scan() {
+      guard let name = vm.name ?? vm.vmm else { continue }
+      result[vm.pid] = name
+      for vcpu in vm.vcpus { result[vcpu.tid] = name }
+    }
+    return result
+  }
+
+  private static func now() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+  }
+}
+
+/// What `vmctop state` prints.
+struct StatePage {
+  var configuration: VMCSConfiguration
+  var vcpus: [VCPUReading]
+  /// Names of VMs by thread id and process id.
+  var names: [Int32: String]
+  var pattern: Pattern?
+  /// CLOCK_MONOTONIC, for ages.
+  var now: UInt64
+
+  private func name(_ vcpu: VCPUReading) -> String? { vcpu.tid.flatMap { names[$0] } ?? names[vcpu.pid] }
+
+  private func isWanted(_ reading: FieldReading) -> Bool {
+    guard let pattern else { return true }
+    return pattern.matches(reading.field.name) || pattern.matches(hex(reading.field.encoding.rawValue, digits: 4))
+  }
+
+  private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]
+
+  // MARK: JSON
+
+  var json: CatalogueJSON {
+    var configured: [String: CatalogueJSON] = [
+      "ept": CatalogueJSON(configuration.eptCapability.map { hex($0, digits: 8) }),
+      "vpid": CatalogueJSON(configuration.vpidCapability.map { hex($0, digits: 8) }),
+    ]
+    for word in Self.words {
+      configured[word.rawValue] = CatalogueJSON(configuration.words.word(word).map { hex($0, digits: 8) })
+    }
+    return [
+      "schema": "vmctop/state/1", "vmcs_config": .object(configured), "vcpus": .array(vcpus.map(json)),
+    ]
+  }
+
+  private func json(_ vcpu: VCPUReading) -> CatalogueJSON {
+    let age = now > vcpu.readAt ? now - vcpu.readAt : 0
+    return [
+      "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
+      "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
+      "fields": .array(
+        vcpu.fields.filter(isWanted).map { reading in
+          [
+            "name": .string(reading.field.name), "encoding": .string(hex(reading.field.encoding.rawValue, digits: 4)),
+            "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
+            "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
+          ]
+        }),
+      "differences": .array(
+        vcpu.differences.map { difference in
+          [
+            "word": .string(difference.control.word), "bit": CatalogueJSON(difference.control.bit),
+            "name": .string(difference.control.name), "value": .bool(difference.isSet),
+            "configured": .bool(!difference.isSet), "why": .string(difference.reason),
+            "measured": .bool(difference.isMeasured),
+          ]
+        }),
+      "msr_bitmap": vcpu.msrBitmap.map { bitmap in
+        .array(
+          MSRAccess.ranges(in: bitmap).map { range in
+            [
+              "first": .string(hex(range.first)), "last": .string(hex(range.last)), "read_exits": .bool(range.readExits),
+              "write_exits": .bool(range.writeExits), "name": CatalogueJSON(msrName(range.first)),
+            ]
+          })
+      } ?? .null,
+    ]
+  }
+
+  // MARK: Text
+
+  var text: String {
+    if vcpus.isEmpty { return "No VM runs on this host.\n" }
+    return vcpus.map(text).joined(separator: "\n")
+  }
+
+  private static let marks: [Provenance: String] = [
+    .measured: "m", .configured: "c", .derived: "d", .stale: "s", .inferred: "i", .capability: "p",
+  ]
+
+  private func text(_ vcpu: VCPUReading) -> String {
+    let vm = name(vcpu).map { "\(printable($0)) (pid \(vcpu.pid))" } ?? "VM of pid \(vcpu.pid)"
+    var text = "\(vm), vCPU \(vcpu.vcpuID)"
+    if let tid = vcpu.tid { text += ", thread \(tid)" }
+    text += vcpu.cpu.map { ", on CPU \($0)" } ?? ", not loaded on any CPU"
+    text += vcpu.isNested ? ", L2 is current: vmcs02\n" : "\n"
+    let wanted = vcpu.fields.filter(isWanted)
+    if pattern == nil { text += controls(vcpu) }
+    for (area, title) in [
+      (VMCSEncoding.Area.control, "CONTROL FIELDS"), (.readOnly, "VM-EXIT INFORMATION"), (.guest, "GUEST STATE"),
+      (.host, "HOST STATE"),
+    ] {
+      let rows = wanted.filter { $0.field.area == area && $0.value != nil }
+      if rows.isEmpty { continue }
+      text += "\n\(title)\n"
+      text += alignedTable(
+        ["FIELD", "VALUE", "", "FROM"],
+        rows.map { [$0.field.name, hex($0.value ?? 0), Self.marks[$0.provenance] ?? "?", $0.how] }, right: [1])
+    }
+    let missing = wanted.filter { $0.value == nil }
+    if !missing.isEmpty {
+      text += "\nUNAVAILABLE\n"
+      for (why, rows) in Dictionary(grouping: missing, by: \.how).sorted(by: { ($1.value.count, $0.key) < ($0.value.count, $1.key) }) {
+        text += factCard(why, [("", rows.map(\.field.name).joined(separator: " "))])
+      }
+    }
+    return text + "\nm measured  d derived  c configured  s stale: not re-read since the guest ran\n"
+  }
+
+  /// Control words beside vmcs_config, the bits that differ with the reason, and the MSRs that do not exit.
+  private func controls(_ vcpu: VCPUReading) -> String {
+    var text = "\nCONTROL WORDS\n"
+    text += alignedTable(
+      ["WORD", "NOW", "VMCS_CONFIG", "DIFFERS IN"],
+      Self.words.map { word in
+        let now = vcpu.words.word(word)
+        let configured = configuration.words.word(word)
+        let differing = vcpu.differences.filter { $0.control.word == word.rawValue }.count
+        return [
+          word.rawValue, now.map { hex($0, digits: 8) } ?? "-", configured.map { hex($0, digits: 8) } ?? "-",
+          differing == 0 ? (now == nil || configured == nil ? "-" : "nothing") : differing == 1 ? "1 bit" : "\(differing) bits",
+        ]
+      })
+    if !vcpu.differences.isEmpty {
+      text += "\nWHY THEY DIFFER\n"
+      text += alignedTable(
+        ["CONTROL", "NOW", "BECAUSE"],
+        vcpu.differences.map { difference in
+          [
+            difference.control.name, difference.isSet ? "1" : "0",
+            difference.reason + (difference.isMeasured ? "" : " (KVM's rule; nothing read that decides it)"),
+          ]
+        })
+    }
+    if let bitmap = vcpu.msrBitmap {
+      text += "\nMSRS THAT DO NOT EXIT\n"
+      let ranges = MSRAccess.ranges(in: bitmap).filter { !$0.readExits || !$0.writeExits }
+      text += ranges.isEmpty ? "none\n" : alignedTable(
+        ["MSR", "NAME", "WITHOUT AN EXIT"],
+        ranges.map { range in
+          [
+            range.first == range.last ? hex(range.first) : "\(hex(range.first))-\(hex(range.last))",
+            msrName(range.first).map { range.first == range.last ? $0 : "\($0) ..." } ?? "-",
+            range.readExits ? "write" : range.writeExits ? "read" : "read, write",
+          ]
+        })
+    }
+    return text
+  }
+}

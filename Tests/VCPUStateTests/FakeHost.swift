@@ -1,0 +1,160 @@
+import FakeKernel
+import Foundation
+import HostFiles
+
+/// A kvm_intel host made of bytes: /proc/kcore, kallsyms and BTF of a kernel with one VM of several vCPUs.
+final class FakeHost {
+  static let direct: UInt64 = 0xffff_8880_0000_0000
+  static let modules: UInt64 = 0xffff_ffff_c000_0000
+  static let vmList = modules + 0x10
+  static let configuration = modules + 0x40
+  static let capability = modules + 0x80
+  static let kvm = direct + 0x1000
+  static let node = direct + 0x1800
+  static let vmxSize = 2048
+
+  static func vcpu(_ index: Int) -> UInt64 { direct + 0x4000 + UInt64(index) * 0x1000 }
+  static func bitmap(_ index: Int) -> UInt64 { direct + 0x10000 + UInt64(index) * 0x1000 }
+
+  var core = FakeCore()
+  let roots: HostRoots
+  private let folder: String
+  /// Whether `kvm.vcpus[]` (5.15) or an xarray (6.1) holds the vCPUs.
+  let usesArray: Bool
+
+  init(vcpus: Int = 2, usesArray: Bool = false, without: Set<String> = []) throws {
+    self.usesArray = usesArray
+    folder = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
+    roots = HostRoots(prefix: folder)
+    core.add([UInt8](repeating: 0, count: 0x20000), at: Self.direct)
+    core.add([UInt8](repeating: 0, count: 0x1000), at: Self.modules)
+    core.put(Self.kvm + 8, at: Self.vmList)
+    core.put(Self.vmList, at: Self.kvm + 8)
+    core.put(Int32(4242), at: Self.kvm)
+    core.put(UInt32(vcpus), at: Self.kvm + 4)
+    for (index, word) in [UInt32(0xff), 0xb5a0_6dfa, 0x0210_17ea, 0x0027_fefb, 0x0001_d3ff].enumerated() {
+      core.put(word, at: Self.configuration + UInt64(4 * index))
+    }
+    core.put(UInt64(0x10), at: Self.configuration + 24)
+    for index in 0..<vcpus {
+      let vcpu = Self.vcpu(index)
+      if usesArray {
+        core.put(vcpu, at: Self.kvm + 0x40 + UInt64(8 * index))
+      } else {
+        core.put(vcpu, at: Self.node + 8 + UInt64(8 * index))
+      }
+      core.put(UInt32(index), at: vcpu)
+      core.put(Int32(index), at: vcpu + 4)
+      core.put(Self.kvm, at: vcpu + 8)
+      core.put(vcpu + 0x200, at: vcpu + 0x10)
+      // controls_shadow: entry, exit, pin, exec, secondary_exec, tertiary_exec.
+      for (place, word) in [UInt32(0x0001_d3ff), 0x0027_fefb, 0xff, 0xb5a0_6dfa, 0x0210_17ea].enumerated() {
+        core.put(word, at: vcpu + 0x200 + UInt64(4 * place))
+      }
+      core.put(UInt64(0x10), at: vcpu + 0x200 + 24)
+      core.put(Self.bitmap(index), at: vcpu + 0x200 + 32)
+      core.put([UInt8](repeating: 0xff, count: 4096), at: Self.bitmap(index))
+      core.put(UInt64(0x1000) * UInt64(index + 1), at: vcpu + 0x20)  // cr3
+      core.put(UInt64(0x7ffe), at: vcpu + 0x50)  // regs[4], RSP
+      core.put(UInt64(0xffff_8000), at: vcpu + 0xb0)  // regs[16], RIP
+    }
+    if !usesArray { core.put(vcpus == 1 ? Self.vcpu(0) : Self.node | 2, at: Self.kvm + 0x10) }
+    try file("sys/kernel/btf/vmlinux", FakeTypes().bytes)
+    try file("sys/kernel/btf/kvm_intel", types(without: without))
+    try file("sys/module/kvm_intel/initstate", Array("live\n".utf8))
+    try file("sys/module/kvm_intel/parameters/ple_gap", Array("128\n".utf8))
+    try file("sys/module/kvm_intel/parameters/eptad", Array("Y\n".utf8))
+    let symbols = """
+      ffffffff81000000 T _text
+      \(String(Self.vmList, radix: 16)) D vm_list\t[kvm]
+      \(String(Self.configuration, radix: 16)) D vmcs_config\t[kvm_intel]
+      \(String(Self.capability, radix: 16)) D vmx_capability\t[kvm_intel]
+      ffffffffc0abc000 T vmx_vmexit\t[kvm_intel]
+
+      """
+    try file("proc/kallsyms", Array(symbols.utf8))
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  func file(_ name: String, _ bytes: [UInt8]) throws {
+    let path = "\(folder)/\(name)"
+    try FileManager.default.createDirectory(
+      atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+    try Data(bytes).write(to: URL(fileURLWithPath: path))
+  }
+
+  func remove(_ name: String) { try? FileManager.default.removeItem(atPath: "\(folder)/\(name)") }
+
+  /// Writes the memory as it is now.
+  func publish() throws { try file("proc/kcore", core.bytes) }
+
+  private func types(without: Set<String>) -> [UInt8] {
+    var types = FakeTypes(after: FakeTypes())
+    let u8 = types.integer("unsigned char", bytes: 1)
+    let u32 = types.integer("unsigned int", bytes: 4)
+    let u64 = types.integer("unsigned long", bytes: 8)
+    let list = types.structure("list_head", size: 16, [.init("next", u64, at: 0), .init("prev", u64, at: 8)])
+    let atomic = types.structure("atomic", size: 4, [.init("counter", u32, at: 0)])
+    let pointers = types.array(of: u64, count: 64)
+    let pointer = types.pointer(to: u8)
+    let xarray = types.structure("xarray", size: 8, [.init("xa_head", u64, at: 0)])
+    _ = types.structure("xa_node", size: 520, [.init("shift", u8, at: 0), .init("slots", pointers, at: 8)])
+    let kvmArch = types.structure(
+      "kvm_arch", size: 16,
+      [
+        .init("mwait_in_guest", u8, at: 0), .init("hlt_in_guest", u8, at: 1), .init("pause_in_guest", u8, at: 2),
+        .init("cstate_in_guest", u8, at: 3), .init("apicv_inhibit_reasons", u64, at: 8),
+      ])
+    _ = types.structure(
+      "kvm", size: 0x400,
+      [
+        .init("userspace_pid", u32, at: 0), .init("online_vcpus", atomic, at: 4), .init("vm_list", list, at: 8),
+        .init("arch", kvmArch, at: 0x30),
+        usesArray ? .init("vcpus", pointers, at: 0x40) : .init("vcpu_array", xarray, at: 0x10),
+      ])
+    _ = types.enumeration("kvm_reg", [("VCPU_REGS_RIP", 16), ("VCPU_EXREG_CR3", 19), ("VCPU_EXREG_SEGMENTS", 22)])
+    let registers = types.array(of: u64, count: 17)
+    let apicPointer = types.pointer(to: u64)
+    let arch = types.structure(
+      "kvm_vcpu_arch", size: 0x100,
+      [
+        .init("cr3", u64, at: 0), .init("regs", registers, at: 0x10), .init("regs_avail", u32, at: 0xa0),
+        .init("apic", apicPointer, at: 0xa8), .init("apicv_active", u8, at: 0xb0), .init("tsc_offset", u64, at: 0xb8),
+        .init("cr0", u64, at: 0xc0), .init("cr0_guest_owned_bits", u64, at: 0xc8), .init("efer", u64, at: 0xd0),
+      ].filter { !without.contains($0.name) })
+    let vcpu = types.structure(
+      "kvm_vcpu", size: 0x180,
+      [
+        .init("vcpu_id", u32, at: 0), .init("cpu", u32, at: 4), .init("kvm", u64, at: 8), .init("arch", arch, at: 0x20),
+      ])
+    let shadow = types.structure(
+      "vmcs_controls_shadow", size: 32,
+      [
+        .init("vm_entry", u32, at: 0), .init("vm_exit", u32, at: 4), .init("pin", u32, at: 8), .init("exec", u32, at: 12),
+        .init("secondary_exec", u32, at: 16), .init("tertiary_exec", u64, at: 24),
+      ].filter { !without.contains($0.name) })
+    let hostState = types.structure("vmcs_host_state", size: 16, [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8)])
+    let loaded = types.structure(
+      "loaded_vmcs", size: 64,
+      [
+        .init("controls_shadow", shadow, at: 0), .init("msr_bitmap", pointer, at: 32), .init("host_state", hostState, at: 40)
+      ])
+    let nested = types.structure("nested_vmx", size: 64, [.init("vmcs02", loaded, at: 0)])
+    _ = types.structure(
+      "vcpu_vmx", size: Self.vmxSize,
+      [
+        .init("vcpu", vcpu, at: 0), .init("loaded_vmcs", types.pointer(to: loaded), at: 0x10), .init("vmcs01", loaded, at: 0x200),
+        .init("nested", nested, at: 0x300), .init("vpid", u32, at: 0x400),
+      ])
+    _ = types.structure(
+      "vmcs_config", size: 32,
+      [
+        .init("pin_based_exec_ctrl", u32, at: 0), .init("cpu_based_exec_ctrl", u32, at: 4),
+        .init("cpu_based_2nd_exec_ctrl", u32, at: 8), .init("vmexit_ctrl", u32, at: 12), .init("vmentry_ctrl", u32, at: 16),
+        .init("cpu_based_3rd_exec_ctrl", u64, at: 24),
+      ])
+    _ = types.structure("vmx_capability", size: 8, [.init("ept", u32, at: 0), .init("vpid", u32, at: 4)])
+    return types.bytes
+  }
+}
