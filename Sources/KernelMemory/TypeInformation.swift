@@ -125,17 +125,29 @@ public final class TypeInformation: Sendable {
     return base?.structure(named: name)
   }
 
-  /// Behind typedefs and qualifiers. Nil where they go round in circles.
+  /// Behind typedefs and qualifiers; of a structure that is only declared, the definition of that name if there is one.
+  /// Nil where they go round in circles.
   private func resolved(_ id: ID) -> Record? {
     var id = id
     for _ in 0..<32 {
       guard let record = record(id) else { return nil }
       switch record.kind {
       case .typedef, .const, .volatile, .restrict, .typeTag: id = record.sizeOrType
+      case .forward:
+        guard let name = record.owner.string(record.nameOffset), let definition = structure(named: name) else { return record }
+        id = definition
       default: return record
       }
     }
     return nil
+  }
+
+  private func string(_ offset: UInt32) -> String? {
+    if offset < firstString { return base?.string(offset) }
+    let start = strings.lowerBound + Int(offset - firstString)
+    guard start < strings.upperBound, let end = bytes[start..<min(start + 256, strings.upperBound)].firstIndex(of: 0)
+    else { return nil }
+    return String(decoding: bytes[start..<end], as: UTF8.self)
   }
 
   /// Bytes; nil for what has no size.

@@ -11,6 +11,10 @@ struct ControlReasons {
   var hasAPIC: Bool?
   var isAPICvActive: UInt64?
   var switchDebugRegisters: UInt64?
+  /// IA32_EFER and IA32_APIC_BASE of the guest; `nested.current_vmptr`, all ones where L1 has no current VMCS.
+  var efer: UInt64?
+  var apicBase: UInt64?
+  var currentVMPointer: UInt64?
   var isNested: Bool
   var parameters: [String: String]
 
@@ -60,6 +64,19 @@ struct ControlReasons {
     case (.primary, 10, false), (.primary, 29, false): disabled(1, "MWAIT")
     case (.secondary, 10, false): disabled(4, "PAUSE")
     case (.primary, 21, false), (.primary, 19, true), (.primary, 20, true): noAPIC
+    case (.primary, 19, false), (.primary, 20, false):
+      (words.primary ?? 0) >> 21 & 1 == 1 ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
+    case (.primary, 9, false), (.primary, 15, false), (.primary, 16, false):
+      parameters["ept"] == "Y" ? "kvm_intel.ept=Y: needed for shadow page tables only" : nil
+    case (.entry, 9, let isSet):
+      efer.flatMap { $0 >> 10 & 1 == (isSet ? 1 : 0) ? "the guest's EFER.LMA is \(isSet ? 1 : 0)" : nil }
+    case (.secondary, 4, false) where hasAPIC == true:
+      apicBase.flatMap { $0 >> 10 & 1 == 0 ? "the guest's APIC is not in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
+    case (.secondary, 0, false) where hasAPIC == true:
+      apicBase.flatMap { $0 >> 10 & 1 == 1 ? "the guest's APIC is in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
+    case (.secondary, 14, false): currentVMPointer == .max ? "the guest runs no VM of its own (nested.current_vmptr)" : nil
+    case (.secondary, 17, false):
+      machine.dirtyLoggedSlots == 0 ? "no memory slot is logged for dirty pages (no migration runs)" : nil
     case (.secondary, 0, false), (.secondary, 4, false): noAPIC
     case (.pin, 7, false), (.secondary, 8, false), (.secondary, 9, false), (.tertiary, 4, false): noAPICv
     case (.primary, 23, false):

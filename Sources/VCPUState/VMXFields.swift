@@ -12,7 +12,10 @@ struct VMXFields {
   let configuration: VMCSConfiguration
   let pageOffset: UInt64?
   let vmExitHandler: UInt64?
+  let hostIDTBase: UInt64?
   let parameters: [String: String]
+  /// An MSR of a CPU of the host, through the msr driver.
+  let hostMSR: (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
 
   private var loaded: [UInt8] = []
   private var isNested = false
@@ -22,7 +25,8 @@ struct VMXFields {
 
   init(
     layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VMXReader.Machine,
-    configuration: VMCSConfiguration, pageOffset: UInt64?, vmExitHandler: UInt64?, parameters: [String: String]
+    configuration: VMCSConfiguration, pageOffset: UInt64?, vmExitHandler: UInt64?, hostIDTBase: UInt64?, parameters: [String: String],
+    hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
   ) {
     self.layout = layout
     self.core = core
@@ -32,7 +36,9 @@ struct VMXFields {
     self.configuration = configuration
     self.pageOffset = pageOffset
     self.vmExitHandler = vmExitHandler
+    self.hostIDTBase = hostIDTBase
     self.parameters = parameters
+    self.hostMSR = hostMSR
   }
 
   /// Takes the `struct loaded_vmcs` in force: vmcs01 and vmcs02 are part of the copy.
@@ -118,14 +124,22 @@ struct VMXFields {
     let fields = VMCSField.rows.map { row in readings[row.encoding.rawValue] ?? Self.missing(row) }
     return VCPUReading(
       pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
-      tid: thread(), cpu: layout.cpu.flatMap { $0.integer(in: copy) }.map { Int(Int32(truncatingIfNeeded: $0)) }.flatMap { $0 < 0 ? nil : $0 },
+      tid: thread(), cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: ControlReasons(
         words: words, configuration: configuration.words, machine: machine, hasAPIC: value("apic").map { $0 != 0 },
         isAPICvActive: value("apicv_active") ?? value("apic_apicv_active"), switchDebugRegisters: value("switch_db_regs"),
-        isNested: isNested, parameters: parameters
+        efer: value("efer"), apicBase: value("apic_base"), currentVMPointer: value("current_vmptr"), isNested: isNested,
+        parameters: parameters
       ).differences,
       msrBitmap: msrBitmap)
+  }
+
+  /// The CPU it is loaded on.
+  private var cpu: Int? {
+    guard let number = layout.cpu.flatMap({ $0.integer(in: copy) }).map({ Int32(truncatingIfNeeded: $0) }), number >= 0
+    else { return nil }
+    return Int(number)
   }
 
   private func thread() -> Int32? {
@@ -331,6 +345,21 @@ struct VMXFields {
       ("HOST_FS_BASE", "fs_base"), ("HOST_GS_BASE", "gs_base"), ("HOST_RSP", "rsp"),
     ] { put(field, loadedValue("host." + name), isLoaded == false ? .stale : .measured, state + name) }
     put("HOST_RIP", vmExitHandler, .derived, "the symbol vmx_vmexit")
+    put("HOST_IDTR_BASE", hostIDTBase, .measured, "the variable host_idt_base of kvm_intel")
+    for (field, msr, name) in [
+      ("HOST_IA32_PAT", UInt32(0x277), "IA32_PAT"), ("HOST_IA32_EFER", 0xc000_0080, "IA32_EFER"),
+      ("HOST_IA32_SYSENTER_CS", 0x174, "IA32_SYSENTER_CS"), ("HOST_IA32_SYSENTER_ESP", 0x175, "IA32_SYSENTER_ESP"),
+      ("HOST_IA32_SYSENTER_EIP", 0x176, "IA32_SYSENTER_EIP"),
+    ] {
+      guard let cpu else {
+        unavailable(field, "the vCPU is loaded on no CPU, whose \(name) it would be")
+        continue
+      }
+      switch hostMSR(msr, cpu) {
+      case .success(let value): put(field, value, .derived, "\(name) of CPU \(cpu), now")
+      case .failure(let failure): unavailable(field, failure.description)
+      }
+    }
     put("HOST_SSP", 0, .derived, "0 in KVM")
     put("HOST_INTR_SSP_TABLE", 0, .derived, "0 in KVM")
   }

@@ -19,6 +19,7 @@ struct VMXLayout: Sendable {
   let notifyWindow: MemberPath?
   let busLockDetection: MemberPath?
   let maxVCPUIDs: MemberPath?
+  let dirtyLoggedSlots: MemberPath?
 
   // MARK: struct vcpu_vmx
 
@@ -77,6 +78,7 @@ struct VMXLayout: Sendable {
     notifyWindow = first("kvm", "arch.notify_window")
     busLockDetection = first("kvm", "arch.bus_lock_detection_enabled")
     maxVCPUIDs = first("kvm", "arch.max_vcpu_ids")
+    dirtyLoggedSlots = first("kvm", "nr_memslots_dirty_logging.counter", "arch.cpu_dirty_logging_count")
 
     guard let size = types.size(ofStructure: "vcpu_vmx"), (1024...1 << 18).contains(size) else {
       throw KernelMemoryError("the kernel's type information has no struct vcpu_vmx")
@@ -112,6 +114,7 @@ struct VMXLayout: Sendable {
       ("autoload_guest", ["msr_autoload.guest.val[0].index"]), ("autoload_host", ["msr_autoload.host.val[0].index"]),
       ("autostore", ["msr_autostore.val[0].index", "msr_autostore.guest.val[0].index"]),
       ("pi_desc", ["vt.pi_desc", "pi_desc"]),
+      ("apic_base", ["vcpu.arch.apic_base"]), ("current_vmptr", ["nested.current_vmptr"]),
       ("root_hpa", ["vcpu.arch.mmu->root.hpa", "vcpu.arch.mmu->root_hpa"]),
       ("root_level", ["vcpu.arch.mmu->root_role.level", "vcpu.arch.mmu->shadow_root_level"]),
       ("apic_page", ["vcpu.arch.apic->regs"]), ("apic_apicv_active", ["vcpu.arch.apic->apicv_active"]),

@@ -15,7 +15,9 @@ public final class VMXReader {
   /// Where the direct map of physical memory begins.
   private let pageOffset: UInt64?
   private let vmExitHandler: UInt64?
+  private let hostIDTBase: UInt64?
   private let parameters: [String: String]
+  private let roots: HostRoots
 
   /// System calls made on /proc/kcore so far.
   public var reads: Int { core.reads }
@@ -32,7 +34,7 @@ public final class VMXReader {
     layout = try VMXLayout(try Self.types(roots))
     let symbols = try KernelSymbols(
       path: "\(roots.proc)/kallsyms",
-      wanted: ["vm_list", "vmcs_config", "vmx_capability", "page_offset_base", "vmx_vmexit"])
+      wanted: ["vm_list", "vmcs_config", "vmx_capability", "page_offset_base", "vmx_vmexit", "host_idt_base"])
     guard let list = symbols.address("vm_list", in: ["kvm", nil]) else {
       throw KernelMemoryError("/proc/kallsyms has no vm_list", hint: "the kernel was built without CONFIG_KALLSYMS_ALL")
     }
@@ -40,6 +42,8 @@ public final class VMXReader {
     configurationAddress = symbols.address("vmcs_config", in: ["kvm_intel", nil])
     capabilityAddress = symbols.address("vmx_capability", in: ["kvm_intel", nil])
     vmExitHandler = symbols.address("vmx_vmexit", in: ["kvm_intel", nil])
+    hostIDTBase = symbols.address("host_idt_base", in: ["kvm_intel", nil]).flatMap { [core] in core.integer(at: $0) }
+    self.roots = roots
     // Without CONFIG_RANDOMIZE_MEMORY it is a constant, __PAGE_OFFSET_BASE_L4.
     pageOffset =
       symbols.address("page_offset_base", in: [nil]).map { [core] in core.integer(at: $0) } ?? 0xffff_8880_0000_0000
@@ -125,6 +129,8 @@ public final class VMXReader {
     var notifyWindow: UInt64?
     var busLockDetection: Bool?
     var maxVCPUIDs: UInt64?
+    /// Memory slots whose dirty pages are logged (6.1 and later).
+    var dirtyLoggedSlots: UInt64?
   }
 
   private func machines() -> [UInt64] {
@@ -154,7 +160,8 @@ public final class VMXReader {
       apicvInhibits: layout.apicvInhibitReasons.flatMap { value($0, at: vm) },
       notifyWindow: layout.notifyWindow.flatMap { value($0, at: vm) },
       busLockDetection: layout.busLockDetection.flatMap { value($0, at: vm) }.map { $0 & 1 != 0 },
-      maxVCPUIDs: layout.maxVCPUIDs.flatMap { value($0, at: vm) })
+      maxVCPUIDs: layout.maxVCPUIDs.flatMap { value($0, at: vm) },
+      dirtyLoggedSlots: layout.dirtyLoggedSlots.flatMap { value($0, at: vm) })
   }
 
   /// The vCPU at an index: `vcpus[index]`, or by xa_load() of `vcpu_array` (`lib/xarray.c`): an entry whose low bits are 10
@@ -196,7 +203,8 @@ public final class VMXReader {
       let readAt = Self.now()
       var fields = VMXFields(
         layout: layout, core: core, address: address, copy: copy, machine: machine, configuration: configuration,
-        pageOffset: pageOffset, vmExitHandler: vmExitHandler, parameters: parameters)
+        pageOffset: pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase, parameters: parameters,
+        hostMSR: { [roots] msr, cpu in HostMSR.read(msr, cpu: cpu, roots: roots) })
       guard fields.take(loaded: loaded) else { return nil }
       let result = fields.reading(readAt: readAt)
       // The anchors again: a vCPU that was freed meanwhile has neither, or another's.

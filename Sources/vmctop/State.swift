@@ -186,6 +186,19 @@ struct StatePage {
     return text + "\nm measured  d derived  c configured  s stale: not re-read since the guest ran\n"
   }
 
+  private static func because(_ difference: ControlDifference) -> String {
+    var text = ""
+    var line = "  \(difference.control.name) is \(difference.isSet ? 1 : 0):"
+    for word in difference.reason.split(separator: " ") {
+      if line.count + 1 + word.count > 100 {
+        text += line + "\n"
+        line = "     "
+      }
+      line += " " + word
+    }
+    return text + line + "\n"
+  }
+
   /// Control words beside vmcs_config, the bits that differ with the reason, and the MSRs that do not exit.
   private func controls(_ vcpu: VCPUReading) -> String {
     var text = "\nCONTROL WORDS\n"
@@ -202,14 +215,10 @@ struct StatePage {
       })
     if !vcpu.differences.isEmpty {
       text += "\nWHY THEY DIFFER\n"
-      text += alignedTable(
-        ["CONTROL", "NOW", "BECAUSE"],
-        vcpu.differences.map { difference in
-          [
-            difference.control.name, difference.isSet ? "1" : "0",
-            difference.reason + (difference.isMeasured ? "" : " (KVM's rule; nothing read that decides it)"),
-          ]
-        })
+      for difference in vcpu.differences where difference.isMeasured { text += Self.because(difference) }
+      let rules = vcpu.differences.filter { !$0.isMeasured }
+      if !rules.isEmpty { text += "and by KVM's rules, where nothing was read that decides it:\n" }
+      for difference in rules { text += Self.because(difference) }
     }
     if let bitmap = vcpu.msrBitmap {
       text += "\nMSRS THAT DO NOT EXIT\n"

@@ -211,6 +211,20 @@ struct TypeInformationTests {
     }
   }
 
+  @Test("that are only declared in one place are found where they are defined")
+  func forwards() throws {
+    var types = FakeTypes()
+    let u32 = types.integer("unsigned int", bytes: 4)
+    let declared = types.pointer(to: types.forward("kvm_lapic"))
+    _ = types.structure("vcpu", size: 8, [.init("apic", declared, at: 0)])
+    let unknown = types.pointer(to: types.forward("nowhere"))
+    _ = types.structure("other", size: 8, [.init("apic", unknown, at: 0)])
+    _ = types.structure("kvm_lapic", size: 8, [.init("pad", u32, at: 0), .init("regs", u32, at: 4)])
+    let info = try TypeInformation(types.bytes)
+    #expect(info.path("vcpu", "apic->regs")?.offset == 4)
+    #expect(info.path("other", "apic->regs") == nil)
+  }
+
   @Test("that contain themselves end")
   func circles() throws {
     var types = FakeTypes()

@@ -37,6 +37,7 @@ struct VCPUStateTests {
     #expect((exec.value, exec.provenance) == (0xb5a0_6dfa, .measured))
     #expect(exec.how == "vcpu_vmx.loaded_vmcs->controls_shadow.exec")
     #expect(reading.reading("HOST_RIP")?.value == 0xffff_ffff_c0ab_c000)
+    #expect(reading.reading("HOST_IA32_PAT")?.how.contains("modprobe msr") == true)
     #expect(reading.reading("GUEST_LINEAR_ADDRESS")?.how == "only VMREAD could tell")
   }
 

@@ -69,7 +69,7 @@ struct vcpu {
 static uint64_t counts[KINDS];
 static uint64_t laps = 1, pace_us, wake_us = 100;
 static int vcpu_count = 1;
-static bool user_hlt;
+static bool fail_entry, user_hlt;
 static uint32_t ept_stride = PAGE;
 static const char *vendor = "unknown";
 static int vm = -1;
@@ -361,12 +361,25 @@ static void *run_vcpu(void *argument) {
         KVM(v->fd, KVM_GET_REGS, &r);
         r.rip = CODE_BASE + (uint64_t)v->index * VCPU_STRIDE;
         KVM(v->fd, KVM_SET_REGS, &r);
+        if (fail_entry) {
+          struct kvm_sregs s;
+          KVM(v->fd, KVM_GET_SREGS, &s);
+          s.tr.type = 1;   /* an available 16-bit TSS: VM entry wants a busy one */
+          KVM(v->fd, KVM_SET_SREGS, &s);
+        }
       } else if (v->run->io.direction == KVM_EXIT_IO_IN) {
         memset((uint8_t *)v->run + v->run->io.data_offset, 0x60, v->run->io.size * v->run->io.count);
       }
       break;
     case KVM_EXIT_MMIO: case KVM_EXIT_HLT: case KVM_EXIT_INTR: break;
     case KVM_EXIT_FAIL_ENTRY:
+      if (fail_entry) {
+        fprintf(stderr, "ENTRY-FAILED 0x%llx\n", (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
+        while (!ending) pause_us(20000);
+        v->nanoseconds = now() - start;
+        __atomic_store_n(&v->finished, true, __ATOMIC_RELEASE);
+        return NULL;
+      }
       fail(1, "VM entry failed: 0x%llx", (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
     case KVM_EXIT_INTERNAL_ERROR: {
       struct kvm_regs r;
@@ -460,6 +473,7 @@ static const char help[] =
   "  --start-paused   create everything, print READY and the thread ids on stderr, run when a line comes on stdin\n"
   "  --wait FILE      the same, but run when FILE exists\n"
   "  --name NAME      what the virtual machine is called (also -name, as QEMU has it)\n"
+  "  --fail-entry     after the first lap make the guest's state invalid: VM entry fails, the machine stays until SIGTERM\n"
   "  --linger SECONDS keep the virtual machine after it has finished\n"
   "\n"
   "At the end one line of JSON says what was made; \"reasons\" has it by the names of the kvm_exit tracepoint.\n"
@@ -480,13 +494,14 @@ static void on_signal(int signal) {
 static void on_kick(int signal) { (void)signal; }
 
 int main(int argc, char **argv) {
-  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, HELP };
-  struct option options[KINDS + 11] = {0};
+  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, FAIL_ENTRY, HELP };
+  struct option options[KINDS + 12] = {0};
   for (int k = 0; k < KINDS; k++) options[k] = (struct option){kind_names[k], required_argument, NULL, k};
   static const struct option others[] = {
     {"vcpus", 1, NULL, VCPUS}, {"laps", 1, NULL, LAPS}, {"pace", 1, NULL, PACE}, {"wake", 1, NULL, WAKE},
     {"user-hlt", 0, NULL, USER_HLT}, {"start-paused", 0, NULL, PAUSED}, {"wait", 1, NULL, WAIT}, {"name", 1, NULL, NAME},
-    {"linger", 1, NULL, LINGER}, {"help", 0, NULL, HELP}};
+    {"linger", 1, NULL, LINGER},
+    {"fail-entry", 0, NULL, FAIL_ENTRY}, {"help", 0, NULL, HELP}};
   memcpy(options + KINDS, others, sizeof others);
   bool paused = false;
   const char *wait_file = NULL, *name = NULL;
@@ -502,6 +517,7 @@ int main(int argc, char **argv) {
     case WAIT: wait_file = optarg; break;
     case NAME: name = optarg; break;
     case LINGER: linger = number("linger", optarg, 86400); break;
+    case FAIL_ENTRY: fail_entry = true; break;
     case HELP: fputs(help, stdout); return 0;
     case '?': return 2;
     default: counts[option] = number(kind_names[option], optarg, UINT32_MAX);

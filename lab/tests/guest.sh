@@ -89,6 +89,21 @@ $VMCTOP triage --duration "$SECONDS_LIVE" > /out/triage.txt 2> /out/triage.stder
 tracing $watcher; touch /run/go
 wait $machine; wait $watcher; echo $? > /out/triage.status
 
+# A vCPU whose VM entry fails, on Intel: the kernel prints its VMCS by VMREAD, and vmctop reads it from memory.
+dump=/sys/module/kvm_intel/parameters/dump_invalid_vmcs
+if [ -e $dump ]; then
+  say state
+  echo Y > $dump
+  modprobe msr 2>/dev/null
+  exitgen --cpuid 6 --hlt 2 --mmio 5 --laps 2 --fail-entry -name broken > /dev/null 2> /out/broken.stderr & machine=$!
+  i=0; while ! grep -q ENTRY-FAILED /out/broken.stderr && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+  dmesg > /out/dmesg.txt
+  kill -TERM $idle; wait $idle
+  $VMCTOP state --format json > /out/state.json 2> /out/state.stderr; echo $? > /out/state.status
+  $VMCTOP state > /out/state.txt 2>&1
+  kill -TERM $machine; wait $machine
+fi
+
 say cost
 # What an exit costs the guest: the same number of CPUID exits without tracing and at each level, three times each.
 for round in 1 2 3; do
@@ -99,6 +114,6 @@ for round in 1 2 3; do
     kill -TERM $watcher 2>/dev/null; wait $watcher
   done
 done
-kill -TERM $idle; wait $idle
+kill -TERM $idle 2>/dev/null; wait $idle
 instances > /out/end.left
 say end

@@ -82,6 +82,9 @@ public struct FakeTypes {
 
   public mutating func typedef(_ name: String, _ type: UInt32) -> UInt32 { begin(name, 8, type) }
 
+  /// A structure that is only declared.
+  public mutating func forward(_ name: String) -> UInt32 { begin(name, 7, 0) }
+
   /// A type of any kind, for what does not occur in a sane kernel.
   public mutating func raw(kind: UInt32, sizeOrType: UInt32) -> UInt32 { begin("", kind, sizeOrType) }
 
