@@ -16,11 +16,15 @@ struct ControlsCommand: ParsableCommand {
   @Argument(help: "A name (CPU_BASED_HLT_EXITING), a word, word:bit, or a regular expression.")
   var control: String?
 
+  @Flag(help: "What KVM settled on here (vmcs_config), what the processor allows, and what is behind each bit. Needs root.")
+  var host = false
+
   @Option(help: "text or json.")
   var format = CatalogueFormat.text
 
   func run() throws {
     let controls = try selected()
+    if host { return try HostControls.print(controls.compactMap(\.controlBit), format) }
     switch format {
     case .json: Output.standard.write(try jsonLines(controls.map(json)))
     case .text where controls.count == 1: Output.standard.write(card(controls[0]))
