@@ -36,7 +36,9 @@ let package = Package(
       swiftSettings: strict),
     library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
     library("Report", ["Aggregator", "Architecture"]),
-    library("Session", ["Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "TraceFormat", "Architecture"]),
+    library(
+      "Session",
+      ["Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "TraceFormat", "Architecture", "HostFiles"]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
     library("Recording", ["TraceFormat"]),
     library("Aggregator", ["Architecture", "TraceFormat"]),

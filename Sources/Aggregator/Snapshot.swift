@@ -28,6 +28,9 @@ public struct Snapshot: Sendable {
   public var vms: [VirtualMachineStatistics] = []
   /// Statistics by scope. `scopes[0]` is everything; each VM and vCPU names its own by index.
   public var scopes: [ScopeStatistics] = [ScopeStatistics()]
+  /// The control words in force by vCPU thread, read from kernel memory within the last second or so; empty where that
+  /// cannot be read.
+  public var controlWords: [Int32: ControlSetting] = [:]
   /// Present while a recording is played.
   public var playback: PlaybackState?
   /// What vmctop itself uses; nil before the first interval is over.
@@ -37,8 +40,26 @@ public struct Snapshot: Sendable {
 
   public init() {}
 
+  /// What a control is on these vCPUs, as read from kernel memory: nil where it was not read of any of them.
+  public func measured(_ control: ControlID, on threads: some Sequence<Int32>) -> MeasuredControl? {
+    var result: MeasuredControl?
+    for thread in threads {
+      guard let isOn = controlWords[thread]?.value(of: control) else { continue }
+      let own: MeasuredControl = isOn ? .on : .off
+      result = result == nil || result == own ? own : .mixed
+    }
+    return result
+  }
+
   /// Everything, over all VMs.
   public var total: ScopeStatistics { scopes[0] }
+}
+
+/// A control of several vCPUs.
+public enum MeasuredControl: Sendable, Hashable {
+  case on, off
+  /// On for some of them.
+  case mixed
 }
 
 /// Where the events come from.

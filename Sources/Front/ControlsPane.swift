@@ -50,6 +50,8 @@ extension Painter {
             switch control.state {
             case _ where isStruck: Span("[-]", .struck)
             case .on: Span("[x]", .value)
+            case .off: Span("[ ]")
+            case .mixed: Span("[~]", .value)
             case .unknown: Span("[?]", .dim)
             case .none: Span(" · ", .dim)
             }
@@ -83,8 +85,11 @@ extension Painter {
         line.append("  \(name.title)")
         frame.screen.put(line, x: area.x, y: table.bottom, limit: area.right)
       }
-      text(
-        area, y: area.height - 1, "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)", .dim)
+      let legend =
+        snapshot.controlWords.isEmpty
+        ? "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)"
+        : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] struck (x key)"
+      text(area, y: area.height - 1, legend, .dim)
     }
   }
 

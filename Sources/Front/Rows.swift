@@ -52,9 +52,13 @@ struct ReasonRow {
 /// A row of the controls pane: a control with what is charged to it, over all settings.
 struct ControlRow {
   enum State {
-    /// An exit proves that it was on, or the architecture leaves no choice.
+    /// Read from kernel memory; or an exit proves that it was on, or the architecture leaves no choice.
     case on
-    /// No exit says anything about it.
+    /// Read from kernel memory.
+    case off
+    /// Read from kernel memory: on for some of the vCPUs.
+    case mixed
+    /// Not read, and no exit says anything about it.
     case unknown
     /// Not a switch: nothing can suppress these exits.
     case none
@@ -224,6 +228,17 @@ extension FrontModel {
     return hit == 0 ? .no : hit == reason.charges.count ? .wholly : .partly
   }
 
+  /// The vCPU threads of what is looked at.
+  private var scopeThreads: [Int32] {
+    guard let snapshot else { return [] }
+    switch scope {
+    case .all: return snapshot.vms.flatMap(\.vcpus).map(\.tid)
+    case .vm(let identity):
+      return snapshot.vms.filter { VMIdentity($0) == identity }.flatMap(\.vcpus).map(\.tid)
+    case .vcpu(let tid): return [tid]
+    }
+  }
+
   func controlRows() -> [ControlRow] {
     guard let snapshot else { return [] }
     let statistics = scopeStatistics ?? ScopeStatistics()
@@ -256,6 +271,15 @@ extension FrontModel {
             control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0,
             intervalExits: 0, handling: 0,
             intervalHandling: 0))
+    }
+    let threads = scopeThreads
+    for index in rows.indices {
+      switch snapshot.measured(rows[index].control, on: threads) {
+      case .on: rows[index].state = .on
+      case .off: rows[index].state = .off
+      case .mixed: rows[index].state = .mixed
+      case nil: break
+      }
     }
     // What is no bit of a control word (bitmaps, masks, EPT, unconditional) is listed where it has exits.
     rows += sums.values.sorted { $0.control < $1.control }

@@ -233,9 +233,17 @@ private struct Document: Encodable {
           }
         })
     }
+    let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     controls = report.controls.map { control in
       let name = report.vocabulary.control(control.id)
-      return Control(word: name.word, bit: name.bit, name: name.name, value: nil, exits: control.exits)
+      var row = Control(word: name.word, bit: name.bit, name: name.name, value: nil, exits: control.exits)
+      // One value for all vCPUs, or none: an exit still proves that it was on for one of them.
+      switch snapshot.measured(control.id, on: threads) {
+      case .on: (row.value, row.provenance) = (1, "measured")
+      case .off: (row.value, row.provenance) = (0, "measured")
+      case .mixed, nil: break
+      }
+      return row
     }
     advice = report.advice.map {
       Advice(reason: $0.reason, text: $0.text, knob: $0.knob, current: $0.current, satisfied: $0.isSatisfied)

@@ -96,6 +96,7 @@ final class LiveFeed: Feed {
   private let inventory: VMInventory
   private let options: SessionOptions
   private let description: SourceDescription
+  private let controls: ControlWatch
   private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
@@ -137,6 +138,7 @@ final class LiveFeed: Feed {
     description.backend = facts.backend
     self.description = description
     host = Self.view(vms)
+    controls = ControlWatch(roots: liveOptions.roots)
     for text in sampler.takeMessages() { note(.info, text) }
     aggregator.learn(shownHost())
     start = sampler.startedAt
@@ -217,6 +219,7 @@ final class LiveFeed: Feed {
     guard !isFinished else { return }
     sampler.maintain()
     for text in sampler.takeMessages() { note(.info, text) }
+    if let text = controls.takeMessage() { note(.info, text) }
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {
@@ -237,6 +240,7 @@ final class LiveFeed: Feed {
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
+    snapshot.controlWords = controls.words
     return snapshot
   }
 
@@ -263,6 +267,7 @@ final class LiveFeed: Feed {
   }
 
   func close() {
+    controls.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 

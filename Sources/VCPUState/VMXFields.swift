@@ -159,10 +159,7 @@ struct VMXFields {
   }
 
   private mutating func controlWords() {
-    func word(_ name: String) -> UInt32? { loadedValue(name).map { UInt32(truncatingIfNeeded: $0) } }
-    words = ControlSetting(
-      pin: word("pin"), primary: word("exec"), secondary: word("secondary_exec"), tertiary: loadedValue("tertiary_exec"),
-      exit: word("vm_exit"), entry: word("vm_entry"))
+    words = layout.controlWords(in: loaded)
     let shadow = "vcpu_vmx.loaded_vmcs->controls_shadow."
     put("PIN_BASED_VM_EXEC_CONTROL", loadedValue("pin"), .measured, shadow + "pin")
     put("CPU_BASED_VM_EXEC_CONTROL", loadedValue("exec"), .measured, shadow + "exec")

@@ -1,3 +1,4 @@
+import Architecture
 import KernelMemory
 
 /// Where this kernel keeps what is read of a VMX vCPU: each path resolved once from BTF, the first alternative that the
@@ -48,6 +49,15 @@ struct VMXLayout: Sendable {
   let configuration: [String: MemberPath]
   let eptCapability: MemberPath?
   let vpidCapability: MemberPath?
+
+  /// `controls_shadow` in a copy of a `struct loaded_vmcs`.
+  func controlWords(in loaded: [UInt8]) -> ControlSetting {
+    func word(_ name: String) -> UInt64? { loadedValues[name].flatMap { $0.integer(in: loaded) } }
+    func half(_ name: String) -> UInt32? { word(name).map { UInt32(truncatingIfNeeded: $0) } }
+    return ControlSetting(
+      pin: half("pin"), primary: half("exec"), secondary: half("secondary_exec"), tertiary: word("tertiary_exec"),
+      exit: half("vm_exit"), entry: half("vm_entry"))
+  }
 
   /// - Throws: where the types lack what nothing goes without.
   init(_ types: TypeInformation) throws(KernelMemoryError) {

@@ -119,6 +119,31 @@ public final class VMXReader {
     return result
   }
 
+  /// The control words in force of every vCPU, by the thread that ran it last: a small part of `vcpus()`.
+  public func controlWords() -> [Int32: ControlSetting] {
+    var result: [Int32: ControlSetting] = [:]
+    for vm in machines() {
+      guard let online = value(layout.onlineVCPUs, at: vm), online <= UInt64(Self.mostVCPUs) else { continue }
+      for index in 0..<Int(online) {
+        guard let address = vcpu(index, of: vm), let owner: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)),
+          owner == vm, let tid = thread(of: address),
+          let loaded = pointer(core.integer(at: address &+ UInt64(layout.loaded.offset))),
+          let bytes = core.bytes(at: loaded, count: layout.loadedSize),
+          let again: UInt64 = core.integer(at: address &+ UInt64(layout.loaded.offset)), again == loaded
+        else { continue }
+        result[tid] = layout.controlWords(in: bytes)
+      }
+    }
+    return result
+  }
+
+  private func thread(of vcpu: UInt64) -> Int32? {
+    guard let path = layout.tid, let place = path.address(from: vcpu, core), let number: Int32 = core.integer(at: place),
+      number > 0
+    else { return nil }
+    return number
+  }
+
   /// What of a `struct kvm` is needed for its vCPUs.
   struct Machine {
     var pid: Int32

@@ -337,6 +337,25 @@ import Testing
     #expect(model.scope == .all)
   }
 
+  @Test func controlsThatWereReadFromKernelMemoryAreOnOrOffOrMixed() throws {
+    var model = modelAfter(3)
+    var snapshot = try #require(model.snapshot)
+    let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
+    for (index, tid) in threads.enumerated() {
+      // HLT exiting on for all, MWAIT exiting for none, RDTSC exiting for one.
+      snapshot.controlWords[tid] = ControlSetting(pin: 0x16, primary: 1 << 7 | (index == 0 ? 1 << 12 : 0))
+    }
+    model.observe(snapshot)
+    func state(_ name: String) -> ControlRow.State? { model.controlRows().first { $0.name.name == name }?.state }
+    #expect(state("CPU_BASED_HLT_EXITING") == .on)
+    #expect(state("CPU_BASED_MWAIT_EXITING") == .off)
+    #expect(state("CPU_BASED_RDTSC_EXITING") == .mixed)
+    #expect(state("VM_ENTRY_LOAD_IA32_PAT") == .unknown, "the word was not read")
+    press(&model, "2")
+    #expect(render(model, 100, 40).text.contains("read from kernel memory"))
+    #expect(render(model, 100, 60).text.contains("[ ] MWAIT_EXITING"))
+  }
+
   @Test func enterOnAVMShowsAllItsVCPUs() {
     var model = modelAfter(3)
     press(&model, "4")
