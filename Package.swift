@@ -38,7 +38,10 @@ let package = Package(
     library("Report", ["Aggregator", "Architecture"]),
     library(
       "Session",
-      ["Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "TraceFormat", "Architecture", "HostFiles"]),
+      [
+        "Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "TraceFormat", "Architecture",
+        "HostFiles",
+      ]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
     library("Recording", ["TraceFormat"]),
     library("Aggregator", ["Architecture", "TraceFormat"]),

@@ -11,7 +11,8 @@ public final class Pattern: @unchecked Sendable {
   /// - Returns: nil for what is no regular expression. Long ones and ones with many repeat counts, which the C library
   ///   would spend all memory on, are refused as well.
   public init?(_ text: String) {
-    guard text.utf8.count <= 200, text.utf8.count(where: { $0 == UInt8(ascii: "{") }) <= 1, !text.utf8.contains(0) else {
+    guard text.utf8.count <= 200, text.utf8.count(where: { $0 == UInt8(ascii: "{") }) <= 1, !text.utf8.contains(0)
+    else {
       return nil
     }
     self.text = text

@@ -96,7 +96,8 @@ public struct KernelSymbols: Sendable {
         hasAddresses = true
         if !name.isEmpty, name.count <= longest, wanted.contains(name) {
           let module = String(decoding: module, as: UTF8.self).drop { $0 == "[" }.prefix { $0 != "]" }
-          found.append((Key(name: String(decoding: name, as: UTF8.self), module: module.isEmpty ? nil : String(module)), address))
+          found.append(
+            (Key(name: String(decoding: name, as: UTF8.self), module: module.isEmpty ? nil : String(module)), address))
         }
       }
       field = 0

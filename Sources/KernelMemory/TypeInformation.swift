@@ -7,7 +7,8 @@ public final class TypeInformation: Sendable {
   typealias ID = UInt32
 
   enum Kind: UInt8 {
-    case integer = 1, pointer, array, structure, union, enumeration, forward, typedef, volatile, const, restrict, function,
+    case integer = 1
+    case pointer, array, structure, union, enumeration, forward, typedef, volatile, const, restrict, function,
       functionPrototype, variable, dataSection, float, declarationTag, typeTag, enumeration64
   }
 
@@ -68,7 +69,8 @@ public final class TypeInformation: Sendable {
       offsets.append(UInt32(position))
       position += 12 + more
     }
-    guard UInt64(firstID) + UInt64(offsets.count) < 1 << 31, UInt64(firstString) + UInt64(strings.count) < 1 << 31 else {
+    guard UInt64(firstID) + UInt64(offsets.count) < 1 << 31, UInt64(firstString) + UInt64(strings.count) < 1 << 31
+    else {
       throw bad("it has more types than can be")
     }
     self.offsets = offsets
@@ -134,7 +136,9 @@ public final class TypeInformation: Sendable {
       switch record.kind {
       case .typedef, .const, .volatile, .restrict, .typeTag: id = record.sizeOrType
       case .forward:
-        guard let name = record.owner.string(record.nameOffset), let definition = structure(named: name) else { return record }
+        guard let name = record.owner.string(record.nameOffset), let definition = structure(named: name) else {
+          return record
+        }
         id = definition
       default: return record
       }
@@ -205,7 +209,9 @@ public final class TypeInformation: Sendable {
       let bits = Int(type.kindFlag ? offset & 0xff_ffff : offset)
       let width = type.kindFlag ? Int(offset >> 24) : 0
       if isString(nameOffset, name) { return Place(type: id, bits: bits, width: width == 0 ? nil : width) }
-      if isAnonymous(nameOffset), let inner = resolved(id), var found = member(name, of: inner, budget: &budget, depth: depth + 1) {
+      if isAnonymous(nameOffset), let inner = resolved(id),
+        var found = member(name, of: inner, budget: &budget, depth: depth + 1)
+      {
         found.bits += bits
         return found
       }

@@ -74,14 +74,16 @@ struct ControlReasons {
       apicBase.flatMap { $0 >> 10 & 1 == 0 ? "the guest's APIC is not in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
     case (.secondary, 0, false) where hasAPIC == true:
       apicBase.flatMap { $0 >> 10 & 1 == 1 ? "the guest's APIC is in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
-    case (.secondary, 14, false): currentVMPointer == .max ? "the guest runs no VM of its own (nested.current_vmptr)" : nil
+    case (.secondary, 14, false):
+      currentVMPointer == .max ? "the guest runs no VM of its own (nested.current_vmptr)" : nil
     case (.secondary, 17, false):
       machine.dirtyLoggedSlots == 0 ? "no memory slot is logged for dirty pages (no migration runs)" : nil
     case (.secondary, 0, false), (.secondary, 4, false): noAPIC
     case (.pin, 7, false), (.secondary, 8, false), (.secondary, 9, false), (.tertiary, 4, false): noAPICv
     case (.primary, 23, false):
       // KVM_DEBUGREG_WONT_EXIT
-      (switchDebugRegisters ?? 0) & 2 != 0 ? "the guest's debug registers are loaded until its next exit for another reason" : nil
+      (switchDebugRegisters ?? 0) & 2 != 0
+        ? "the guest's debug registers are loaded until its next exit for another reason" : nil
     case (.secondary, 1, false): parameters["ept"] == "N" ? "kvm_intel.ept=N" : nil
     case (.secondary, 7, false): parameters["unrestricted_guest"] == "N" ? "kvm_intel.unrestricted_guest=N" : nil
     case (.secondary, 5, false): parameters["vpid"] == "N" ? "kvm_intel.vpid=N" : nil

@@ -12,7 +12,8 @@ enum HostMSR {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else {
       let failure = FileError(operation: "open", path: path, number: errno)
-      return .failure(Failure(description: failure.isAbsence ? "no \(roots.dev)/cpu/N/msr: modprobe msr" : "\(failure)"))
+      return .failure(
+        Failure(description: failure.isAbsence ? "no \(roots.dev)/cpu/N/msr: modprobe msr" : "\(failure)"))
     }
     defer { close(file) }
     var value: UInt64 = 0

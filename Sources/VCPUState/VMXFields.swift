@@ -25,7 +25,8 @@ struct VMXFields {
 
   init(
     layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VMXReader.Machine,
-    configuration: VMCSConfiguration, pageOffset: UInt64?, vmExitHandler: UInt64?, hostIDTBase: UInt64?, parameters: [String: String],
+    configuration: VMCSConfiguration, pageOffset: UInt64?, vmExitHandler: UInt64?, hostIDTBase: UInt64?,
+    parameters: [String: String],
     hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
   ) {
     self.layout = layout
@@ -64,7 +65,8 @@ struct VMXFields {
   private func value(_ name: String) -> UInt64? {
     guard let path = layout.values[name] else { return nil }
     if path.isInline { return path.integer(in: copy) }
-    guard path.size <= 8, let place = path.address(from: address, core), let bytes = core.bytes(at: place, count: path.size)
+    guard path.size <= 8, let place = path.address(from: address, core),
+      let bytes = core.bytes(at: place, count: path.size)
     else { return nil }
     return path.integer(ofBytes: bytes)
   }
@@ -128,7 +130,8 @@ struct VMXFields {
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: ControlReasons(
         words: words, configuration: configuration.words, machine: machine, hasAPIC: value("apic").map { $0 != 0 },
-        isAPICvActive: value("apicv_active") ?? value("apic_apicv_active"), switchDebugRegisters: value("switch_db_regs"),
+        isAPICvActive: value("apicv_active") ?? value("apic_apicv_active"),
+        switchDebugRegisters: value("switch_db_regs"),
         efer: value("efer"), apicBase: value("apic_base"), currentVMPointer: value("current_vmptr"), isNested: isNested,
         parameters: parameters
       ).differences,
@@ -175,10 +178,12 @@ struct VMXFields {
 
   private mutating func controls() {
     put(
-      "VIRTUAL_PROCESSOR_ID", if: secondary(5), "SECONDARY_EXEC_ENABLE_VPID", value(isNested ? "vpid02" : "vpid"), .measured,
+      "VIRTUAL_PROCESSOR_ID", if: secondary(5), "SECONDARY_EXEC_ENABLE_VPID", value(isNested ? "vpid02" : "vpid"),
+      .measured,
       path(isNested ? "vpid02" : "vpid"))
     put(
-      "POSTED_INTR_NV", if: pin(7), "PIN_BASED_POSTED_INTR", 0xf2, .derived, "POSTED_INTR_VECTOR, a constant of the kernel")
+      "POSTED_INTR_NV", if: pin(7), "PIN_BASED_POSTED_INTR", 0xf2, .derived,
+      "POSTED_INTR_VECTOR, a constant of the kernel")
     put(
       "POSTED_INTR_DESC_ADDR", if: pin(7), "PIN_BASED_POSTED_INTR",
       physical(layout.values["pi_desc"].map { address &+ UInt64($0.offset) }), .derived,
@@ -209,7 +214,8 @@ struct VMXFields {
         "physical address of \(path(name))")
     }
     extendedPageTables()
-    put("PLE_GAP", if: secondary(10), "SECONDARY_EXEC_PAUSE_LOOP_EXITING", parameters["ple_gap"].flatMap { UInt64($0) },
+    put(
+      "PLE_GAP", if: secondary(10), "SECONDARY_EXEC_PAUSE_LOOP_EXITING", parameters["ple_gap"].flatMap { UInt64($0) },
       .configured, "/sys/module/kvm_intel/parameters/ple_gap")
     put(
       "PLE_WINDOW", if: secondary(10), "SECONDARY_EXEC_PAUSE_LOOP_EXITING", value("ple_window"), .measured,
@@ -221,22 +227,27 @@ struct VMXFields {
       "LAST_PID_POINTER_INDEX", if: (words.tertiary ?? 0) >> 4 & 1 == 1, "TERTIARY_EXEC_IPI_VIRT",
       machine.maxVCPUIDs.map { $0 &- 1 }, .derived, "kvm.arch.max_vcpu_ids - 1")
     put("XSS_EXIT_BITMAP", if: secondary(20), "SECONDARY_EXEC_ENABLE_XSAVES", 0, .derived, "a constant of KVM's")
-    put("VM_FUNCTION_CONTROL", if: secondary(13), "SECONDARY_EXEC_ENABLE_VMFUNC", 0, .derived, "a constant of KVM's for L1")
+    put(
+      "VM_FUNCTION_CONTROL", if: secondary(13), "SECONDARY_EXEC_ENABLE_VMFUNC", 0, .derived,
+      "a constant of KVM's for L1")
     put("CR3_TARGET_COUNT", 0, .derived, "a constant of KVM's")
     for index in 0..<4 { unavailable("CR3_TARGET_VALUE\(index)", "not in use: CR3_TARGET_COUNT is 0") }
     put("CR0_GUEST_HOST_MASK", value("cr0_owned").map { ~$0 }, .derived, "~\(path("cr0_owned"))")
     put("CR4_GUEST_HOST_MASK", value("cr4_owned").map { ~$0 }, .derived, "~\(path("cr4_owned"))")
     put(
-      "CR0_READ_SHADOW", value("cr0"), .derived, "\(path("cr0")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
+      "CR0_READ_SHADOW", value("cr0"), .derived,
+      "\(path("cr0")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
     put(
-      "CR4_READ_SHADOW", value("cr4"), .derived, "\(path("cr4")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
+      "CR4_READ_SHADOW", value("cr4"), .derived,
+      "\(path("cr4")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
     exceptionBitmap()
   }
 
   /// construct_eptp().
   private mutating func extendedPageTables() {
     guard secondary(1) else { return unavailable("EPT_POINTER", "not in use: SECONDARY_EXEC_ENABLE_EPT is 0") }
-    guard let root = value("root_hpa"), root != .max, root & 0xfff == 0, let level = value("root_level"), level == 4 || level == 5
+    guard let root = value("root_hpa"), root != .max, root & 0xfff == 0, let level = value("root_level"),
+      level == 4 || level == 5
     else { return unavailable("EPT_POINTER", "\(path("root_hpa")) has no root now: it is made at the next VM entry") }
     let accessed: UInt64 = isOn("eptad") == true ? 1 << 6 : 0
     put(
@@ -246,11 +257,16 @@ struct VMXFields {
 
   /// vmx_update_exception_bitmap(), where nothing but the usual goes into it.
   private mutating func exceptionBitmap() {
-    guard secondary(1), secondary(7), value("guest_debug") == 0, !isNested, isOn("allow_smaller_maxphyaddr") != true else {
+    guard secondary(1), secondary(7), value("guest_debug") == 0, !isNested, isOn("allow_smaller_maxphyaddr") != true
+    else {
       return unavailable(
-        "EXCEPTION_BITMAP", "only VMREAD could tell: KVM computes it, and debugging, L2, or the lack of EPT and unrestricted guest go into it")
+        "EXCEPTION_BITMAP",
+        "only VMREAD could tell: KVM computes it, and debugging, L2, or the lack of EPT and unrestricted guest go into it"
+      )
     }
-    put("EXCEPTION_BITMAP", 0x6_0042, .derived, "#DB, #UD, #AC, #MC: vmx_update_exception_bitmap() with EPT, without debugging")
+    put(
+      "EXCEPTION_BITMAP", 0x6_0042, .derived,
+      "#DB, #UD, #AC, #MC: vmx_update_exception_bitmap() with EPT, without debugging")
     put("PAGE_FAULT_ERROR_CODE_MASK", 0, .derived, "0 unless kvm_intel.allow_smaller_maxphyaddr")
     put("PAGE_FAULT_ERROR_CODE_MATCH", 0, .derived, "0 unless kvm_intel.allow_smaller_maxphyaddr")
   }
@@ -297,7 +313,8 @@ struct VMXFields {
       put("GUEST_DR7", value(dr7), .stale, "\(path(dr7)); the guest loads it without an exit now")
     }
     put(
-      "VMCS_LINK_POINTER", loadedValue("shadow_vmcs").flatMap { $0 == 0 || !secondary(14) ? .max : physical($0) }, .derived,
+      "VMCS_LINK_POINTER", loadedValue("shadow_vmcs").flatMap { $0 == 0 || !secondary(14) ? .max : physical($0) },
+      .derived,
       "all ones, or the shadow VMCS while it is in use")
     for index in 0..<4 {
       if isAvailable("PDPTR"), let first = layout.values["pdptr0"], let place = first.address(from: address, core),
@@ -314,10 +331,12 @@ struct VMXFields {
   private mutating func segments() {
     let cached = layout.segmentCacheBits.flatMap { $0.integer(in: copy) } ?? 0
     let isFresh = isAvailable("SEGMENTS") || layout.registers["SEGMENTS"] == nil
-    for (index, name) in ["ES", "CS", "SS", "DS", "FS", "GS", "TR", "LDTR"].enumerated() where index < layout.segments.count {
+    for (index, name) in ["ES", "CS", "SS", "DS", "FS", "GS", "TR", "LDTR"].enumerated()
+    where index < layout.segments.count {
       let segment = layout.segments[index]
       for (field, suffix, path) in [
-        (0, "SELECTOR", segment.selector), (1, "BASE", segment.base), (2, "LIMIT", segment.limit), (3, "AR_BYTES", segment.rights),
+        (0, "SELECTOR", segment.selector), (1, "BASE", segment.base), (2, "LIMIT", segment.limit),
+        (3, "AR_BYTES", segment.rights),
       ] {
         let full = "GUEST_\(name)_\(suffix)"
         if cached >> UInt64(index * 4 + field) & 1 == 1 {
@@ -368,6 +387,7 @@ struct VMXFields {
       "EXIT_QUALIFICATION", value("exit_qualification"), isAvailable("EXIT_INFO_1") ? .measured : .stale,
       path("exit_qualification"))
     put(
-      "VM_EXIT_INTR_INFO", value("exit_intr_info"), isAvailable("EXIT_INFO_2") ? .measured : .stale, path("exit_intr_info"))
+      "VM_EXIT_INTR_INFO", value("exit_intr_info"), isAvailable("EXIT_INFO_2") ? .measured : .stale,
+      path("exit_intr_info"))
   }
 }

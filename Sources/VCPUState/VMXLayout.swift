@@ -142,7 +142,8 @@ struct VMXLayout: Sendable {
     // enum of asm/kvm_host.h: VCPU_SREG_ES, CS, SS, DS, FS, GS, TR, LDTR.
     segments = (0..<8).compactMap { index in
       let base = "segment_cache.seg[\(index)]"
-      guard let selector = types.path("vcpu_vmx", "\(base).selector"), let address = types.path("vcpu_vmx", "\(base).base"),
+      guard let selector = types.path("vcpu_vmx", "\(base).selector"),
+        let address = types.path("vcpu_vmx", "\(base).base"),
         let limit = types.path("vcpu_vmx", "\(base).limit"), let rights = types.path("vcpu_vmx", "\(base).ar")
       else { return nil }
       return (selector, address, limit, rights)

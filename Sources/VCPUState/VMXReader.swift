@@ -67,7 +67,8 @@ public final class VMXReader {
     }
     let kernel = try TypeInformation(try read("vmlinux"), name: "/sys/kernel/btf/vmlinux")
     // A module that is built in has its types in vmlinux.
-    guard HostFile.exists("\(roots.sys)/kernel/btf/kvm_intel") || HostFile.exists("\(roots.sys)/module/kvm_intel/initstate")
+    guard
+      HostFile.exists("\(roots.sys)/kernel/btf/kvm_intel") || HostFile.exists("\(roots.sys)/module/kvm_intel/initstate")
     else { return kernel }
     return try TypeInformation(try read("kvm_intel"), base: kernel, name: "/sys/kernel/btf/kvm_intel")
   }
@@ -98,7 +99,8 @@ public final class VMXReader {
   }
 
   private func value(_ path: MemberPath, at structure: UInt64) -> UInt64? {
-    guard path.size <= 8, let address = path.address(from: structure, core), let bytes = core.bytes(at: address, count: path.size)
+    guard path.size <= 8, let address = path.address(from: structure, core),
+      let bytes = core.bytes(at: address, count: path.size)
     else { return nil }
     return path.integer(ofBytes: bytes)
   }
@@ -112,7 +114,9 @@ public final class VMXReader {
     for vm in machines() {
       guard let facts = machine(vm) else { continue }
       for index in 0..<facts.online {
-        guard let address = vcpu(index, of: vm), let reading = read(address, of: vm, facts, configuration) else { continue }
+        guard let address = vcpu(index, of: vm), let reading = read(address, of: vm, facts, configuration) else {
+          continue
+        }
         result.append(reading)
       }
     }
@@ -125,7 +129,8 @@ public final class VMXReader {
     for vm in machines() {
       guard let online = value(layout.onlineVCPUs, at: vm), online <= UInt64(Self.mostVCPUs) else { continue }
       for index in 0..<Int(online) {
-        guard let address = vcpu(index, of: vm), let owner: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)),
+        guard let address = vcpu(index, of: vm),
+          let owner: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)),
           owner == vm, let tid = thread(of: address),
           let loaded = pointer(core.integer(at: address &+ UInt64(layout.loaded.offset))),
           let bytes = core.bytes(at: loaded, count: layout.loadedSize),
@@ -138,7 +143,8 @@ public final class VMXReader {
   }
 
   private func thread(of vcpu: UInt64) -> Int32? {
-    guard let path = layout.tid, let place = path.address(from: vcpu, core), let number: Int32 = core.integer(at: place),
+    guard let path = layout.tid, let place = path.address(from: vcpu, core),
+      let number: Int32 = core.integer(at: place),
       number > 0
     else { return nil }
     return number
@@ -233,8 +239,12 @@ public final class VMXReader {
       guard fields.take(loaded: loaded) else { return nil }
       let result = fields.reading(readAt: readAt)
       // The anchors again: a vCPU that was freed meanwhile has neither, or another's.
-      guard let after: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)), after == vm else { return nil }
-      if let again: UInt64 = core.integer(at: address &+ UInt64(layout.loaded.offset)), again == loaded { return result }
+      guard let after: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)), after == vm else {
+        return nil
+      }
+      if let again: UInt64 = core.integer(at: address &+ UInt64(layout.loaded.offset)), again == loaded {
+        return result
+      }
     }
     return nil
   }

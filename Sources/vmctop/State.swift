@@ -138,7 +138,8 @@ struct StatePage {
         .array(
           MSRAccess.ranges(in: bitmap).map { range in
             [
-              "first": .string(hex(range.first)), "last": .string(hex(range.last)), "read_exits": .bool(range.readExits),
+              "first": .string(hex(range.first)), "last": .string(hex(range.last)),
+              "read_exits": .bool(range.readExits),
               "write_exits": .bool(range.writeExits), "name": CatalogueJSON(msrName(range.first)),
             ]
           })
@@ -179,7 +180,9 @@ struct StatePage {
     let missing = wanted.filter { $0.value == nil }
     if !missing.isEmpty {
       text += "\nUNAVAILABLE\n"
-      for (why, rows) in Dictionary(grouping: missing, by: \.how).sorted(by: { ($1.value.count, $0.key) < ($0.value.count, $1.key) }) {
+      for (why, rows) in Dictionary(grouping: missing, by: \.how).sorted(by: {
+        ($1.value.count, $0.key) < ($0.value.count, $1.key)
+      }) {
         text += factCard(why, [("", rows.map(\.field.name).joined(separator: " "))])
       }
     }
@@ -210,7 +213,8 @@ struct StatePage {
         let differing = vcpu.differences.filter { $0.control.word == word.rawValue }.count
         return [
           word.rawValue, now.map { hex($0, digits: 8) } ?? "-", configured.map { hex($0, digits: 8) } ?? "-",
-          differing == 0 ? (now == nil || configured == nil ? "-" : "nothing") : differing == 1 ? "1 bit" : "\(differing) bits",
+          differing == 0
+            ? (now == nil || configured == nil ? "-" : "nothing") : differing == 1 ? "1 bit" : "\(differing) bits",
         ]
       })
     if !vcpu.differences.isEmpty {
@@ -223,15 +227,18 @@ struct StatePage {
     if let bitmap = vcpu.msrBitmap {
       text += "\nMSRS THAT DO NOT EXIT\n"
       let ranges = MSRAccess.ranges(in: bitmap).filter { !$0.readExits || !$0.writeExits }
-      text += ranges.isEmpty ? "none\n" : alignedTable(
-        ["MSR", "NAME", "WITHOUT AN EXIT"],
-        ranges.map { range in
-          [
-            range.first == range.last ? hex(range.first) : "\(hex(range.first))-\(hex(range.last))",
-            msrName(range.first).map { range.first == range.last ? $0 : "\($0) ..." } ?? "-",
-            range.readExits ? "write" : range.writeExits ? "read" : "read, write",
-          ]
-        })
+      text +=
+        ranges.isEmpty
+        ? "none\n"
+        : alignedTable(
+          ["MSR", "NAME", "WITHOUT AN EXIT"],
+          ranges.map { range in
+            [
+              range.first == range.last ? hex(range.first) : "\(hex(range.first))-\(hex(range.last))",
+              msrName(range.first).map { range.first == range.last ? $0 : "\($0) ..." } ?? "-",
+              range.readExits ? "write" : range.writeExits ? "read" : "read, write",
+            ]
+          })
     }
     return text
   }

@@ -38,7 +38,8 @@ struct KernelCoreTests {
     #expect(core.bytes(at: Self.vmalloc + 4092, count: 4) == [0xFC, 0xFD, 0xFE, 0xFF])
     #expect(core.reads == 3)
     for (address, count) in [
-      (Self.vmalloc + 4093, 4), (Self.vmalloc - 1, 4), (Self.direct + 255, 2), (0, 8), (UInt64.max, 1), (UInt64.max - 6, 8),
+      (Self.vmalloc + 4093, 4), (Self.vmalloc - 1, 4), (Self.direct + 255, 2), (0, 8), (UInt64.max, 1),
+      (UInt64.max - 6, 8),
       (Self.vmalloc, 0), (Self.vmalloc, -1), (Self.vmalloc, .max),
     ] { #expect(core.bytes(at: address, count: count) == nil) }
     #expect(core.reads == 3, "nothing was asked of the kernel")
@@ -141,7 +142,8 @@ struct TypeInformationTests {
     return (types, module)
   }
 
-  @Test("resolve paths into offsets: members, arrays, pointers, anonymous unions, bit fields, typedefs, a module's types")
+  @Test(
+    "resolve paths into offsets: members, arrays, pointers, anonymous unions, bit fields, typedefs, a module's types")
   func paths() throws {
     let (types, module) = Self.fake()
     let base = try TypeInformation(types.bytes)
@@ -154,7 +156,9 @@ struct TypeInformationTests {
     #expect(offset("vcpu.low") == 48)
     #expect(offset("vcpu.b") == 49)
     #expect(offset("own[1]") == 60)
-    for absent in ["vcpu.regs[4]", "vcpu.none", "own[2]", "vcpu.id->x", "vcpu->id", "own[x]", "own[-1]", "..->", "[", "own["] {
+    for absent in [
+      "vcpu.regs[4]", "vcpu.none", "own[2]", "vcpu.id->x", "vcpu->id", "own[x]", "own[-1]", "..->", "[", "own[",
+    ] {
       #expect(info.path("vcpu_vmx", absent) == nil, "\(absent)")
     }
     #expect(info.path("nothing", "id") == nil)

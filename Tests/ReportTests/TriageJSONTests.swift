@@ -107,20 +107,23 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     #expect(source["kernel"] is NSNull && source["isa"] is NSNull)
   }
 
-  @Test("a control that was read from kernel memory has its value where all vCPUs agree") func measuredControls() throws {
+  @Test("a control that was read from kernel memory has its value where all vCPUs agree") func measuredControls() throws
+  {
     var snapshot = sampleSnapshot()
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     func hlt() throws -> [String: Any] {
-      try #require(try objects(try parsed(report(snapshot))["controls"]).first { $0["name"] as? String == "CPU_BASED_HLT_EXITING" })
+      try #require(
+        try objects(try parsed(report(snapshot))["controls"]).first { $0["name"] as? String == "CPU_BASED_HLT_EXITING" }
+      )
     }
     #expect(try hlt()["value"] is NSNull && (try hlt()["provenance"]) as? String == "inferred")
-    // The sample's numbers of controls are its own: its HLT exiting is bit 7 of the first word, pin.
-    for (pin, expected) in [(UInt32(1 << 7), UInt64(1)), (0, 0)] {
+    // The sample's numbers of controls are its own: its HLT exiting is bit 5 of the first word, pin.
+    for (pin, expected) in [(UInt32(1 << 5), UInt64(1)), (0, 0)] {
       for tid in threads { snapshot.controlWords[tid] = ControlSetting(pin: pin) }
       #expect(try number(try hlt()["value"]) == expected)
       #expect(try hlt()["provenance"] as? String == "measured")
     }
-    snapshot.controlWords[try #require(threads.first)] = ControlSetting(pin: 1 << 7)
+    snapshot.controlWords[try #require(threads.first)] = ControlSetting(pin: 1 << 5)
     snapshot.controlWords[99] = ControlSetting(pin: 0)
     snapshot.vms[0].vcpus.append(VCPUStatistics(tid: 99))
     #expect(try hlt()["value"] is NSNull)

@@ -131,27 +131,31 @@ final class FakeHost {
     let shadow = types.structure(
       "vmcs_controls_shadow", size: 32,
       [
-        .init("vm_entry", u32, at: 0), .init("vm_exit", u32, at: 4), .init("pin", u32, at: 8), .init("exec", u32, at: 12),
+        .init("vm_entry", u32, at: 0), .init("vm_exit", u32, at: 4), .init("pin", u32, at: 8),
+        .init("exec", u32, at: 12),
         .init("secondary_exec", u32, at: 16), .init("tertiary_exec", u64, at: 24),
       ].filter { !without.contains($0.name) })
     let hostState = types.structure("vmcs_host_state", size: 16, [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8)])
     let loaded = types.structure(
       "loaded_vmcs", size: 64,
       [
-        .init("controls_shadow", shadow, at: 0), .init("msr_bitmap", pointer, at: 32), .init("host_state", hostState, at: 40)
+        .init("controls_shadow", shadow, at: 0), .init("msr_bitmap", pointer, at: 32),
+        .init("host_state", hostState, at: 40),
       ])
     let nested = types.structure("nested_vmx", size: 64, [.init("vmcs02", loaded, at: 0)])
     _ = types.structure(
       "vcpu_vmx", size: Self.vmxSize,
       [
-        .init("vcpu", vcpu, at: 0), .init("loaded_vmcs", types.pointer(to: loaded), at: 0x10), .init("vmcs01", loaded, at: 0x200),
+        .init("vcpu", vcpu, at: 0), .init("loaded_vmcs", types.pointer(to: loaded), at: 0x10),
+        .init("vmcs01", loaded, at: 0x200),
         .init("nested", nested, at: 0x300), .init("vpid", u32, at: 0x400),
       ])
     _ = types.structure(
       "vmcs_config", size: 32,
       [
         .init("pin_based_exec_ctrl", u32, at: 0), .init("cpu_based_exec_ctrl", u32, at: 4),
-        .init("cpu_based_2nd_exec_ctrl", u32, at: 8), .init("vmexit_ctrl", u32, at: 12), .init("vmentry_ctrl", u32, at: 16),
+        .init("cpu_based_2nd_exec_ctrl", u32, at: 8), .init("vmexit_ctrl", u32, at: 12),
+        .init("vmentry_ctrl", u32, at: 16),
         .init("cpu_based_3rd_exec_ctrl", u64, at: 24),
       ])
     _ = types.structure("vmx_capability", size: 8, [.init("ept", u32, at: 0), .init("vpid", u32, at: 4)])

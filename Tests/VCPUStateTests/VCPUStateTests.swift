@@ -13,7 +13,8 @@ struct VCPUStateTests {
     return try VMXReader(roots: host.roots).vcpus()
   }
 
-  @Test("is found through vm_list and the vCPUs' array or xarray, every vCPU once", arguments: [1, 2, 5], [false, true])
+  @Test(
+    "is found through vm_list and the vCPUs' array or xarray, every vCPU once", arguments: [1, 2, 5], [false, true])
   func walk(vcpus: Int, usesArray: Bool) throws {
     let readings = try read(FakeHost(vcpus: vcpus, usesArray: usesArray))
     #expect(readings.map(\.vcpuID) == Array(0..<UInt32(vcpus)))
@@ -77,7 +78,8 @@ struct VCPUStateTests {
     #expect(differences[3].reason.contains("vcpu.arch.apic"))
     // Nothing measured decides this one: the reason is KVM's rule, and says so.
     host.core.put(UInt32(0xb5a0_6dfa | 1 << 2), at: FakeHost.vcpu(0) + 0x20c)
-    let window = try #require(try read(host).first?.differences.first { $0.control.name == "CPU_BASED_INTR_WINDOW_EXITING" })
+    let window = try #require(
+      try read(host).first?.differences.first { $0.control.name == "CPU_BASED_INTR_WINDOW_EXITING" })
     #expect(window.isSet && !window.isMeasured)
   }
 
@@ -155,7 +157,8 @@ struct VCPUStateTests {
   @Test("cannot be read without kcore, symbols, types or kvm_intel: the error says which")
   func missingSources() throws {
     for (file, word) in [
-      ("proc/kcore", "kcore"), ("proc/kallsyms", "kallsyms"), ("sys/kernel/btf/kvm_intel", "BTF"), ("sys/module/kvm_intel", "no VMCS"),
+      ("proc/kcore", "kcore"), ("proc/kallsyms", "kallsyms"), ("sys/kernel/btf/kvm_intel", "BTF"),
+      ("sys/module/kvm_intel", "no VMCS"),
     ] {
       let host = try FakeHost(vcpus: 1)
       try host.publish()

@@ -16,7 +16,8 @@ struct ControlsCommand: ParsableCommand {
   @Argument(help: "A name (CPU_BASED_HLT_EXITING), a word, word:bit, or a regular expression.")
   var control: String?
 
-  @Flag(help: "What KVM settled on here (vmcs_config), what the processor allows, and what is behind each bit. Needs root.")
+  @Flag(
+    help: "What KVM settled on here (vmcs_config), what the processor allows, and what is behind each bit. Needs root.")
   var host = false
 
   @Option(help: "text or json.")

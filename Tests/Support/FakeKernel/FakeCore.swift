@@ -19,7 +19,8 @@ public struct FakeCore {
       guard address >= piece.address, address + UInt64(bytes.count) <= piece.address + UInt64(piece.bytes.count) else {
         continue
       }
-      pieces[index].bytes.replaceSubrange(Int(address - piece.address)..<Int(address - piece.address) + bytes.count, with: bytes)
+      pieces[index].bytes.replaceSubrange(
+        Int(address - piece.address)..<Int(address - piece.address) + bytes.count, with: bytes)
       return
     }
     preconditionFailure("no memory at \(String(address, radix: 16))")
@@ -35,7 +36,8 @@ public struct FakeCore {
     result += little(UInt32(4)) + [UInt8](repeating: 0, count: 52)
     var offset = 64 + 56 * (pieces.count + 1)
     for piece in pieces {
-      result += little(UInt32(1)) + little(UInt32(7)) + little(UInt64(offset)) + little(piece.address) + little(UInt64(0))
+      result +=
+        little(UInt32(1)) + little(UInt32(7)) + little(UInt64(offset)) + little(piece.address) + little(UInt64(0))
       result += little(UInt64(piece.bytes.count)) + little(UInt64(piece.bytes.count)) + little(UInt64(4096))
       offset += piece.bytes.count
     }

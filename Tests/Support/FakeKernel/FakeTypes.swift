@@ -70,7 +70,9 @@ public struct FakeTypes {
   public mutating func structure(_ name: String, size: Int, isUnion: Bool = false, _ members: [Member]) -> UInt32 {
     let flag = members.contains { $0.width != 0 }
     let id = begin(name, isUnion ? 5 : 4, UInt32(size), count: members.count, flag: flag)
-    for member in members { words(string(member.name), member.type, flag ? member.width << 24 | member.bits : member.bits) }
+    for member in members {
+      words(string(member.name), member.type, flag ? member.width << 24 | member.bits : member.bits)
+    }
     return id
   }
 
