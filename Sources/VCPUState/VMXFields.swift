@@ -73,6 +73,12 @@ struct VMXFields {
 
   private func path(_ name: String) -> String { layout.values[name]?.text ?? name }
 
+  /// Whether KVM's copy is the register's value: it was read since the last exit (`regs_avail`), and the guest has not gone
+  /// on since (`kvm_vcpu.mode` is IN_GUEST_MODE or EXITING_GUEST_MODE while it may run).
+  private func isCurrent(_ register: String) -> Bool { isAvailable(register) && !isRunning }
+
+  private var isRunning: Bool { value("mode").map { $0 & 3 == 1 || $0 & 3 == 2 } ?? false }
+
   private func isAvailable(_ register: String) -> Bool {
     guard let position = layout.registers[register], let bits = value("regs_avail") else { return false }
     return bits >> UInt64(position) & 1 == 1
@@ -91,6 +97,12 @@ struct VMXFields {
 
   private mutating func put(_ name: String, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
     guard let field = VMCSField.lookup(name: name) else { return }
+    if isNested, provenance == .derived, field.area == .control || field.area == .guest {
+      readings[field.encoding.rawValue] = FieldReading(
+        field, nil, .unavailable,
+        "L2 is current: KVM merges L1's wish with its own, and only VMREAD could tell the result")
+      return
+    }
     let mask: UInt64 =
       switch field.width {
       case .bits16: 0xffff
@@ -274,7 +286,7 @@ struct VMXFields {
   private mutating func guestState() {
     /// A register that KVM re-reads only when it needs it.
     func lazy(_ name: String, _ register: String, _ key: String) {
-      put(name, value(key), isAvailable(register) ? .measured : .stale, path(key))
+      put(name, value(key), isCurrent(register) ? .measured : .stale, path(key))
     }
     lazy("GUEST_RSP", "RSP", "rsp")
     lazy("GUEST_RIP", "RIP", "rip")
@@ -287,11 +299,11 @@ struct VMXFields {
     if secondary(7) {
       // vmx_set_cr0(), vmx_set_cr4() with unrestricted guest: NE and VMXE are KVM's, MCE is the host's.
       put(
-        "GUEST_CR0", value("cr0").map { $0 & ~0x6000_0000 | 0x20 }, isAvailable("CR0") ? .derived : .stale,
+        "GUEST_CR0", value("cr0").map { $0 & ~0x6000_0000 | 0x20 }, isCurrent("CR0") ? .derived : .stale,
         "\(path("cr0")) without NW and CD, with NE")
       put(
         "GUEST_CR4", value("cr4").map { $0 & ~0x40 | 0x2000 | (loadedValue("host.cr4") ?? 0) & 0x40 },
-        isAvailable("CR4") ? .derived : .stale, "\(path("cr4")) with VMXE and the host's MCE")
+        isCurrent("CR4") ? .derived : .stale, "\(path("cr4")) with VMXE and the host's MCE")
     } else {
       unavailable("GUEST_CR0", "only VMREAD could tell: without unrestricted guest KVM changes it")
       unavailable("GUEST_CR4", "only VMREAD could tell: without unrestricted guest KVM changes it")
@@ -320,7 +332,7 @@ struct VMXFields {
       if isAvailable("PDPTR"), let first = layout.values["pdptr0"], let place = first.address(from: address, core),
         let entry: UInt64 = core.integer(at: place &+ UInt64(8 * index))
       {
-        put("GUEST_PDPTR\(index)", entry, .measured, "\(first.text) + \(8 * index)")
+        put("GUEST_PDPTR\(index)", entry, isRunning ? .stale : .measured, "\(first.text) + \(8 * index)")
       } else {
         unavailable("GUEST_PDPTR\(index)", "KVM has not read it: it does only for a guest with PAE paging")
       }
@@ -330,7 +342,7 @@ struct VMXFields {
 
   private mutating func segments() {
     let cached = layout.segmentCacheBits.flatMap { $0.integer(in: copy) } ?? 0
-    let isFresh = isAvailable("SEGMENTS") || layout.registers["SEGMENTS"] == nil
+    let isFresh = (isAvailable("SEGMENTS") || layout.registers["SEGMENTS"] == nil) && !isRunning
     for (index, name) in ["ES", "CS", "SS", "DS", "FS", "GS", "TR", "LDTR"].enumerated()
     where index < layout.segments.count {
       let segment = layout.segments[index]

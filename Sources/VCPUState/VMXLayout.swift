@@ -103,7 +103,7 @@ struct VMXLayout: Sendable {
     vmcs02 = first("vcpu_vmx", "nested.vmcs02")
     var values: [String: MemberPath] = [:]
     for (name, alternatives) in [
-      ("regs_avail", ["vcpu.arch.regs_avail"]),
+      ("regs_avail", ["vcpu.arch.regs_avail"]), ("mode", ["vcpu.mode"]),
       ("rsp", ["vcpu.arch.regs[4]"]), ("rip", ["vcpu.arch.rip", "vcpu.arch.regs[16]"]), ("rflags", ["rflags"]),
       ("cr0", ["vcpu.arch.cr0"]), ("cr3", ["vcpu.arch.cr3"]), ("cr4", ["vcpu.arch.cr4"]), ("efer", ["vcpu.arch.efer"]),
       ("cr0_owned", ["vcpu.arch.cr0_guest_owned_bits"]), ("cr4_owned", ["vcpu.arch.cr4_guest_owned_bits"]),

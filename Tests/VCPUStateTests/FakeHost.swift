@@ -126,7 +126,8 @@ final class FakeHost {
     let vcpu = types.structure(
       "kvm_vcpu", size: 0x180,
       [
-        .init("vcpu_id", u32, at: 0), .init("cpu", u32, at: 4), .init("kvm", u64, at: 8), .init("arch", arch, at: 0x20),
+        .init("vcpu_id", u32, at: 0), .init("cpu", u32, at: 4), .init("kvm", u64, at: 8), .init("mode", u32, at: 0x18),
+        .init("arch", arch, at: 0x20),
       ])
     let shadow = types.structure(
       "vmcs_controls_shadow", size: 32,

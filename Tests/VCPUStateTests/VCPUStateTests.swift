@@ -54,6 +54,9 @@ struct VCPUStateTests {
     #expect(try provenance() == [.measured, .measured, .stale])
     host.core.put(UInt32(1 << 19), at: FakeHost.vcpu(0) + 0xc0)
     #expect(try provenance() == [.stale, .stale, .measured])
+    // What was read before the guest went on is not what it is now.
+    host.core.put(UInt32(1), at: FakeHost.vcpu(0) + 0x18)
+    #expect(try provenance() == [.stale, .stale, .stale])
   }
 
   @Test("beside vmcs_config says which bits differ and what in KVM's structures decided it")
@@ -91,6 +94,9 @@ struct VCPUStateTests {
     let reading = try #require(try read(host).first)
     #expect(reading.isNested)
     #expect(reading.words.pin == 0x16)
+    #expect(reading.reading("PIN_BASED_VM_EXEC_CONTROL")?.provenance == .measured)
+    #expect(reading.reading("CR0_GUEST_HOST_MASK")?.how.contains("L2 is current") == true)
+    #expect(!reading.fields.contains { $0.provenance == .derived && $0.field.area != .host })
   }
 
   @Test("lists the MSRs that do not exit")
