@@ -56,6 +56,10 @@ public final class Session {
 
   // MARK: - On the calling thread
 
+  /// Reads the control words of live vCPUs from kernel memory from now on, on a thread of its own. Does nothing for a
+  /// recording.
+  public func watchControls() { (feed as? LiveFeed)?.watchControls() }
+
   /// Reads a recording to its end and returns what it holds.
   public func readAll() -> Snapshot {
     feed.finish()

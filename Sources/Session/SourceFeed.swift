@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import Glibc
+import HostFiles
 import KVMHost
 import Recording
 import Sampler
@@ -96,7 +97,8 @@ final class LiveFeed: Feed {
   private let inventory: VMInventory
   private let options: SessionOptions
   private let description: SourceDescription
-  private let controls: ControlWatch
+  private let roots: HostRoots
+  private var controls: ControlWatch?
   private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
@@ -138,10 +140,15 @@ final class LiveFeed: Feed {
     description.backend = facts.backend
     self.description = description
     host = Self.view(vms)
-    controls = ControlWatch(roots: liveOptions.roots)
+    roots = liveOptions.roots
     for text in sampler.takeMessages() { note(.info, text) }
     aggregator.learn(shownHost())
     start = sampler.startedAt
+  }
+
+  /// Reads the control words from kernel memory from now on: for those who show them, since it costs something.
+  func watchControls() {
+    if controls == nil { controls = ControlWatch(roots: roots) }
   }
 
   private static func makeAggregator(
@@ -219,7 +226,7 @@ final class LiveFeed: Feed {
     guard !isFinished else { return }
     sampler.maintain()
     for text in sampler.takeMessages() { note(.info, text) }
-    if let text = controls.takeMessage() { note(.info, text) }
+    if let text = controls?.takeMessage() { note(.info, text) }
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {
@@ -240,7 +247,7 @@ final class LiveFeed: Feed {
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
-    snapshot.controlWords = controls.words
+    snapshot.controlWords = controls?.words ?? [:]
     return snapshot
   }
 
@@ -267,7 +274,7 @@ final class LiveFeed: Feed {
   }
 
   func close() {
-    controls.stop()
+    controls?.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 

@@ -196,6 +196,7 @@ final class SessionEngine: Engine {
   }
 
   func collect(seconds: Double) throws -> Snapshot {
+    session?.watchControls()
     let snapshot = session?.collect(seconds: seconds, wake: exitDescriptor) ?? Snapshot()
     try checkMatch(snapshot)
     return snapshot
@@ -303,6 +304,7 @@ final class SessionEngine: Engine {
   }
 
   private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
+    session.watchControls()
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
     return RunningSession(moved, wake: bell)
