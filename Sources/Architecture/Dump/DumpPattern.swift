@@ -84,7 +84,7 @@ struct DumpPattern: Sendable {
   }
 
   /// The numbers, if the line begins with the pattern up to its first number at least. `isComplete` is false for a line that
-  /// may go on: a decimal number at its end may lack digits.
+  /// may go on: a number without a fixed length may lack digits at its end.
   func match(_ line: [UInt8], from start: Int, isComplete: Bool) -> Match? {
     var position = start
     var numbers: [UInt64] = []
@@ -99,7 +99,9 @@ struct DumpPattern: Sendable {
         while position < line.count, isBlank(line[position]) { position += 1 }
         isMet = true
       case .hexadecimal(let digits):
-        if let (value, end) = hexadecimalNumber(line, from: position, digits: digits) {
+        if let (value, end) = hexadecimalNumber(line, from: position, digits: digits),
+          end < line.count || isComplete || digits.lowerBound == digits.upperBound
+        {
           numbers.append(value)
           position = end
           isMet = true
@@ -121,7 +123,7 @@ struct DumpPattern: Sendable {
 func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
 
 /// The value of a hexadecimal digit; nil for what is none. The kernel prints small letters.
-private func digit(_ byte: UInt8) -> UInt64? {
+func hexadecimalDigit(_ byte: UInt8) -> UInt64? {
   switch byte {
   case 0x30...0x39: UInt64(byte - 0x30)
   case 0x61...0x66: UInt64(byte - 0x61 + 10)
@@ -138,7 +140,7 @@ private func hexadecimalNumber(_ line: [UInt8], from start: Int, digits: ClosedR
   }
   let first = position
   var value: UInt64 = 0
-  while position < line.count, let digit = digit(line[position]) {
+  while position < line.count, let digit = hexadecimalDigit(line[position]) {
     if position - first >= min(digits.upperBound, 16) { return nil }
     value = value << 4 | digit
     position += 1

@@ -71,7 +71,8 @@ public struct VMCSDumpParser: Sendable {
     return log
   }
 
-  private mutating func take(isComplete: Bool) {
+  private mutating func take(isComplete hasEnd: Bool) {
+    let isComplete = hasEnd && line.count < Self.lineLimit
     while let last = line.last, last == 0x0d || isBlank(last) { line.removeLast() }
     guard !line.isEmpty else { return }
     let prefix = LinePrefix(line)
@@ -290,17 +291,19 @@ public struct VMCSDumpParser: Sendable {
 
   // MARK: Remarks
 
+  private static let remarkTexts: [(kind: DumpRemark.Kind, text: [UInt8], hasValue: Bool)] = [
+    (.hardwareError, Array("KVM: entry failed, hardware error 0x".utf8), true),
+    (.unexpectedExit, Array("unexpected exit reason 0x".utf8), true),
+    (.suppressed, Array("to dump internal KVM state".utf8), false),
+  ]
+
   private mutating func takeRemark() {
-    let texts: [(DumpRemark.Kind, String)] = [
-      (.hardwareError, "KVM: entry failed, hardware error 0x"), (.unexpectedExit, "unexpected exit reason 0x"),
-      (.suppressed, "to dump internal KVM state"),
-    ]
-    for (kind, text) in texts {
+    for (kind, text, hasValue) in Self.remarkTexts {
       guard let position = find(text) else { continue }
       var value: UInt64 = 0
-      if text.hasSuffix("0x") {
+      if hasValue {
         for byte in line[position...].prefix(16) {
-          guard let digit = UInt64(String(decoding: [byte], as: UTF8.self), radix: 16) else { break }
+          guard let digit = hexadecimalDigit(byte) else { break }
           value = value << 4 | digit
         }
       }
@@ -311,13 +314,17 @@ public struct VMCSDumpParser: Sendable {
   }
 
   /// The position behind a text in the line.
-  private func find(_ text: String) -> Int? {
-    let wanted = Array(text.utf8)
-    guard line.count >= wanted.count else { return nil }
-    for start in 0...(line.count - wanted.count) where line[start] == wanted[0] {
-      if line[start...].starts(with: wanted) { return start + wanted.count }
+  private func find(_ wanted: [UInt8]) -> Int? {
+    line.withUnsafeBufferPointer { line in
+      var start = 0
+      while start + wanted.count <= line.count {
+        var length = 0
+        while length < wanted.count, line[start + length] == wanted[length] { length += 1 }
+        if length == wanted.count { return start + length }
+        start += 1
+      }
+      return nil
     }
-    return nil
   }
 
   private func has(_ text: String, at start: Int) -> Bool {
@@ -357,6 +364,10 @@ private struct LinePrefix {
     }
   }
 
+  private static let kernel = Array("kernel: ".utf8)
+  private static let facility = Array("kern ".utf8)
+  private static let modules = ["kvm_intel: ", "kvm_amd: ", "kvm: ", "KVM: "].map { Array($0.utf8) }
+
   /// `3,1234,11365020,-;` of /dev/kmsg.
   private mutating func skipKernelMessageHead(_ line: [UInt8]) {
     guard let first = line.first, first >= 0x30, first <= 0x39 else { return }
@@ -379,7 +390,7 @@ private struct LinePrefix {
 
   /// `Nov 24 03:16:17 host kernel: `, `2026-11-24T03:16:17+00:00 host kernel: `, `kern  :err   : `.
   private mutating func skipSyslogHead(_ line: [UInt8]) {
-    let wanted = Array("kernel: ".utf8)
+    let wanted = Self.kernel
     if line.count > end + wanted.count {
       for start in end..<min(line.count - wanted.count, end + 160) where line[start] == wanted[0] {
         let isWord = start == end || isBlank(line[start - 1])
@@ -389,7 +400,7 @@ private struct LinePrefix {
         }
       }
     }
-    if line[end...].starts(with: Array("kern ".utf8)) {
+    if line[end...].starts(with: Self.facility) {
       let rest = line[end...].prefix(40)
       if let first = rest.firstIndex(of: UInt8(ascii: ":")),
         let second = rest[(first + 1)...].firstIndex(of: UInt8(ascii: ":"))
@@ -419,8 +430,9 @@ private struct LinePrefix {
   }
 
   private mutating func skipModule(_ line: [UInt8]) -> Bool {
-    for name in ["kvm_intel: ", "kvm_amd: ", "kvm: ", "KVM: "] where line[end...].starts(with: Array(name.utf8)) {
-      end += name.utf8.count
+    guard line[end] | 0x20 == UInt8(ascii: "k") else { return false }
+    for name in Self.modules where line[end...].starts(with: name) {
+      end += name.count
       return true
     }
     return false

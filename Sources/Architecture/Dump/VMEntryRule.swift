@@ -112,6 +112,8 @@ final class VMEntryState {
   let dump: VMCSDump
   /// The first field that a rule asked for and that is not there.
   var missing: String?
+  /// The fields that were asked for, where a test wants to know.
+  var reads: Set<UInt32>?
 
   init(_ dump: VMCSDump) {
     self.dump = dump
@@ -122,6 +124,7 @@ final class VMEntryState {
   }
 
   subscript(_ field: UInt32) -> UInt64 {
+    reads?.insert(field)
     if let value = values[field] { return value }
     lacks(DumpFieldID(rawValue: field).name)
     return 0
