@@ -1,7 +1,7 @@
 import Architecture
 
-/// A VMCS or VMCB from a kernel log as text for an engineer: why the entry failed first, then every field with its meaning, in 80 columns
-/// where names and numbers allow it.
+/// A VMCS or VMCB from a kernel log as text for an engineer: why the entry failed first, then every field with its
+/// meaning, in 80 columns where names and numbers allow it.
 public enum VMCSDumpPage {
   /// One dump.
   ///
@@ -67,7 +67,8 @@ public enum VMCSDumpPage {
 
   private static func rules(_ dump: VMCSDump, _ check: VMEntryCheck) -> String {
     let unchecked = check.unchecked.count
-    var tally = "\(check.checked) rules of \(dump.kind == .vmcs ? "VM entry" : "VMRUN") checked"
+    var tally =
+      "\(check.checked) rule\(check.checked == 1 ? "" : "s") of \(dump.kind == .vmcs ? "VM entry" : "VMRUN") checked"
     if unchecked > 0 { tally += ", \(unchecked) not: what they need is not in the dump (--unchecked lists them)" }
     tally += "."
     guard !check.broken.isEmpty else { return "NO RULE IS BROKEN\n" + folded("  ", tally, indent: 2) }
@@ -113,7 +114,8 @@ public enum VMCSDumpPage {
       Group(
         "CONTROL REGISTERS",
         [
-          0x6800, 0x6004, 0x6000, 0x6802, 0x6804, 0x6006, 0x6002, 0x280a, 0x280c, 0x280e, 0x2810, 0x681a, 0x681c, 0x681e,
+          0x6800, 0x6004, 0x6000, 0x6802, 0x6804, 0x6006, 0x6002, 0x280a, 0x280c, 0x280e, 0x2810, 0x681a, 0x681c,
+          0x681e,
           0x6820,
         ]),
       segments,
@@ -123,14 +125,16 @@ public enum VMCSDumpPage {
       Group(
         "INTERRUPTS AND PENDING EVENTS",
         [
-          0x4824, 0x4826, 0x6822, 0x0810, 0x4016, 0x4018, 0x401a, 0x4402, 0x6400, 0x4404, 0x4406, 0x440c, 0x4408, 0x440a,
+          0x4824, 0x4826, 0x6822, 0x0810, 0x4016, 0x4018, 0x401a, 0x4402, 0x6400, 0x4404, 0x4406, 0x440c, 0x4408,
+          0x440a,
           0x401c, 0x2012, 0x2014, 0x0002,
         ]),
       Group("CONTROLS", [0x4000, 0x4002, 0x401e, 0x2034, 0x400c, 0x2044, 0x4012, 0x4004, 0x4006, 0x4008]),
       Group(
         "HOST STATE",
         [
-          0x6c00, 0x6c02, 0x6c04, 0x6c14, 0x6c16, 0x0c02, 0x0c04, 0x0c06, 0x0c00, 0x0c08, 0x0c0a, 0x0c0c, 0x6c06, 0x6c08,
+          0x6c00, 0x6c02, 0x6c04, 0x6c14, 0x6c16, 0x0c02, 0x0c04, 0x0c06, 0x0c00, 0x0c08, 0x0c0a, 0x0c0c, 0x6c06,
+          0x6c08,
           0x6c0a, 0x6c0c, 0x6c0e, 0x4c00, 0x6c10, 0x6c12, 0x2c02, 0x2c00, 0x2c04, 0x6c18, 0x6c1a, 0x6c1c,
         ]),
       Group("TSC, EPT, VPID, PLE, #VE", virtualization + information),
@@ -173,8 +177,8 @@ public enum VMCSDumpPage {
       for (register, id) in [(0, UInt32(0x6000)), (4, 0x6002)] where field.id.rawValue == id {
         guard let view = dump.guestView(ofCR: register) else { continue }
         text += folded(
-          "  " + pad("guest reads", width) + "  ",
-          "\(hexadecimal(view, 16))  \((register == 0 ? Decoded.cr0(view) : Decoded.cr4(view)).summary)", indent: 6)
+          "  " + pad("guest reads", width) + "  " + hexadecimal(view, 16) + "  ",
+          (register == 0 ? Decoded.cr0(view) : Decoded.cr4(view)).summary, indent: 6)
       }
     }
     var isFirst = true
@@ -193,7 +197,8 @@ public enum VMCSDumpPage {
       for list in dump.msrLists {
         text += "  \(list.name)\(list.entries.isEmpty ? ": empty" : "")\n"
         for entry in list.entries {
-          text += "    \(pad("\(entry.index)", 3)) \(pad(Decoded.msrLabel(entry.msr), 34)) \(hexadecimal(entry.value, 16))\n"
+          text +=
+            "    \(pad("\(entry.index)", 3)) \(pad(Decoded.msrLabel(entry.msr), 34)) \(hexadecimal(entry.value, 16))\n"
         }
       }
     }

@@ -67,11 +67,13 @@ private enum Base: String, CaseIterable {
       F.exitReason: 0x8000_0021, F.exitQualification: 0,
       // The host.
       F.hostCR0: 0x8005_0033, F.hostCR3: 0xbc4_a004, F.hostCR4: 0xb3_26f0, F.hostRIP: 0xffff_ffff_c045_444e,
-      0x6c14: 0xffff_c900_0065_3b40, 0x0c00: 0, 0x0c02: 0x10, 0x0c04: 0x18, 0x0c06: 0, 0x0c08: 0, 0x0c0a: 0, 0x0c0c: 0x40,
+      0x6c14: 0xffff_c900_0065_3b40, 0x0c00: 0, 0x0c02: 0x10, 0x0c04: 0x18, 0x0c06: 0, 0x0c08: 0, 0x0c0a: 0,
+      0x0c0c: 0x40,
       0x6c06: 0x28b6_b380, 0x6c08: 0xffff_8880_3ca0_0000, 0x6c0a: 0xffff_fe00_0000_3000,
       0x6c0c: 0xffff_fe00_0000_1000, 0x6c0e: 0xffff_fe00_0000_0000, 0x4c00: 0x10,
       F.hostSysenterESP: 0xffff_fe00_0000_3000, F.hostSysenterEIP: 0xffff_ffff_81c0_18f0, F.hostEFER: 0xd01,
-      F.hostPAT: 0x0407_0506_0007_0106, F.hostPerfGlobal: 0x7_0000_000f, F.hostSCET: 1, F.hostSSP: 0xffff_c900_0000_1000,
+      F.hostPAT: 0x0407_0506_0007_0106, F.hostPerfGlobal: 0x7_0000_000f, F.hostSCET: 1,
+      F.hostSSP: 0xffff_c900_0000_1000,
       F.hostSSPTable: 0xffff_c900_0000_2000, F.hostPKRS: 0,
       // The guest.
       F.guestCR0: 0x8005_0033, F.guestCR3: 0x123_4000, F.guestCR4: 0x00a2_2020, F.dr7: 0x400, F.rflags: 0x202,
@@ -187,7 +189,9 @@ private let changes: [Change] = {
     Change("controls-process-posted-interrupts-needs-virtual-interrupt-delivery", flip: F.secondary, bits(9)),
     Change("controls-process-posted-interrupts-needs-acknowledge-interrupt-on-exit", flip: F.exit, bits(15)),
     Change("controls-virtual-nmis-needs-nmi-exiting", flip: F.pin, bits(3)),
-    Change("controls-nmi-window-exiting-needs-virtual-nmis", [F.pin: 0xdf, F.primary: (Base.long.values[F.primary] ?? 0) | bits(22)]),
+    Change(
+      "controls-nmi-window-exiting-needs-virtual-nmis",
+      [F.pin: 0xdf, F.primary: (Base.long.values[F.primary] ?? 0) | bits(22)]),
     Change("controls-virtual-interrupt-delivery-needs-external-interrupt-exiting", flip: F.pin, bits(0)),
     Change("controls-virtualize-apic-accesses-excludes-virtualize-x2apic-mode", flip: F.secondary, bits(4)),
     Change("controls-save-vmx-preemption-timer-value-needs-activate-vmx-preemption-timer", flip: F.pin, bits(6)),
@@ -230,7 +234,8 @@ private let changes: [Change] = {
     Change(
       "host-ss-null", .protected,
       [
-        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x91_26f0, 0x0c04: 0,
+        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x91_26f0,
+        0x0c04: 0,
       ]),
     Change(
       "address-space-host-pcide", .protected,
@@ -291,7 +296,9 @@ private let changes: [Change] = {
     Change("guest-activity-hlt-event", .halted, [F.entryInfo: 0x8000_0306]),
     Change("guest-activity-shutdown-event", [F.activity: 2, F.entryInfo: 0x8000_0020]),
     Change("guest-activity-sipi-event", [F.activity: 3, F.entryInfo: 0x8000_0020]),
-    Change("guest-activity-smm", [F.activity: 3, F.entry: (Base.long.values[F.entry] ?? 0) | bits(10)], others: ["controls-entry-to-smm"]),
+    Change(
+      "guest-activity-smm", [F.activity: 3, F.entry: (Base.long.values[F.entry] ?? 0) | bits(10)],
+      others: ["controls-entry-to-smm"]),
     Change("guest-interruptibility-reserved", [F.interruptibility: 0x20]),
     Change("guest-interruptibility-sti-mov-ss", [F.interruptibility: 3]),
     Change("guest-interruptibility-sti-if", [F.interruptibility: 1, F.rflags: 2]),
@@ -385,7 +392,8 @@ private let changes: [Change] = {
 }()
 
 @Suite struct VMEntryRuleTests {
-  @Test(arguments: Base.allCases) private func `A valid state breaks no rule, and every rule can be checked`(base: Base) {
+  @Test(arguments: Base.allCases) private func `A valid state breaks no rule, and every rule can be checked`(base: Base)
+  {
     let check = VMEntryCheck(dump(base.values))
     #expect(check.broken.map(\.id) == [])
     #expect(check.unchecked.map { "\($0.rule.id): \($0.missing)" }.filter { !$0.hasPrefix("msr-load") } == [])
@@ -463,14 +471,18 @@ private let changes: [Change] = {
   @Test func `A control that is 0 needs no field`() throws {
     var values = Base.real.values
     values[F.entry, default: 0] &= ~bits(13, 14, 15, 16, 20)
-    for field in [F.guestPAT, F.guestEFER, F.guestPerfGlobal, F.bndcfgs, F.guestSCET, F.guestSSP] { values[field] = nil }
+    for field in [F.guestPAT, F.guestEFER, F.guestPerfGlobal, F.bndcfgs, F.guestSCET, F.guestSSP] {
+      values[field] = nil
+    }
     let unchecked = VMEntryCheck(dump(values)).unchecked.filter { $0.rule.section != .loadingMSRs }
     #expect(unchecked.map(\.rule.id) == [])
   }
 
   @Test(
     "An error code is a matter of IA32_VMX_BASIC only where the vector has none",
-    arguments: [(0x8000_0b0d, true), (0x8000_0b06, false), (0x8000_030d, false), (0x8000_0306, true), (0x8000_0020, true)])
+    arguments: [
+      (0x8000_0b0d, true), (0x8000_0b06, false), (0x8000_030d, false), (0x8000_0306, true), (0x8000_0020, true),
+    ])
   func errorCode(information: UInt64, isDecided: Bool) {
     var values = Base.long.values
     values[F.entryInfo] = information
@@ -545,9 +557,11 @@ private let changes: [Change] = {
     "One change breaks one rule",
     arguments: [
       ("vmrun-efer-svme", ["efer": 0xd01]), ("vmrun-cr0-cd-nw", ["cr0": 0xa005_0033]),
-      ("vmrun-cr0-upper", ["cr0": 0x1_8005_0033]), ("vmrun-cr3-mbz", ["cr3": far]), ("vmrun-cr4-mbz", ["cr4": far | 0x6f0]),
+      ("vmrun-cr0-upper", ["cr0": 0x1_8005_0033]), ("vmrun-cr3-mbz", ["cr3": far]),
+      ("vmrun-cr4-mbz", ["cr4": far | 0x6f0]),
       ("vmrun-dr6-upper", ["dr6": far]), ("vmrun-dr7-upper", ["dr7": far]), ("vmrun-efer-mbz", ["efer": 0x1d03]),
-      ("vmrun-long-pae", ["cr4": 0x6d0]), ("vmrun-long-pe", ["cr0": 0x8005_0032]), ("vmrun-long-cs", ["cs.attrib": 0xe9b]),
+      ("vmrun-long-pae", ["cr4": 0x6d0]), ("vmrun-long-pe", ["cr0": 0x8005_0032]),
+      ("vmrun-long-cs", ["cs.attrib": 0xe9b]),
       ("vmrun-intercept", ["intercepts_4": 0x207e]), ("vmrun-asid", ["asid": 0]), ("vmrun-iopm", ["iopm_base_pa": far]),
       ("vmrun-msrpm", ["msrpm_base_pa": far]), ("vmrun-event", ["event_inj": 0x8000_0302]),
     ] as [(String, [String: UInt64])])

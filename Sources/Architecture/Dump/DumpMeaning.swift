@@ -1,6 +1,6 @@
 extension VMCSDump {
-  /// What the value of a field means, in words; nil where a number says it all. Some values need others of the dump: an exit qualification
-  /// its exit reason.
+  /// What the value of a field means, in words; nil where a number says it all. Some values need others of the dump: an
+  /// exit qualification its exit reason.
   public func meaning(of field: Field) -> String? {
     guard let text = kind == .vmcs ? vmcsMeaning(field.id.rawValue, field.value) : vmcbMeaning(field) else {
       return field.note.map { "(\($0))" }
@@ -13,7 +13,8 @@ extension VMCSDump {
     Architecture.hexadecimal(field.value, digits: field.id.bits / 4)
   }
 
-  /// Why the kernel dumped it: the exit reason with its flags, and what its qualification says. Nil where the dump has no exit reason.
+  /// Why the kernel dumped it: the exit reason with its flags, and what its qualification says. Nil where the dump has
+  /// no exit reason.
   public var exit: (reason: Decoded, qualification: Decoded?)? {
     switch kind {
     case .vmcs:
@@ -172,7 +173,6 @@ extension VMCSDump {
     return names.isEmpty ? "none" : names.joined(separator: ", ")
   }
 }
-
 
 extension Decoded {
   /// An MSR with its name: `0x6e0 IA32_TSC_DEADLINE`.

@@ -1,5 +1,6 @@
-/// What one printk of dump_vmcs() or dump_vmcb() looks like: text and the numbers in it. `{16}` is a hexadecimal number of 16 digits,
-/// with or without `0x`; `{2-8}` one of 2 to 8; `{d}` a decimal one. A gap is any number of blanks, none included.
+/// What one printk of dump_vmcs() or dump_vmcb() looks like: text and the numbers in it. `{16}` is a hexadecimal number
+/// of 16 digits, with or without `0x`; `{2-8}` one of 2 to 8; `{d}` a decimal one. A gap is any number of blanks, none
+/// included.
 struct DumpPattern: Sendable {
   enum Element: Sendable, Equatable {
     case text([UInt8])
@@ -83,8 +84,8 @@ struct DumpPattern: Sendable {
     var isWhole: Bool
   }
 
-  /// The numbers, if the line begins with the pattern up to its first number at least. `isComplete` is false for a line that
-  /// may go on: a number without a fixed length may lack digits at its end.
+  /// The numbers, if the line begins with the pattern up to its first number at least. `isComplete` is false for a line
+  /// that may go on: a number without a fixed length may lack digits at its end.
   func match(_ line: [UInt8], from start: Int, isComplete: Bool) -> Match? {
     var position = start
     var numbers: [UInt64] = []
@@ -232,8 +233,8 @@ struct VMCBLabel: Sendable {
 }
 
 extension DumpPattern {
-  /// The printk formats of dump_vmcs() and dump_vmcb() from 5.10 to 7.3. Where one kernel prints in one line what another prints in two,
-  /// each half is a pattern: a line is read as one pattern behind the other.
+  /// The printk formats of dump_vmcs() and dump_vmcb() from 5.10 to 7.3. Where one kernel prints in one line what
+  /// another prints in two, each half is a pattern: a line is read as one pattern behind the other.
   static let all: [DumpPattern] = vmcs + vmcb
 
   private static let vmcs: [DumpPattern] =

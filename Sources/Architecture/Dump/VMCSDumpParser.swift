@@ -1,6 +1,6 @@
-/// Reads a kernel log byte by byte and keeps the VMCS and VMCB dumps in it. Lines may carry whatever dmesg, syslog, journald, a console or
-/// /dev/kmsg put in front; other lines may stand between; a dump may lack its head or its tail. With CONFIG_PRINTK_CALLER two
-/// processors that dump at once are told apart.
+/// Reads a kernel log byte by byte and keeps the VMCS and VMCB dumps in it. Lines may carry whatever dmesg, syslog,
+/// journald, a console or /dev/kmsg put in front; other lines may stand between; a dump may lack its head or its tail.
+/// With CONFIG_PRINTK_CALLER two processors that dump at once are told apart.
 public struct VMCSDumpParser: Sendable {
   /// Longer lines are read up to here: no line of a dump has a third of it.
   private static let lineLimit = 1024
@@ -55,16 +55,19 @@ public struct VMCSDumpParser: Sendable {
     line = []
     for dump in open.values { closed.append(dump.dump) }
     open = [:]
-    log.dumps = closed.filter { !$0.fields.isEmpty || $0.cpu != nil || !$0.msrLists.isEmpty }.sorted { $0.line < $1.line }
+    log.dumps = closed.filter { !$0.fields.isEmpty || $0.cpu != nil || !$0.msrLists.isEmpty }.sorted {
+      $0.line < $1.line
+    }
     log.remarks = remarks
     closed = []
     remarks = []
-    // What a VMM said afterwards belongs to the last dump, what KVM said before to the next.
-    if let last = log.dumps.last {
+    // What a VMM says belongs to the dump before, what KVM says to the next.
+    if !log.dumps.isEmpty {
       for remark in log.remarks {
+        let before = log.dumps.lastIndex { $0.line < remark.line }
         let next = log.dumps.firstIndex { $0.line > remark.line && $0.line - remark.line <= Self.gapLimit }
-        log.dumps[remark.kind == .hardwareError && remark.line > last.line ? log.dumps.count - 1 : next ?? log.dumps.count - 1]
-          .remarks.append(remark)
+        let owner = remark.kind == .hardwareError ? before ?? next : next ?? before
+        log.dumps[owner ?? 0].remarks.append(remark)
       }
       log.remarks = []
     }
@@ -115,7 +118,8 @@ public struct VMCSDumpParser: Sendable {
     return takeEntryLine(start, caller: caller, isComplete: isComplete)
   }
 
-  /// `VMCS 00000000a0f94182, last attempted VM-entry on CPU 0`; for a VMCB the type of the guest and the vCPU may stand before.
+  /// `VMCS 00000000a0f94182, last attempted VM-entry on CPU 0`; for a VMCB the type of the guest and the vCPU may stand
+  /// before.
   private mutating func takeEntryLine(_ start: Int, caller: String, isComplete: Bool) -> Bool {
     let first = line[start]
     guard first == UInt8(ascii: "V") || first == UInt8(ascii: "S") || first == UInt8(ascii: "v") else { return false }
@@ -256,9 +260,10 @@ public struct VMCSDumpParser: Sendable {
     open[caller]?.dump.lastLine = number
   }
 
-  /// Sees that there is a dump that these fields can belong to: a line that the dump has already, or one of an earlier part, is of
-  /// another dump, whose head is lost.
-  private mutating func prepare(_ area: Area, _ ids: ArraySlice<DumpFieldID>, _ pattern: DumpPattern, _ caller: String) {
+  /// Sees that there is a dump that these fields can belong to: a line that the dump has already, or one of an earlier
+  /// part, is of another dump, whose head is lost.
+  private mutating func prepare(_ area: Area, _ ids: ArraySlice<DumpFieldID>, _ pattern: DumpPattern, _ caller: String)
+  {
     let kind: VMCSDump.Kind = area == .vmcb ? .vmcb : .vmcs
     guard let old = open[caller], old.dump.kind == kind, number - old.dump.lastLine <= Self.gapLimit else {
       begin(kind, area, caller)
@@ -337,8 +342,8 @@ public struct VMCSDumpParser: Sendable {
   }
 }
 
-/// What stands before the kernel's own text: quotation marks of mail, a priority, syslog's date and host, time stamps, the caller, the
-/// module's name.
+/// What stands before the kernel's own text: quotation marks of mail, a priority, syslog's date and host, time stamps,
+/// the caller, the module's name.
 private struct LinePrefix {
   /// Where the text begins.
   var end = 0

@@ -158,7 +158,8 @@ extension VMEntryRule {
       ) { state in !state.injects || state.eventType != 1 },
       VMEntryRule(
         "injection-vector", .entryControls,
-        "The vector of an event to inject is 2 for an NMI, at most 31 for a hardware exception, and 0 (1 or 2 with FRED) for "
+        "The vector of an event to inject is 2 for an NMI, at most 31 for a hardware exception, and 0 (1 or 2 "
+          + "with FRED) for "
           + "an other event", [F.entryInfo]
       ) { state in
         guard state.injects else { return true }
@@ -188,7 +189,8 @@ extension VMEntryRule {
         return state.lacks("IA32_VMX_BASIC")
       },
       VMEntryRule(
-        "injection-reserved", .entryControls, "Bits 30:14 and 12 of the VM-entry interruption information are 0, and bit 13 "
+        "injection-reserved", .entryControls,
+        "Bits 30:14 and 12 of the VM-entry interruption information are 0, and bit 13 "
           + "unless the processor has FRED", [F.entryInfo]
       ) { state in
         guard state.injects else { return true }
@@ -201,7 +203,8 @@ extension VMEntryRule {
       ) { state in !state.injects || !state.bit(F.entryInfo, 11) || state[F.entryErrorCode] >> 16 == 0 },
       VMEntryRule(
         "injection-length", .entryControls,
-        "The instruction length of a software interrupt or exception to inject is 1 to 15, or 0 where IA32_VMX_MISC[30] is 1",
+        "The instruction length of a software interrupt or exception to inject is 1 to 15, or 0 where "
+          + "IA32_VMX_MISC[30] is 1",
         [F.entryInfo, F.entryLength]
       ) { state in
         guard state.injects, [4, 5, 6].contains(state.eventType) else { return true }

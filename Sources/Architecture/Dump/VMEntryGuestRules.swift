@@ -76,7 +76,8 @@ extension VMEntryRule {
     },
     VMEntryRule(
       "guest-s-cet", .guestRegisters,
-      "With \"Load CET state\" on entry, bits 9:6 of guest IA32_S_CET are 0, bits 11:10 not both 1, and the address is canonical",
+      "With \"Load CET state\" on entry, bits 9:6 of guest IA32_S_CET are 0, bits 11:10 not both 1, and the "
+        + "address is canonical",
       [F.guestSCET, F.entry]
     ) { state in
       !state.control(.entry, 20) || (isValidSCET(state[F.guestSCET]) && state.isCanonical(state[F.guestSCET] & ~0xfff))
@@ -104,7 +105,8 @@ extension VMEntryRule {
         "guest-rip-32", .guestRIP, "Outside 64-bit mode, bits 63:32 of guest RIP are 0", [F.rip, F.ar(1), F.entry]
       ) { $0[F.rip] >> 32 == 0 || $0.is64Bit },
       VMEntryRule(
-        "guest-rip-64", .guestRIP, "In 64-bit mode, the bits of guest RIP beyond the linear-address width are all alike",
+        "guest-rip-64", .guestRIP,
+        "In 64-bit mode, the bits of guest RIP beyond the linear-address width are all alike",
         [F.rip, F.ar(1), F.entry]
       ) { !$0.is64Bit || $0.isCanonical($0[F.rip]) },
       VMEntryRule(
@@ -120,7 +122,8 @@ extension VMEntryRule {
       ) { $0.bit(F.rflags, 9) || !$0.injects || $0.eventType != 0 },
       VMEntryRule(
         "guest-ssp", .guestRIP,
-        "With \"Load CET state\" on entry, bits 1:0 of guest SSP are 0; outside 64-bit mode also bits 63:32, else it is canonical",
+        "With \"Load CET state\" on entry, bits 1:0 of guest SSP are 0; outside 64-bit mode also bits 63:32, "
+          + "else it is canonical",
         [F.guestSSP, F.ar(1), F.entry]
       ) { state in
         guard state.control(.entry, 20) else { return true }
@@ -133,7 +136,8 @@ extension VMEntryRule {
       let field = F.pdpte0 + number * 2
       return VMEntryRule(
         "guest-pdpte\(number)", .guestPDPTE,
-        "With PAE paging and EPT, bits 2:1, 8:5 and those beyond the physical-address width of PDPTE\(number) are 0 if it is present",
+        "With PAE paging and EPT, bits 2:1, 8:5 and those beyond the physical-address width of PDPTE\(number) "
+          + "are 0 if it is present",
         [field, F.guestCR0, F.guestCR4, F.entry, F.secondary]
       ) { state in
         guard state.bit(F.guestCR0, 31), state.bit(F.guestCR4, 5), !state.isIA32e, state.control(.secondary, 1) else {
@@ -157,8 +161,8 @@ extension VMEntryRule {
       ) { lists($0) { $0 != 0x9b && $0 != 0x9e } },
     ]
 
-  /// Whether every MSR of the VM-entry MSR-load list meets a condition. Kernels from 5.15 on, which tell the processor in the first line,
-  /// print the list if there is one.
+  /// Whether every MSR of the VM-entry MSR-load list meets a condition. Kernels from 5.15 on, which tell the processor
+  /// in the first line, print the list if there is one.
   private static func lists(_ state: VMEntryState, _ isAllowed: (UInt32) -> Bool) -> Bool {
     guard let list = state.dump.msrLists.first(where: { $0.name == "guest autoload" }) else {
       if state.dump.cpu == nil || state.dump.field(DumpFieldID(rawValue: F.interruptibility)) == nil {
@@ -171,7 +175,8 @@ extension VMEntryRule {
 
   private static let nonRegisterRules: [VMEntryRule] = [
     VMEntryRule(
-      "guest-activity", .guestNonRegister, "The activity state is 0 (active), 1 (HLT), 2 (shutdown) or 3 (wait-for-SIPI)",
+      "guest-activity", .guestNonRegister,
+      "The activity state is 0 (active), 1 (HLT), 2 (shutdown) or 3 (wait-for-SIPI)",
       [F.activity]
     ) { $0[F.activity] <= 3 },
     VMEntryRule(
@@ -260,7 +265,8 @@ extension VMEntryRule {
     ) { $0[F.pendingDebug] & 0xffff_ffff_fffe_a7f0 == 0 },
     VMEntryRule(
       "guest-pending-debug-bs", .guestNonRegister,
-      "In HLT or with blocking by STI or MOV SS, BS of the pending debug exceptions is 1 exactly where RFLAGS.TF is 1 and "
+      "In HLT or with blocking by STI or MOV SS, BS of the pending debug exceptions is 1 exactly where RFLAGS.TF "
+        + "is 1 and "
         + "IA32_DEBUGCTL.BTF is 0", [F.pendingDebug, F.interruptibility, F.activity, F.rflags, F.debugControl]
     ) { state in
       guard state[F.interruptibility] & 3 != 0 || state[F.activity] == 1 else { return true }
@@ -268,7 +274,8 @@ extension VMEntryRule {
     },
     VMEntryRule(
       "guest-pending-debug-rtm", .guestNonRegister,
-      "With RTM of the pending debug exceptions, bits 15:13 and 11:0 are 0, bit 12 is 1, and there is no blocking by MOV SS",
+      "With RTM of the pending debug exceptions, bits 15:13 and 11:0 are 0, bit 12 is 1, and there is no "
+        + "blocking by MOV SS",
       [F.pendingDebug, F.interruptibility]
     ) { state in
       guard state.bit(F.pendingDebug, 16) else { return true }

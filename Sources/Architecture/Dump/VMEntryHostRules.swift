@@ -1,5 +1,5 @@
-/// SDM volume 3, chapter "VM Entries", sections "Checks on Host Control Registers, MSRs, and SSP", "Checks on Host Segment and
-/// Descriptor-Table Registers" and "Checks Related to Address-Space Size".
+/// SDM volume 3, chapter "VM Entries", sections "Checks on Host Control Registers, MSRs, and SSP", "Checks on Host
+/// Segment and Descriptor-Table Registers" and "Checks Related to Address-Space Size".
 extension VMEntryRule {
   /// A field that holds a canonical address, where the control is 1.
   static func canonical(
@@ -7,7 +7,8 @@ extension VMEntryRule {
     if control: (word: ControlWord, bit: Int, phrase: String)? = nil
   ) -> VMEntryRule {
     VMEntryRule(
-      id, section, (control.map { "With \($0.phrase), \(what)" } ?? what.prefix(1).uppercased() + what.dropFirst())
+      id, section,
+      (control.map { "With \($0.phrase), \(what)" } ?? what.prefix(1).uppercased() + what.dropFirst())
         + " is canonical", [field] + (control.map { [$0.word.encoding.rawValue] } ?? [])
     ) { state in
       if let control, !state.control(control.word, control.bit) { return true }
@@ -55,7 +56,8 @@ extension VMEntryRule {
       ) { !$0.control(.exit, 21) || $0.bit(F.hostEFER, 8) == $0.control(.exit, 9) },
       VMEntryRule(
         "host-s-cet", .hostRegisters,
-        "With \"Load CET state\" on exit, bits 9:6 of host IA32_S_CET are 0, bits 11:10 not both 1, and the address is canonical",
+        "With \"Load CET state\" on exit, bits 9:6 of host IA32_S_CET are 0, bits 11:10 not both 1, and the "
+          + "address is canonical",
         [F.hostSCET, F.exit]
       ) { state in
         !state.control(.exit, 28) || (isValidSCET(state[F.hostSCET]) && state.isCanonical(state[F.hostSCET] & ~0xfff))
@@ -74,7 +76,8 @@ extension VMEntryRule {
     ]
     + hostSelectors.map { name, field in
       VMEntryRule(
-        "host-\(name.lowercased())-selector", .hostSegments, "RPL and TI (bits 2:0) of the host's \(name) selector are 0",
+        "host-\(name.lowercased())-selector", .hostSegments,
+        "RPL and TI (bits 2:0) of the host's \(name) selector are 0",
         [field]
       ) { $0[field] & 7 == 0 }
     }

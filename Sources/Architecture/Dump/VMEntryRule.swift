@@ -24,8 +24,8 @@ public struct VMEntryRule: Sendable {
       self == .vmrun ? "APM 2, VMRUN, \"\(rawValue)\"" : "SDM 3, VM Entries, \"\(rawValue)\""
     }
 
-    /// What a broken rule leads to. A failure of the first kind is a VMfailValid with VM_INSTRUCTION_ERROR 7 or 8, where exit reason
-    /// and qualification are those of an earlier exit; the others are exits with reason 33 or 34.
+    /// What a broken rule leads to. A failure of the first kind is a VMfailValid with VM_INSTRUCTION_ERROR 7 or 8,
+    /// where exit reason and qualification are those of an earlier exit; the others are exits with reason 33 or 34.
     public var consequence: String {
       switch self {
       case .executionControls, .exitControls, .entryControls:
@@ -105,8 +105,8 @@ public struct VMEntryCheck: Sendable {
   }
 }
 
-/// The fields of a dump as the rules read them. A field that the dump does not have reads as 0 and is noted, which makes the rule that
-/// asked for it undecided; so a rule asks for a field only where it decides.
+/// The fields of a dump as the rules read them. A field that the dump does not have reads as 0 and is noted, which
+/// makes the rule that asked for it undecided; so a rule asks for a field only where it decides.
 final class VMEntryState {
   private var values: [UInt32: UInt64] = [:]
   let dump: VMCSDump
@@ -141,7 +141,8 @@ final class VMEntryState {
 
   func bit(_ field: UInt32, _ bit: Int) -> Bool { self[field] >> UInt64(bit) & 1 == 1 }
 
-  /// A control; those of a word that is not activated are 0 (SDM volume 3, section "Processor-Based VM-Execution Controls").
+  /// A control; those of a word that is not activated are 0 (SDM volume 3, section "Processor-Based VM-Execution
+  /// Controls").
   func control(_ word: ControlWord, _ bit: Int) -> Bool {
     switch word {
     case .secondary where !self.bit(F.primary, 31), .tertiary where !self.bit(F.primary, 17),
@@ -151,8 +152,8 @@ final class VMEntryState {
     }
   }
 
-  /// Canonical to the processor's linear-address width, which is 48 or 57. A CR4 with LA57 proves 57; where neither has it, the host is
-  /// taken at its word: Linux uses what the processor has.
+  /// Canonical to the processor's linear-address width, which is 48 or 57. A CR4 with LA57 proves 57; where neither has
+  /// it, the host is taken at its word: Linux uses what the processor has.
   func isCanonical(_ address: UInt64) -> Bool {
     if fits(address, 48) { return true }
     if !fits(address, 57) { return false }

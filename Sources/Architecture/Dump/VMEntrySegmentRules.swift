@@ -15,7 +15,8 @@ extension VMEntryRule {
     VMEntryRule("guest-\(name(segment).lowercased())-\(what)", .guestSegments, statement, fields, holds)
   }
 
-  /// A rule about access rights that a virtual-8086 guest does not have; but for CS and TR, one of usable registers only.
+  /// A rule about access rights that a virtual-8086 guest does not have; but for CS and TR, one of usable registers
+  /// only.
   private static func rightsRule(
     _ segment: UInt32, _ what: String, _ statement: String, also fields: [UInt32] = [],
     _ holds: @escaping @Sendable (VMEntryState, _ rights: UInt64) -> Bool
@@ -24,7 +25,8 @@ extension VMEntryRule {
     let isSystem = segment >= ldtr
     let field = F.ar(segment)
     return segmentRule(
-      segment, what, isAlwaysUsable
+      segment, what,
+      isAlwaysUsable
         ? statement.prefix(1).uppercased() + statement.dropFirst() : "If \(name(segment)) is usable, \(statement)",
       [field] + fields + (isSystem ? [] : [F.rflags])
     ) { state in
@@ -39,7 +41,8 @@ extension VMEntryRule {
   private static func granularityRule(_ segment: UInt32) -> VMEntryRule {
     rightsRule(
       segment, "granularity",
-      "G of \(name(segment)) is 0 if a bit of limit 11:0 is 0, and 1 if a bit of limit 31:20 is 1", also: [F.limit(segment)]
+      "G of \(name(segment)) is 0 if a bit of limit 11:0 is 0, and 1 if a bit of limit 31:20 is 1",
+      also: [F.limit(segment)]
     ) { state, rights in
       let limit = state[F.limit(segment)]
       let isGranular = rights >> 15 & 1 == 1
@@ -60,7 +63,9 @@ extension VMEntryRule {
 
   static let guestSegmentRules: [VMEntryRule] =
     [
-      segmentRule(tr, "selector-ti", "TI (bit 2) of the TR selector is 0", [F.selector(tr)]) { !$0.bit(F.selector(tr), 2) },
+      segmentRule(tr, "selector-ti", "TI (bit 2) of the TR selector is 0", [F.selector(tr)]) {
+        !$0.bit(F.selector(tr), 2)
+      },
       segmentRule(
         ldtr, "selector-ti", "If LDTR is usable, TI (bit 2) of its selector is 0", [F.selector(ldtr), F.ar(ldtr)]
       ) { !$0.bit(F.selector(ldtr), 2) || $0.bit(F.ar(ldtr), 16) },
@@ -84,7 +89,8 @@ extension VMEntryRule {
     ]
     + [ss, 3, 0].map { (segment: UInt32) in
       segmentRule(
-        segment, "base", "If \(name(segment)) is usable, bits 63:32 of its base are 0", [F.base(segment), F.ar(segment)]
+        segment, "base", "If \(name(segment)) is usable, bits 63:32 of its base are 0",
+        [F.base(segment), F.ar(segment)]
       ) { $0[F.base(segment)] >> 32 == 0 || $0.bit(F.ar(segment), 16) }
     }
     + csRules + ssRules + [3, 0, 4, 5].flatMap(dataRules) + trRules + ldtrRules
@@ -180,7 +186,9 @@ extension VMEntryRule {
         also: [F.entry]
       ) { state, rights in rights & 15 == 11 || (rights & 15 == 3 && !state.isIA32e) },
       rightsRule(tr, "s", "S of TR is 0") { _, rights in rights >> 4 & 1 == 0 },
-    ] + commonRules(tr) + [rightsRule(tr, "usable", "TR is usable (bit 16 is 0)") { _, rights in rights >> 16 & 1 == 0 }]
+    ] + commonRules(tr) + [
+      rightsRule(tr, "usable", "TR is usable (bit 16 is 0)") { _, rights in rights >> 16 & 1 == 0 }
+    ]
 
   private static let ldtrRules: [VMEntryRule] =
     [

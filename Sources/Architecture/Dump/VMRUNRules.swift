@@ -1,5 +1,5 @@
-/// AMD APM volume 2, chapter "Secure Virtual Machine", section "VMRUN Instruction", "Canonicalization and Consistency Checks": what ends
-/// VMRUN with exit code VMEXIT_INVALID (-1).
+/// AMD APM volume 2, chapter "Secure Virtual Machine", section "VMRUN Instruction", "Canonicalization and Consistency
+/// Checks": what ends VMRUN with exit code VMEXIT_INVALID (-1).
 extension VMEntryRule {
   private static func rule(
     _ id: String, _ statement: String, _ fields: [String], _ holds: @escaping @Sendable (VMEntryState) -> Bool
@@ -36,7 +36,10 @@ extension VMEntryRule {
         !isLong($0) || $0.bit(cr4, 5)
       },
       rule("vmrun-long-pe", "With EFER.LME and CR0.PG, CR0.PE is 1", ["efer", "cr0"]) { !isLong($0) || $0.bit(cr0, 0) },
-      rule("vmrun-long-cs", "With EFER.LME, CR0.PG and CR4.PAE, CS.L and CS.D are not both 1", ["efer", "cr0", "cr4", "cs.attrib"]) {
+      rule(
+        "vmrun-long-cs", "With EFER.LME, CR0.PG and CR4.PAE, CS.L and CS.D are not both 1",
+        ["efer", "cr0", "cr4", "cs.attrib"]
+      ) {
         // Bits 9 and 10 of a VMCB's attributes are L and D/B.
         !isLong($0) || !$0.bit(cr4, 5) || $0[cs] & 0x600 != 0x600
       },

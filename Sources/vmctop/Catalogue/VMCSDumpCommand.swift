@@ -9,10 +9,10 @@ struct VMCSDumpCommand: ParsableCommand {
     commandName: "vmcs-dump",
     abstract: "Find out why VM entry failed, from the kernel's log.",
     discussion: """
-      Reads the VMCS that kvm_intel, or the VMCB that kvm_amd, prints when it cannot enter a guest ('KVM: entry failed, \
-      hardware error 0x80000021'), and names every rule of VM entry that it breaks; then shows each field and what \
-      it means. A log may hold several, among anything else. The kernel prints them only with the module parameter \
-      kvm_intel.dump_invalid_vmcs=1, or kvm_amd.dump_invalid_vmcb=1.
+      Reads the VMCS that kvm_intel, or the VMCB that kvm_amd, prints when it cannot enter a guest \
+      ('KVM: entry failed, hardware error 0x80000021'), and names every rule of VM entry that it breaks; then shows \
+      each field and what it means. A log may hold several, among anything else. The kernel prints them only with \
+      the module parameter kvm_intel.dump_invalid_vmcs=1, or kvm_amd.dump_invalid_vmcb=1.
       """)
 
   @Argument(help: "The log, as dmesg, journalctl or a serial console has it; '-' or none: standard input.")
@@ -80,7 +80,8 @@ struct VMCSDumpCommand: ParsableCommand {
     }
     return Failure(
       .unavailable, message,
-      hint: "load KVM with kvm_intel.dump_invalid_vmcs=1 (AMD: kvm_amd.dump_invalid_vmcb=1) and make the entry fail again")
+      hint:
+        "load KVM with kvm_intel.dump_invalid_vmcs=1 (AMD: kvm_amd.dump_invalid_vmcb=1) and make the entry fail again")
   }
 
   // MARK: JSON
