@@ -175,6 +175,21 @@ private func realDump() throws -> String {
     #expect(fields["VIRTUAL_APIC_PAGE_ADDR"] == 0x1234_5000)
   }
 
+  @Test func `5.15 has the head of 6.1 and the controls of 5.10`() throws {
+    let text = try realDump().replacingOccurrences(
+      of: "CPUBased=0xb5986dfa SecondaryExec=0x02012ce2 TertiaryExec=0x0000000000000000\n"
+        + "PinBased=0x0000003f EntryControls=0000d1ff ExitControls=002befff",
+      with: "PinBased=0000003f CPUBased=b5986dfa SecondaryExec=02012ce2\nEntryControls=0000d1ff ExitControls=002befff")
+    var wanted = byName(try #require(dumps(try realDump()).dumps.first))
+    wanted["TERTIARY_VM_EXEC_CONTROL"] = nil
+    let dump = try #require(dumps(text).dumps.first)
+    #expect(byName(dump) == wanted)
+    #expect(dump.cpu == 0)
+    // A processor with no tertiary controls: the primary word says that they are off.
+    #expect(VMEntryCheck(dump).broken.count == 4)
+    #expect(!VMEntryCheck(dump).unchecked.contains { $0.missing == "TERTIARY_VM_EXEC_CONTROL" })
+  }
+
   @Test(
     "Whatever stands before the kernel's text, the fields are the same",
     arguments: [

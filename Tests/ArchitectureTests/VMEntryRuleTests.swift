@@ -234,19 +234,27 @@ private let changes: [Change] = {
     Change(
       "host-ss-null", .protected,
       [
-        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x91_26f0,
+        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostSSP: 0x1000, F.hostRIP: 0x1000,
+        F.hostCR4: 0x91_26f0,
         0x0c04: 0,
       ]),
     Change(
       "address-space-host-pcide", .protected,
-      [F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x93_26f0]),
+      [
+        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostSSP: 0x1000, F.hostRIP: 0x1000,
+        F.hostCR4: 0x93_26f0,
+      ]),
     Change(
       "address-space-host-rip-32", .protected,
-      [F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostCR4: 0x91_26f0]),
+      [F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostSSP: 0x1000, F.hostCR4: 0x91_26f0]),
+    Change(
+      "address-space-host-cet", .protected,
+      [F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x91_26f0]),
     Change(
       "address-space-guest",
       [
-        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostRIP: 0x1000, F.hostCR4: 0x91_26f0,
+        F.exit: (Base.long.values[F.exit] ?? 0) & ~bits(9), F.hostEFER: 0, F.hostSSP: 0x1000, F.hostRIP: 0x1000,
+        F.hostCR4: 0x91_26f0,
       ]),
     // Registers of the guest.
     Change("guest-cr0-ne", flip: F.guestCR0, bits(5)),
@@ -522,7 +530,7 @@ private let changes: [Change] = {
     let check = VMEntryCheck(try #require(log.dumps.first))
     #expect(
       check.broken.map(\.id) == ["guest-cs-dpl-data", "guest-ss-dpl-zero", "guest-tr-present", "guest-tr-usable"])
-    #expect(check.checked == 229)
+    #expect(check.checked == 230)
     #expect(
       Set(check.unchecked.map(\.missing)) == [
         "CR3_TARGET_COUNT", "MSR_BITMAP", "VM_FUNCTION_CONTROL", "VM_EXIT_MSR_STORE_COUNT", "VM_EXIT_MSR_LOAD_COUNT",

@@ -106,6 +106,14 @@ extension VMEntryRule {
         "Without \"Host address-space size\", bits 63:32 of host RIP are 0", [F.hostRIP, F.exit]
       ) { $0.control(.exit, 9) || $0[F.hostRIP] >> 32 == 0 },
       VMEntryRule(
+        "address-space-host-cet", .addressSpace,
+        "Without \"Host address-space size\" and with \"Load CET state\" on exit, bits 63:32 of host IA32_S_CET "
+          + "and SSP are 0",
+        [F.hostSCET, F.hostSSP, F.exit]
+      ) {
+        $0.control(.exit, 9) || !$0.control(.exit, 28) || ($0[F.hostSCET] >> 32 == 0 && $0[F.hostSSP] >> 32 == 0)
+      },
+      VMEntryRule(
         "address-space-host-pae", .addressSpace, "With \"Host address-space size\", host CR4.PAE is 1",
         [F.hostCR4, F.exit]
       ) { !$0.control(.exit, 9) || $0.bit(F.hostCR4, 5) },
