@@ -161,11 +161,16 @@ public enum VMCSDumpPage {
     intercepts.fields = ids([
       "cr_read", "cr_write", "dr_read", "dr_write", "exceptions", "intercepts_3", "intercepts_4",
     ])
+    var msrs = Group("MSRS", [])
+    msrs.fields = ids([
+      "efer", "gpat", "dbgctl", "star", "lstar", "cstar", "sfmask", "kernel_gs_base", "sysenter_cs", "sysenter_esp",
+      "sysenter_eip", "s_cet", "ssp", "isst_addr", "br_from", "br_to", "excp_from", "excp_to",
+    ])
     let shown = Set(
-      registers.fields + events.fields + intercepts.fields + segments.segments.flatMap { $0.fields })
+      registers.fields + msrs.fields + events.fields + intercepts.fields + segments.segments.flatMap { $0.fields })
     var rest = Group("OTHER FIELDS", [])
     rest.fields = DumpFieldID.vmcbFields.filter { !shown.contains($0) }
-    return [registers, segments, events, intercepts, rest]
+    return [registers, segments, msrs, events, intercepts, rest]
   }()
 
   private static func section(_ dump: VMCSDump, _ group: Group) -> String {
