@@ -62,6 +62,9 @@ public enum ControlWord: String, Sendable, CaseIterable {
 
   /// The SDM's name of the word.
   public var sdmName: String { VMCSField.lookup(encoding: encoding.rawValue)?.sdmName ?? rawValue }
+
+  /// The same inside a sentence: `pin-based VM-execution controls`, but `VM-entry controls`.
+  var phrase: String { sdmName.hasPrefix("VM") ? sdmName : sdmName.prefix(1).lowercased() + sdmName.dropFirst() }
 }
 
 /// One bit of a control word.

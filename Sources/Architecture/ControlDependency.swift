@@ -26,10 +26,11 @@ public struct ControlDependency: Sendable, Hashable {
     ControlDependency(.primary, 22, .needs, .pin, 5),
     // Virtual-interrupt delivery: external-interrupt exiting.
     ControlDependency(.secondary, 9, .needs, .pin, 0),
-    // x2APIC mode, APIC registers and virtual-interrupt delivery: the TPR shadow.
+    // x2APIC mode, APIC registers, virtual-interrupt delivery and IPI virtualization: the TPR shadow.
     ControlDependency(.secondary, 4, .needs, .primary, 21),
     ControlDependency(.secondary, 8, .needs, .primary, 21),
     ControlDependency(.secondary, 9, .needs, .primary, 21),
+    ControlDependency(.tertiary, 4, .needs, .primary, 21),
     ControlDependency(.secondary, 0, .excludes, .secondary, 4),
     // Unrestricted guest, PML, #VE, mode-based execution and sub-page permissions: EPT.
     ControlDependency(.secondary, 7, .needs, .secondary, 1),
@@ -37,6 +38,10 @@ public struct ControlDependency: Sendable, Hashable {
     ControlDependency(.secondary, 18, .needs, .secondary, 1),
     ControlDependency(.secondary, 22, .needs, .secondary, 1),
     ControlDependency(.secondary, 23, .needs, .secondary, 1),
+    // Processor Trace with guest-physical addresses: EPT, and IA32_RTIT_CTL loaded on entry and cleared on exit.
+    ControlDependency(.secondary, 24, .needs, .secondary, 1),
+    ControlDependency(.secondary, 24, .needs, .entry, 18),
+    ControlDependency(.secondary, 24, .needs, .exit, 25),
     // Saving the preemption timer: the timer.
     ControlDependency(.exit, 22, .needs, .pin, 6),
   ]

@@ -24,11 +24,12 @@ enum StandardOutput {
   case brokenPipe
 }
 
-func vmctop(_ arguments: [String], output: StandardOutput = .kept) throws -> Run {
+/// - Parameter input: a file as standard input; nothing without.
+func vmctop(_ arguments: [String], output: StandardOutput = .kept, input: String? = nil) throws -> Run {
   let process = Process()
   process.executableURL = program
   process.arguments = arguments
-  process.standardInput = FileHandle.nullDevice
+  process.standardInput = input.flatMap { FileHandle(forReadingAtPath: $0) } ?? FileHandle.nullDevice
   let errors = Pipe()
   process.standardError = errors
   let kept = Pipe()

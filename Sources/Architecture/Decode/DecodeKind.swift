@@ -109,7 +109,7 @@ public struct DecodeKind: Sendable {
     + ControlWord.allCases.map { word in
       DecodeKind(
         word == .secondaryExit ? "secondary-exit" : word.rawValue,
-        "the \(word.sdmName.prefix(1).lowercased() + word.sdmName.dropFirst())"
+        "the \(word.phrase)"
       ) { Decoded.controls(word, $0) }
     }
     + [

@@ -2,16 +2,28 @@ import Architecture
 import ArgumentParser
 import Report
 
-/// `vmctop decode`: a raw value taken apart.
+/// `vmctop decode`: a raw value taken apart, or a dump of them.
 struct DecodeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "decode",
-    abstract: "Take a raw value apart.",
+    abstract: "Take a raw value, or the kernel's dump of a VMCS, apart.",
+    usage: """
+      vmctop decode KIND VALUE ... [--format text|json]
+      vmctop decode vmcs-dump [FILE] [--unchecked] [--format text|json]
+      """,
     discussion: """
       Values are decimal or hexadecimal with 0x; a REASON or CODE may be a name. The kinds:
 
       \(DecodeKind.all.map { "  \($0.name) \($0.arguments)\n      \($0.help)" }.joined(separator: "\n"))
-      """)
+      """,
+    subcommands: [VMCSDumpCommand.self, DecodeValueCommand.self],
+    defaultSubcommand: DecodeValueCommand.self)
+}
+
+/// `vmctop decode KIND VALUE`. A command of its own: the parser would take `vmcs-dump` for a KIND of the one above.
+struct DecodeValueCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "value", abstract: "Take a raw value apart.", shouldDisplay: false)
 
   @Argument(help: "What the value is; see the list above.")
   var kind: String
