@@ -19,7 +19,7 @@ LINES = [
     (rf"PDPTR2 = {HEX}  PDPTR3 = {HEX}", ["GUEST_PDPTR2", "GUEST_PDPTR3"]),
     (rf"RSP = {HEX}  RIP = {HEX}", ["GUEST_RSP", "GUEST_RIP"]),
     (rf"RFLAGS={HEX} +DR7 = {HEX}", ["GUEST_RFLAGS", "GUEST_DR7"]),
-    *[(rf"{s}: +sel={HEX}, attr={HEX}, limit={HEX}, base={HEX}",
+    *[(rf"(?<![A-Z]){s}: +sel={HEX}, attr={HEX}, limit={HEX}, base={HEX}",
        [f"GUEST_{n}_SELECTOR", f"GUEST_{n}_AR_BYTES", f"GUEST_{n}_LIMIT", f"GUEST_{n}_BASE"])
       for s, n in [("CS", "CS"), ("DS", "DS"), ("SS", "SS"), ("ES", "ES"), ("FS", "FS"), ("GS", "GS"), ("LDTR", "LDTR"), ("TR", "TR")]],
     (rf"GDTR: +limit={HEX}, base={HEX}", ["GUEST_GDTR_LIMIT", "GUEST_GDTR_BASE"]),
