@@ -84,12 +84,13 @@ let package = Package(
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
-    tests("Command", ["Report", "CDemo", "vmctop"]),
+    tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
-    .target(name: "FakeKernel", path: "Tests/Support/FakeKernel", swiftSettings: strict),
+    .target(
+      name: "FakeKernel", dependencies: ["HostFiles"], path: "Tests/Support/FakeKernel", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

@@ -40,13 +40,7 @@ struct StateCommand: ParsableCommand {
       }
       return pattern
     }
-    let reader: VMXReader
-    do {
-      reader = try VMXReader()
-    } catch {
-      let isHere = HostFile.isFolder("/sys/module/kvm_intel")
-      throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
-    }
+    let reader = try openVMXReader()
     let readings = reader.vcpus().filter { vcpu in
       pids.map { $0.numbers.contains(UInt32(bitPattern: vcpu.pid)) } ?? true
         && vcpus.map { $0.numbers.contains(vcpu.vcpuID) } ?? true
@@ -75,6 +69,16 @@ struct StateCommand: ParsableCommand {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+  }
+}
+
+/// - Throws: `Failure` with status 4 where there is no VMX here, 3 where a source or a permission is missing.
+func openVMXReader() throws(Failure) -> VMXReader {
+  do {
+    return try VMXReader()
+  } catch {
+    let isHere = HostFile.isFolder("/sys/module/kvm_intel")
+    throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
   }
 }
 

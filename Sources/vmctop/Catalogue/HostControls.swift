@@ -1,19 +1,11 @@
 import Architecture
-import HostFiles
-import KernelMemory
 import Report
 import VCPUState
 
 /// `vmctop controls --host`: the bits of vmcs_config beside what the processor allows.
 enum HostControls {
   static func print(_ bits: [ControlBit], _ format: CatalogueFormat) throws {
-    let reader: VMXReader
-    do {
-      reader = try VMXReader()
-    } catch {
-      let isHere = HostFile.isFolder("/sys/module/kvm_intel")
-      throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
-    }
+    let reader = try openVMXReader()
     let configuration = reader.configuration().words
     let capabilities = HostCapabilities.read()
     func value(_ bit: ControlBit) -> Bool? { configuration.word(bit.word).map { $0 >> UInt64(bit.bit) & 1 == 1 } }

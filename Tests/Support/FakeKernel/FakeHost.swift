@@ -1,28 +1,27 @@
-import FakeKernel
 import Foundation
 import HostFiles
 
 /// A kvm_intel host made of bytes: /proc/kcore, kallsyms and BTF of a kernel with one VM of several vCPUs.
-final class FakeHost {
-  static let direct: UInt64 = 0xffff_8880_0000_0000
-  static let modules: UInt64 = 0xffff_ffff_c000_0000
-  static let vmList = modules + 0x10
-  static let configuration = modules + 0x40
-  static let capability = modules + 0x80
-  static let kvm = direct + 0x1000
-  static let node = direct + 0x1800
-  static let vmxSize = 2048
+public final class FakeHost {
+  public static let direct: UInt64 = 0xffff_8880_0000_0000
+  public static let modules: UInt64 = 0xffff_ffff_c000_0000
+  public static let vmList = modules + 0x10
+  public static let configuration = modules + 0x40
+  public static let capability = modules + 0x80
+  public static let kvm = direct + 0x1000
+  public static let node = direct + 0x1800
+  public static let vmxSize = 2048
 
-  static func vcpu(_ index: Int) -> UInt64 { direct + 0x4000 + UInt64(index) * 0x1000 }
-  static func bitmap(_ index: Int) -> UInt64 { direct + 0x10000 + UInt64(index) * 0x1000 }
+  public static func vcpu(_ index: Int) -> UInt64 { direct + 0x4000 + UInt64(index) * 0x1000 }
+  public static func bitmap(_ index: Int) -> UInt64 { direct + 0x10000 + UInt64(index) * 0x1000 }
 
-  var core = FakeCore()
-  let roots: HostRoots
+  public var core = FakeCore()
+  public let roots: HostRoots
   private let folder: String
   /// Whether `kvm.vcpus[]` (5.15) or an xarray (6.1) holds the vCPUs.
-  let usesArray: Bool
+  public let usesArray: Bool
 
-  init(vcpus: Int = 2, usesArray: Bool = false, without: Set<String> = []) throws {
+  public init(vcpus: Int = 2, usesArray: Bool = false, without: Set<String> = []) throws {
     self.usesArray = usesArray
     folder = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
     roots = HostRoots(prefix: folder)
@@ -77,17 +76,17 @@ final class FakeHost {
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
 
-  func file(_ name: String, _ bytes: [UInt8]) throws {
+  public func file(_ name: String, _ bytes: [UInt8]) throws {
     let path = "\(folder)/\(name)"
     try FileManager.default.createDirectory(
       atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
     try Data(bytes).write(to: URL(fileURLWithPath: path))
   }
 
-  func remove(_ name: String) { try? FileManager.default.removeItem(atPath: "\(folder)/\(name)") }
+  public func remove(_ name: String) { try? FileManager.default.removeItem(atPath: "\(folder)/\(name)") }
 
   /// Writes the memory as it is now.
-  func publish() throws { try file("proc/kcore", core.bytes) }
+  public func publish() throws { try file("proc/kcore", core.bytes) }
 
   private func types(without: Set<String>) -> [UInt8] {
     var types = FakeTypes(after: FakeTypes())
