@@ -284,12 +284,15 @@ struct FrequentValues {
     return 0
   }
 
+  /// Empty as long as nothing was added.
   private subscript(index: Int) -> DetailTable.Entry {
     get {
-      UnsafeRawPointer(entries!).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
+      guard let entries else { return DetailTable.Entry(key: 0, count: 0, error: 0) }
+      return UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
     }
     nonmutating set {
-      UnsafeMutableRawPointer(entries!).storeBytes(
+      guard let entries else { return }
+      UnsafeMutableRawPointer(entries).storeBytes(
         of: newValue, toByteOffset: index * Self.stride, as: DetailTable.Entry.self)
     }
   }

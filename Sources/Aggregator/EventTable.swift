@@ -40,6 +40,10 @@ struct ExitRecord {
     static var reason: Int { 0 }
     static var rip: Int { 8 }
     static var isa: Int { 16 }
+    static var info1: Int { 24 }
+    static var info2: Int { 32 }
+    static var interruptionInformation: Int { 40 }
+    static var errorCode: Int { 44 }
   }
 
   func facts(msr: UInt32? = nil) -> ExitFacts {
@@ -87,13 +91,16 @@ struct EventTable: ~Copyable {
     var isNative = false
 
     mutating func compareWithNative() {
-      func lies(_ field: OptionalField, _ place: PartialKeyPath<ExitRecord>, _ size: Int) -> Bool {
-        field.size == size && field.offset == ExitRecord.start + (MemoryLayout<ExitRecord>.offset(of: place) ?? -1)
+      func lies(_ field: OptionalField, _ place: Int, _ size: Int) -> Bool {
+        field.size == size && field.offset == ExitRecord.start + place
       }
       isNative =
-        lies(OptionalField(offset: reason, size: 4), \.reason, 4) && lies(OptionalField(offset: isa, size: 4), \.isa, 4)
-        && lies(rip, \.rip, 8) && lies(info1, \.info1, 8) && lies(info2, \.info2, 8)
-        && lies(interruptionInformation, \.interruptionInformation, 4) && lies(errorCode, \.errorCode, 4)
+        lies(OptionalField(offset: reason, size: 4), ExitRecord.Offset.reason, 4)
+        && lies(OptionalField(offset: isa, size: 4), ExitRecord.Offset.isa, 4)
+        && lies(rip, ExitRecord.Offset.rip, 8) && lies(info1, ExitRecord.Offset.info1, 8)
+        && lies(info2, ExitRecord.Offset.info2, 8)
+        && lies(interruptionInformation, ExitRecord.Offset.interruptionInformation, 4)
+        && lies(errorCode, ExitRecord.Offset.errorCode, 4)
     }
 
     /// Takes the fields from wherever this kernel has them.

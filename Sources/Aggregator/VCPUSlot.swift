@@ -206,11 +206,6 @@ struct DetailRule {
   var valid: UInt32 = 0
   var mask: UInt64 = 0
 
-  private static let info1 = UInt8(MemoryLayout<ExitRecord>.offset(of: \.info1)!)
-  private static let info2 = UInt8(MemoryLayout<ExitRecord>.offset(of: \.info2)!)
-  /// With the error code behind it, eight bytes.
-  private static let interruptionInformation = UInt8(MemoryLayout<ExitRecord>.offset(of: \.interruptionInformation)!)
-
   init(_ source: DetailSource) {
     switch source {
     case .none: action = .nothing
@@ -219,16 +214,17 @@ struct DetailRule {
       awaited = kind
     case .info1(_, let shift, let mask):
       action = .word
-      offset = Self.info1
+      offset = UInt8(ExitRecord.Offset.info1)
       self.shift = UInt8(shift)
       self.mask = mask
     case .info2:
       action = .word
-      offset = Self.info2
+      offset = UInt8(ExitRecord.Offset.info2)
       mask = .max
     case .interruptionVector:
       action = .word
-      offset = Self.interruptionInformation
+      // With the error code behind it, eight bytes.
+      offset = UInt8(ExitRecord.Offset.interruptionInformation)
       valid = 0x8000_0000
       mask = 0xff
     case .constant, .controlRegister, .debugRegister: action = .other

@@ -74,6 +74,20 @@ public enum HostFile {
     return result
   }
 
+  /// Reads a long file piece by piece, at most 256 MiB of it, until `body` says that it has enough.
+  public static func scan(_ path: String, _ body: (UnsafeRawBufferPointer) -> Bool) throws(FileError) {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError(operation: "open", path: path, number: errno) }
+    defer { close(descriptor) }
+    withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
+      for _ in 0..<4096 {
+        let count = read(descriptor, buffer.baseAddress, buffer.count)
+        if count < 0, errno == EINTR { continue }
+        if count <= 0 || !body(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { return }
+      }
+    }
+  }
+
   /// The file as text; invalid UTF-8 is repaired. For the kernel's own words only: names chosen by others go through
   /// `sanitized`.
   public static func text(_ path: String, limit: Int = 1 << 20) throws(FileError) -> String {

@@ -68,22 +68,14 @@ public struct KernelMemoryProbe: Sendable, Hashable {
 
   /// Only as much of kallsyms is read as tells: the first symbols, then those of the module kvm near the end.
   private static func probeSymbols(_ path: String) -> (addresses: Finding, data: Finding) {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else {
-      let reason = "\(FileError(operation: "open", path: path, number: errno))"
-      return (.missing(reason), .missing(reason))
-    }
-    defer { close(file) }
     var scanner = SymbolScanner()
-    withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
-      // A bound on a file that does not end: the largest kernels have some 25 MB of symbols.
-      for _ in 0..<4096 {
-        let count = read(file, buffer.baseAddress, buffer.count)
-        if count < 0, errno == EINTR { continue }
-        if count <= 0 { return }
-        for byte in buffer[..<count] { scanner.take(byte) }
-        if scanner.isDecided { return }
+    do {
+      try HostFile.scan(path) { piece in
+        for byte in piece { scanner.take(byte) }
+        return !scanner.isDecided
       }
+    } catch {
+      return (.missing("\(error)"), .missing("\(error)"))
     }
     if scanner.lines == 0 { return (.missing("\(path) is empty"), .missing("\(path) is empty")) }
     let addresses: Finding =

@@ -1,4 +1,3 @@
-import Glibc
 import HostFiles
 
 /// Addresses of kernel symbols, from /proc/kallsyms: `ffffffffc0a01234 d name [module]` a line.
@@ -17,20 +16,15 @@ public struct KernelSymbols: Sendable {
   ///
   /// - Throws: where the file cannot be read, or shows no addresses.
   public init(path: String = "/proc/kallsyms", wanted: Set<String>) throws(KernelMemoryError) {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { throw KernelMemoryError("\(FileError(operation: "open", path: path, number: errno))") }
-    defer { close(file) }
     var scanner = Scanner(wanted: wanted)
-    withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
-      // A bound on a file that does not end: the largest kernels have some 25 MB of symbols.
-      for _ in 0..<4096 {
-        let count = read(file, buffer.baseAddress, buffer.count)
-        if count < 0, errno == EINTR { continue }
-        if count <= 0 { return }
-        for byte in buffer[..<count] { scanner.take(byte) }
+    do {
+      try HostFile.scan(path) { piece in
+        for byte in piece { scanner.take(byte) }
         // Without addresses the rest is of no use either.
-        if !scanner.hasAddresses, scanner.lines > 1000 { return }
+        return scanner.hasAddresses || scanner.lines <= 1000
       }
+    } catch {
+      throw KernelMemoryError("\(error)")
     }
     scanner.endLine()
     guard scanner.hasAddresses else {

@@ -329,11 +329,19 @@ public struct MemberPath: Sendable {
   }
 
   /// The value in its own bytes, as read from `address(from:_:)`.
-  public func integer(ofBytes bytes: [UInt8]) -> UInt64? {
+  private func integer(ofBytes bytes: [UInt8]) -> UInt64? {
     var own = self
     own.pointers = []
     own.offset = 0
     return own.integer(in: bytes)
+  }
+
+  /// The value in kernel memory, from a structure's address on; nil where `address(from:_:)` is, or for what is longer than
+  /// eight bytes.
+  public func integer(from structure: UInt64, _ core: KernelCore) -> UInt64? {
+    guard size <= 8, let address = address(from: structure, core), let bytes = core.bytes(at: address, count: size)
+    else { return nil }
+    return integer(ofBytes: bytes)
   }
 
   /// The bytes in a copy of the structure.

@@ -42,12 +42,8 @@ final class ControlWatch: Sendable {
   func stop() { state.withLock { $0.isStopped = true } }
 
   fileprivate func run() {
-    // Signals are for the threads that wait for them, and the search must not take the processor from anybody.
-    var all = sigset_t()
-    sigfillset(&all)
-    for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
-    pthread_sigmask(SIG_BLOCK, &all, nil)
-    // On Linux, 0 is the calling thread alone (setpriority(2), "C library/kernel differences").
+    beginThread()
+    // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C library/kernel differences").
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
     let reader: VMXReader
     do {

@@ -323,15 +323,20 @@ private final class ThreadStart {
   }
 }
 
-/// A free function: a closure made on the main actor would trap on another thread.
-private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
+/// What each thread of ours begins with: even its stack overflow is cleaned up after, and all signals but those of its own
+/// faults go to the main thread.
+func beginThread() {
   CleanupRegistry.prepareThread()
-  // All signals go to the main thread.
   var all = sigset_t()
   sigfillset(&all)
   for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
   pthread_sigmask(SIG_BLOCK, &all, nil)
+}
+
+/// A free function: a closure made on the main actor would trap on another thread.
+private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  guard let argument else { return nil }
+  beginThread()
   let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
   start.session.loop(start.shared)
   return nil

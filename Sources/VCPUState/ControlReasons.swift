@@ -28,17 +28,14 @@ struct ControlReasons {
         let isSet = now >> UInt64(bit) & 1 == 1
         let measured = isNested ? nil : measuredReason(word, bit, isSet)
         let reason =
-          measured ?? (isNested ? "L2 is current: these are L1's wishes merged with KVM's" : generalReason(word, bit))
+          measured
+          ?? (isNested
+            ? "L2 is current: these are L1's wishes merged with KVM's"
+            : control.controlBit?.kvmCondition ?? "not known")
         result.append(ControlDifference(control: control, isSet: isSet, reason: reason, isMeasured: measured != nil))
       }
     }
     return result
-  }
-
-  /// KVM's rule for the bit in general, where nothing was read that decides it.
-  private func generalReason(_ word: ControlWord, _ bit: Int) -> String {
-    guard let row = ControlBit.rows.first(where: { $0.word == word && $0.bit == bit }) else { return "not known" }
-    return row.kvmCondition
   }
 
   private func disabled(_ bit: UInt64, _ name: String) -> String? {

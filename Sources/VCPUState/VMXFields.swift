@@ -64,11 +64,7 @@ struct VMXFields {
   /// A value of the vCPU: in the copy, or behind a pointer from it.
   private func value(_ name: String) -> UInt64? {
     guard let path = layout.values[name] else { return nil }
-    if path.isInline { return path.integer(in: copy) }
-    guard path.size <= 8, let place = path.address(from: address, core),
-      let bytes = core.bytes(at: place, count: path.size)
-    else { return nil }
-    return path.integer(ofBytes: bytes)
+    return path.isInline ? path.integer(in: copy) : path.integer(from: address, core)
   }
 
   private func path(_ name: String) -> String { layout.values[name]?.text ?? name }
@@ -95,8 +91,10 @@ struct VMXFields {
 
   // MARK: Putting a field
 
+  private static let byName = Dictionary(uniqueKeysWithValues: VMCSField.rows.map { ($0.name, $0) })
+
   private mutating func put(_ name: String, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
-    guard let field = VMCSField.lookup(name: name) else { return }
+    guard let field = Self.byName[name] else { return }
     if isNested, provenance == .derived, field.area == .control || field.area == .guest {
       readings[field.encoding.rawValue] = FieldReading(
         field, nil, .unavailable,
@@ -115,7 +113,7 @@ struct VMXFields {
   }
 
   private mutating func unavailable(_ name: String, _ why: String) {
-    guard let field = VMCSField.lookup(name: name) else { return }
+    guard let field = Self.byName[name] else { return }
     readings[field.encoding.rawValue] = FieldReading(field, nil, .unavailable, why)
   }
 
@@ -138,7 +136,7 @@ struct VMXFields {
     let fields = VMCSField.rows.map { row in readings[row.encoding.rawValue] ?? Self.missing(row) }
     return VCPUReading(
       pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
-      tid: thread(), cpu: cpu,
+      tid: layout.thread(of: address, core), cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: ControlReasons(
         words: words, configuration: configuration.words, machine: machine, hasAPIC: value("apic").map { $0 != 0 },
@@ -155,13 +153,6 @@ struct VMXFields {
     guard let number = layout.cpu.flatMap({ $0.integer(in: copy) }).map({ Int32(truncatingIfNeeded: $0) }), number >= 0
     else { return nil }
     return Int(number)
-  }
-
-  private func thread() -> Int32? {
-    guard let path = layout.tid, let place = path.address(from: address, core),
-      let number: Int32 = core.integer(at: place), number > 0
-    else { return nil }
-    return number
   }
 
   private static func missing(_ field: VMCSField) -> FieldReading {

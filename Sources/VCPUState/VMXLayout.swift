@@ -50,6 +50,13 @@ struct VMXLayout: Sendable {
   let eptCapability: MemberPath?
   let vpidCapability: MemberPath?
 
+  /// The thread that ran a vCPU last; nil before the first KVM_RUN.
+  func thread(of vcpu: UInt64, _ core: KernelCore) -> Int32? {
+    guard let number = tid?.integer(from: vcpu, core) else { return nil }
+    let thread = Int32(truncatingIfNeeded: number)
+    return thread > 0 ? thread : nil
+  }
+
   /// `controls_shadow` in a copy of a `struct loaded_vmcs`.
   func controlWords(in loaded: [UInt8]) -> ControlSetting {
     func word(_ name: String) -> UInt64? { loadedValues[name].flatMap { $0.integer(in: loaded) } }

@@ -98,12 +98,7 @@ public final class VMXReader {
     return result
   }
 
-  private func value(_ path: MemberPath, at structure: UInt64) -> UInt64? {
-    guard path.size <= 8, let address = path.address(from: structure, core),
-      let bytes = core.bytes(at: address, count: path.size)
-    else { return nil }
-    return path.integer(ofBytes: bytes)
-  }
+  private func value(_ path: MemberPath, at structure: UInt64) -> UInt64? { path.integer(from: structure, core) }
 
   // MARK: VMs and vCPUs
 
@@ -131,7 +126,7 @@ public final class VMXReader {
       for index in 0..<Int(online) {
         guard let address = vcpu(index, of: vm),
           let owner: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)),
-          owner == vm, let tid = thread(of: address),
+          owner == vm, let tid = layout.thread(of: address, core),
           let loaded = pointer(core.integer(at: address &+ UInt64(layout.loaded.offset))),
           let bytes = core.bytes(at: loaded, count: layout.loadedSize),
           let again: UInt64 = core.integer(at: address &+ UInt64(layout.loaded.offset)), again == loaded
@@ -140,14 +135,6 @@ public final class VMXReader {
       }
     }
     return result
-  }
-
-  private func thread(of vcpu: UInt64) -> Int32? {
-    guard let path = layout.tid, let place = path.address(from: vcpu, core),
-      let number: Int32 = core.integer(at: place),
-      number > 0
-    else { return nil }
-    return number
   }
 
   /// What of a `struct kvm` is needed for its vCPUs.
@@ -249,7 +236,8 @@ public final class VMXReader {
     return nil
   }
 
-  private static func now() -> UInt64 {
+  /// CLOCK_MONOTONIC in nanoseconds, as in `VCPUReading.readAt`.
+  public static func now() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)

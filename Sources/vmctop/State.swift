@@ -49,7 +49,8 @@ struct StateCommand: ParsableCommand {
       throw Failure(.unsupported, "no vCPU matched -p or --vcpu", hint: "vmctop state lists all there are")
     }
     let page = StatePage(
-      configuration: reader.configuration(), vcpus: readings, names: Self.names(), pattern: pattern, now: Self.now())
+      configuration: reader.configuration(), vcpus: readings, names: Self.names(), pattern: pattern,
+      now: VMXReader.now())
     Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
     try Output.standard.flush()
   }
@@ -63,12 +64,6 @@ struct StateCommand: ParsableCommand {
       for vcpu in vm.vcpus { result[vcpu.tid] = name }
     }
     return result
-  }
-
-  private static func now() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
   }
 }
 

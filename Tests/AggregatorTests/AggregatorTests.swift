@@ -780,6 +780,19 @@ struct LayoutTests {
     }
   }
 
+  @Test("the record that is taken over as it is has the kernel's layout")
+  func nativeLayout() {
+    let layout = MemoryLayout<ExitRecord>.self
+    #expect(layout.offset(of: \.reason) == ExitRecord.Offset.reason)
+    #expect(layout.offset(of: \.rip) == ExitRecord.Offset.rip)
+    #expect(layout.offset(of: \.isa) == ExitRecord.Offset.isa)
+    #expect(layout.offset(of: \.info1) == ExitRecord.Offset.info1)
+    #expect(layout.offset(of: \.info2) == ExitRecord.Offset.info2)
+    #expect(layout.offset(of: \.interruptionInformation) == ExitRecord.Offset.interruptionInformation)
+    #expect(layout.offset(of: \.errorCode) == ExitRecord.Offset.errorCode)
+    #expect(layout.size == 48)
+  }
+
   @Test("a kvm_exit laid out unlike that of today's kernels is counted alike")
   func foreignLayout() throws {
     // The bundled capture's records, as if the two words of information had changed places.
