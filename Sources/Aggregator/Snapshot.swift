@@ -31,6 +31,14 @@ public struct Snapshot: Sendable {
   /// The control words in force by vCPU thread, read from kernel memory within the last second or so; empty where that
   /// cannot be read.
   public var controlWords: [Int32: ControlSetting] = [:]
+  /// What was read of vCPUs last, by thread: of those that were asked for only, since reading costs something.
+  public var states: [Int32: VCPUReading] = [:]
+  /// Why `states` is empty though it was asked for: one line with the remedy.
+  public var stateFailure: String?
+  /// `vmcs_config` and what the processor allows; nil where neither could be read.
+  public var hostControls: HostControls?
+  /// What VMMs answered, by vCPU thread; only where somebody asked.
+  public var vmmReadings: [Int32: VMMReading] = [:]
   /// Present while a recording is played.
   public var playback: PlaybackState?
   /// What vmctop itself uses; nil before the first interval is over.

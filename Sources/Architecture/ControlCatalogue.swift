@@ -68,6 +68,13 @@ extension ControlID {
     self.init(rawValue: range.lowerBound + UInt16(truncatingIfNeeded: bit))
   }
 
+  /// SVM: the exit code that an intercept suppresses where it is 0, which is 32 * VMCB intercept word + bit; nil for
+  /// every other control.
+  public var interceptCode: UInt32? {
+    guard rawValue >= ControlNumber.intercept, rawValue < ControlNumber.count else { return nil }
+    return UInt32(rawValue - ControlNumber.intercept)
+  }
+
   /// The intercept behind an SVM exit code; nil for a code that no intercept bit governs.
   public init?(intercept code: UInt32) {
     guard code <= ControlNumber.lastIntercept else { return nil }

@@ -51,6 +51,9 @@ extension ControlSetting {
   /// What a control is in this setting; nil where its word is not known. A secondary or tertiary word that the primary word does
   /// not activate counts as 0.
   public func value(of control: ControlID) -> Bool? {
+    if let intercepts, let code = control.interceptCode {
+      return intercepts[Int(code / 32)] >> (code % 32) & 1 == 1
+    }
     guard let word = control.controlWord, let bit = control.bit else { return nil }
     let value: UInt64?
     switch word {

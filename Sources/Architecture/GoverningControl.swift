@@ -45,11 +45,13 @@ public struct ControlSetting: Sendable, Hashable {
   public var exit: UInt32?
   /// VM_ENTRY_CONTROLS.
   public var entry: UInt32?
+  /// SVM: the six intercept words at the start of the VMCB (the last two elements are 0); nil on VMX.
+  public var intercepts: SIMD8<UInt32>?
 
   /// The words that are known; nil for the others.
   public init(
     pin: UInt32? = nil, primary: UInt32? = nil, secondary: UInt32? = nil, tertiary: UInt64? = nil, exit: UInt32? = nil,
-    entry: UInt32? = nil
+    entry: UInt32? = nil, intercepts: SIMD8<UInt32>? = nil
   ) {
     self.pin = pin
     self.primary = primary
@@ -57,6 +59,7 @@ public struct ControlSetting: Sendable, Hashable {
     self.tertiary = tertiary
     self.exit = exit
     self.entry = entry
+    self.intercepts = intercepts
   }
 
   /// The words as the processor takes them: a word that is not activated counts as 0.

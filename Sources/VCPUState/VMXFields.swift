@@ -91,30 +91,25 @@ struct VMXFields {
 
   // MARK: Putting a field
 
-  private static let byName = Dictionary(uniqueKeysWithValues: VMCSField.rows.map { ($0.name, $0) })
+  private static let byName = Dictionary(
+    uniqueKeysWithValues: VMCSField.rows.map { ($0.name, StateField($0)) })
 
   private mutating func put(_ name: String, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
-    guard let field = Self.byName[name] else { return }
+    guard let field = Self.byName[name], let place = field.place else { return }
     if isNested, provenance == .derived, field.area == .control || field.area == .guest {
-      readings[field.encoding.rawValue] = FieldReading(
+      readings[place] = FieldReading(
         field, nil, .unavailable,
         "L2 is current: KVM merges L1's wish with its own, and only VMREAD could tell the result")
       return
     }
-    let mask: UInt64 =
-      switch field.width {
-      case .bits16: 0xffff
-      case .bits32: 0xffff_ffff
-      case .bits64, .natural: .max
-      }
-    readings[field.encoding.rawValue] =
-      value.map { FieldReading(field, $0 & mask, provenance, how) }
+    readings[place] =
+      value.map { FieldReading(field, $0 & field.mask, provenance, how) }
       ?? FieldReading(field, nil, .unavailable, "\(how): not in this kernel's structures")
   }
 
   private mutating func unavailable(_ name: String, _ why: String) {
-    guard let field = Self.byName[name] else { return }
-    readings[field.encoding.rawValue] = FieldReading(field, nil, .unavailable, why)
+    guard let field = Self.byName[name], let place = field.place else { return }
+    readings[place] = FieldReading(field, nil, .unavailable, why)
   }
 
   /// A field of a feature that a control turns on: without it, it means nothing.
@@ -135,7 +130,7 @@ struct VMXFields {
     exitInformation()
     let fields = VMCSField.rows.map { row in readings[row.encoding.rawValue] ?? Self.missing(row) }
     return VCPUReading(
-      pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
+      isa: .vmx, pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
       tid: layout.thread(of: address, core), cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: ControlReasons(
@@ -161,7 +156,7 @@ struct VMXFields {
       known.hasPrefix("not used") || known.hasPrefix("not accessible") || known.hasPrefix("TDX")
       ? known
       : known.contains("HMP") ? "only VMREAD could tell, or the VMM (\(known))" : "only VMREAD could tell"
-    return FieldReading(field, nil, .unavailable, why)
+    return FieldReading(StateField(field), nil, .unavailable, why)
   }
 
   private mutating func controlWords() {

@@ -91,7 +91,7 @@ struct StatePage {
 
   private func isWanted(_ reading: FieldReading) -> Bool {
     guard let pattern else { return true }
-    return pattern.matches(reading.field.name) || pattern.matches(hex(reading.field.encoding.rawValue, digits: 4))
+    return pattern.matches(reading.field.name) || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
   }
 
   private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]
@@ -119,7 +119,7 @@ struct StatePage {
       "fields": .array(
         vcpu.fields.filter(isWanted).map { reading in
           [
-            "name": .string(reading.field.name), "encoding": .string(hex(reading.field.encoding.rawValue, digits: 4)),
+            "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
             "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
             "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
           ]
@@ -166,7 +166,7 @@ struct StatePage {
     let wanted = vcpu.fields.filter(isWanted)
     if pattern == nil { text += controls(vcpu) }
     for (area, title) in [
-      (VMCSEncoding.Area.control, "CONTROL FIELDS"), (.readOnly, "VM-EXIT INFORMATION"), (.guest, "GUEST STATE"),
+      (StateField.Area.control, "CONTROL FIELDS"), (.exit, "VM-EXIT INFORMATION"), (.guest, "GUEST STATE"),
       (.host, "HOST STATE"),
     ] {
       let rows = wanted.filter { $0.field.area == area && $0.value != nil }

@@ -6,6 +6,13 @@ public struct MSRAccess: Sendable, Hashable {
   public var readExits: Bool
   public var writeExits: Bool
 
+  public init(first: UInt32, last: UInt32, readExits: Bool, writeExits: Bool) {
+    self.first = first
+    self.last = last
+    self.readExits = readExits
+    self.writeExits = writeExits
+  }
+
   /// Neighbours that are treated alike, one row each, in ascending order: only those that do not exit on both accesses.
   /// The bitmap is 4096 bytes: reads of 0...0x1fff, reads of 0xc0000000...0xc0001fff, then the same of writes.
   public static func ranges(in bitmap: [UInt8]) -> [MSRAccess] {
