@@ -32,13 +32,13 @@ public enum VMIdentity: Sendable, Hashable {
 
 /// What stays the same about a row from one snapshot to the next, whatever its place.
 public enum RowKey: Sendable, Hashable {
-  case reason(isa: UInt32, code: UInt32, setting: VCPUSetting)
+  case reason(isa: UInt32, code: UInt32)
   case control(ControlID)
   case vm(VMIdentity)
   case vcpu(tid: Int32)
 
   init(_ reason: ReasonStatistics) {
-    self = .reason(isa: reason.isa, code: reason.code, setting: reason.setting)
+    self = .reason(isa: reason.isa, code: reason.code)
   }
 }
 

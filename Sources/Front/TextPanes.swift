@@ -62,7 +62,7 @@ extension Painter {
     var lines: [Line] = []
     var head = Line(" \(reason.name)", .title)
     head.append("  reason \(reason.code) (0x\(String(reason.code, radix: 16)))", .dim)
-    if let note = reason.setting.note { head.append("  #\(reason.setting.rawValue): \(note)", .dim) }
+    if reason.settings > 1 { head.append("  in \(reason.settings) settings of the controls", .dim) }
     if let note { head.append("  \(note.meaning)") }
     lines.append(head)
 

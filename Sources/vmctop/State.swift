@@ -91,7 +91,8 @@ struct StatePage {
 
   private func isWanted(_ reading: FieldReading) -> Bool {
     guard let pattern else { return true }
-    return pattern.matches(reading.field.name) || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
+    return pattern.matches(reading.field.name)
+      || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
   }
 
   private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]
@@ -119,7 +120,8 @@ struct StatePage {
       "fields": .array(
         vcpu.fields.filter(isWanted).map { reading in
           [
-            "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
+            "name": .string(reading.field.name),
+            "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
             "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
             "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
           ]

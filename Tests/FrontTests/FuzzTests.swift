@@ -97,13 +97,13 @@ import Testing
         return ReasonStatistics(
           isa: UInt32.random(in: 0...4, using: &generator),
           code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff,
-          name: name(), setting: VCPUSetting.allCases.randomElement(using: &generator) ?? .asFound, count: number(),
+          name: name(), settings: Int.random(in: 1...3, using: &generator), count: number(),
           intervalCount: number(),
           handling: latency, intervalHandling: number(), charges: charges, details: details)
       }
       scope.controls = (0..<Int.random(in: 0...20, using: &generator)).map { _ in
         ControlStatistics(
-          control: control(), setting: .asFound, exits: number(), intervalExits: number(), handling: number(),
+          control: control(), exits: number(), intervalExits: number(), handling: number(),
           intervalHandling: number())
       }
       return scope

@@ -423,7 +423,7 @@ import Testing
     ]
     scope.controls = scope.reasons.map { reason in
       ControlStatistics(
-        control: reason.charges[0].control, setting: .asFound, exits: 10, intervalExits: 10,
+        control: reason.charges[0].control, exits: 10, intervalExits: 10,
         handling: reason.handling.total, intervalHandling: reason.handling.total)
     }
     var snapshot = Snapshot()
