@@ -148,6 +148,9 @@ public struct Aggregator: ~Copyable {
     heap.deallocate()
   }
 
+  /// Timestamp of the last event counted, raw; 0 before the first.
+  public var lastCounted: UInt64 { lastTimestamp }
+
   /// The earliest event that was read and not counted yet; nil where `run` left none behind.
   public var nextTimestamp: UInt64? {
     var earliest: UInt64?

@@ -98,7 +98,7 @@ final class LiveFeed: Feed {
   private let options: SessionOptions
   private let description: SourceDescription
   private let roots: HostRoots
-  private var controls: ControlWatch?
+  private var stateWatch: StateWatch?
   private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
@@ -148,8 +148,11 @@ final class LiveFeed: Feed {
 
   /// Reads the control words from kernel memory from now on: for those who show them, since it costs something.
   func watchControls() {
-    if controls == nil { controls = ControlWatch(roots: roots) }
+    if stateWatch == nil { stateWatch = StateWatch(roots: roots) }
   }
+
+  /// Reads all of the state of these vCPUs, by thread, from now on.
+  func watch(_ threads: Set<Int32>) { stateWatch?.watch(threads) }
 
   private static func makeAggregator(
     _ metadata: TraceMetadata, _ options: SessionOptions
@@ -191,12 +194,24 @@ final class LiveFeed: Feed {
   private func take(until end: UInt64) {
     repeat {
       watermark = sampler.drain()
+      learnWords(until: watermark)
       aggregator.run(sampler, until: watermark ?? .max)
     } while sampler.isBehind && monotonicNanoseconds() < end
     // A VM may live for less than a second: look who it is while its threads are there.
     if aggregator.threadCount > threadsSeen {
       threadsSeen = aggregator.threadCount
       lookAtHost()
+    }
+  }
+
+  /// Counting goes on in other settings from the moment on at which control words were seen to be others. Where the trace
+  /// clock is not the one that such moments are of, from now on.
+  private func learnWords(until watermark: UInt64?) {
+    guard let stateWatch else { return }
+    let isComparable = sampler.instance.clock == "mono"
+    for change in stateWatch.takeChanges(until: isComparable ? watermark ?? .max : .max) {
+      if isComparable { aggregator.run(sampler, until: change.time) }
+      aggregator.learn(change.words, at: isComparable ? change.time : aggregator.lastCounted)
     }
   }
 
@@ -226,7 +241,7 @@ final class LiveFeed: Feed {
     guard !isFinished else { return }
     sampler.maintain()
     for text in sampler.takeMessages() { note(.info, text) }
-    if let text = controls?.takeMessage() { note(.info, text) }
+    if let text = stateWatch?.takeMessage() { note(.info, text) }
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {
@@ -247,7 +262,12 @@ final class LiveFeed: Feed {
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
-    snapshot.controlWords = controls?.words ?? [:]
+    if let latest = stateWatch?.latest {
+      snapshot.controlWords = latest.words
+      snapshot.states = latest.states
+      snapshot.hostControls = latest.hostControls
+      snapshot.stateFailure = latest.failure
+    }
     return snapshot
   }
 
@@ -274,7 +294,7 @@ final class LiveFeed: Feed {
   }
 
   func close() {
-    controls?.stop()
+    stateWatch?.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 
