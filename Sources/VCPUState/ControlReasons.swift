@@ -6,7 +6,7 @@ import Architecture
 struct ControlReasons {
   var words: ControlSetting
   var configuration: ControlSetting
-  var machine: VMXReader.Machine
+  var machine: VirtualMachine
   /// The APIC is KVM's; nil where that is not known.
   var hasAPIC: Bool?
   var isAPICvActive: UInt64?

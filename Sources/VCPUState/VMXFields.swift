@@ -8,7 +8,7 @@ struct VMXFields {
   let core: KernelCore
   let address: UInt64
   let copy: [UInt8]
-  let machine: VMXReader.Machine
+  let machine: VirtualMachine
   let configuration: VMCSConfiguration
   let pageOffset: UInt64?
   let vmExitHandler: UInt64?
@@ -24,7 +24,7 @@ struct VMXFields {
   private var readings: [UInt32: FieldReading] = [:]
 
   init(
-    layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VMXReader.Machine,
+    layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VirtualMachine,
     configuration: VMCSConfiguration, pageOffset: UInt64?, vmExitHandler: UInt64?, hostIDTBase: UInt64?,
     parameters: [String: String],
     hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
@@ -130,8 +130,8 @@ struct VMXFields {
     exitInformation()
     let fields = VMCSField.rows.map { row in readings[row.encoding.rawValue] ?? Self.missing(row) }
     return VCPUReading(
-      isa: .vmx, pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
-      tid: layout.thread(of: address, core), cpu: cpu,
+      isa: .vmx, pid: machine.pid, vcpuID: layout.kvm.number(in: copy),
+      tid: nil, cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: ControlReasons(
         words: words, configuration: configuration.words, machine: machine, hasAPIC: value("apic").map { $0 != 0 },
@@ -144,11 +144,7 @@ struct VMXFields {
   }
 
   /// The CPU it is loaded on.
-  private var cpu: Int? {
-    guard let number = layout.cpu.flatMap({ $0.integer(in: copy) }).map({ Int32(truncatingIfNeeded: $0) }), number >= 0
-    else { return nil }
-    return Int(number)
-  }
+  private var cpu: Int? { layout.kvm.processor(in: copy) }
 
   private static func missing(_ field: VMCSField) -> FieldReading {
     let known = field.valueWithoutVMREAD ?? "none"
