@@ -83,7 +83,13 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
-    tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
+    tests(
+      "Session",
+      [
+        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "CTinyGuest",
+        "FakeKernel",
+      ]
+    ),
     tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a guest of a few instructions, the processor's instruction counter.
