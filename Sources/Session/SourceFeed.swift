@@ -99,6 +99,7 @@ final class LiveFeed: Feed {
   private let description: SourceDescription
   private let roots: HostRoots
   private var controls: ControlWatch?
+  private var questions: VMMQuestions?
   private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
@@ -149,6 +150,19 @@ final class LiveFeed: Feed {
   /// Reads the control words from kernel memory from now on: for those who show them, since it costs something.
   func watchControls() {
     if controls == nil { controls = ControlWatch(roots: roots) }
+  }
+
+  /// Asks the VMM of a vCPU's thread, on another thread than this one: that may take two seconds. `say` is called on that
+  /// thread when it is over.
+  func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
+    let vm = host.vms.first { vm in vm.vcpus.contains { $0.tid == thread } }
+    guard let vm else { return say(.error, "no vCPU here has the thread \(thread)") }
+    let questions = self.questions ?? VMMQuestions(roots: roots)
+    self.questions = questions
+    questions.ask(
+      VMMQuestions.Question(
+        pid: vm.pid, thread: thread, name: vm.name ?? "the VMM of pid \(vm.pid)",
+        isa: description.backend == "kvm_amd" ? .svm : .vmx, say: say))
   }
 
   private static func makeAggregator(
@@ -248,6 +262,7 @@ final class LiveFeed: Feed {
     snapshot.source = description
     snapshot.source.isa = isa
     snapshot.controlWords = controls?.words ?? [:]
+    if let questions { snapshot.vmmReadings = questions.readings(of: host) }
     return snapshot
   }
 
@@ -275,6 +290,7 @@ final class LiveFeed: Feed {
 
   func close() {
     controls?.stop()
+    questions?.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 

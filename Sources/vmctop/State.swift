@@ -30,6 +30,11 @@ struct StateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Only the fields whose name or encoding matches.", valueName: "regex"))
   var field: String?
 
+  @Flag(
+    name: .customLong("ask-vmm"),
+    help: "Ask QEMU too, by QMP, and compare. Disturbs: each vCPU shown is kicked out of guest mode once.")
+  var asksVMM = false
+
   @Option(help: ArgumentHelp("Text for people, or one JSON object.", valueName: "text|json"))
   var format = CatalogueFormat.text
 
@@ -48,17 +53,24 @@ struct StateCommand: ParsableCommand {
     if readings.isEmpty, pids != nil || vcpus != nil {
       throw Failure(.unsupported, "no vCPU matched -p or --vcpu", hint: "vmctop state lists all there are")
     }
+    let vms = VMInventory().scan()
+    var answers: [VMMReading]?
+    if asksVMM {
+      complain(VMMView.warning)
+      answers = VMMView.ask(readings, vms: vms)
+      for failure in Set(answers?.compactMap(\.failure) ?? []).sorted() { complain("the VMM's view: \(failure)") }
+    }
     let page = StatePage(
-      configuration: reader.configuration(), vcpus: readings, names: Self.names(), pattern: pattern,
+      configuration: reader.configuration(), vcpus: readings, vmm: answers, names: Self.names(vms), pattern: pattern,
       now: VMXReader.now())
     Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
     try Output.standard.flush()
   }
 
   /// Names of VMs by thread and by process.
-  private static func names() -> [Int32: String] {
+  private static func names(_ vms: [HostVM]) -> [Int32: String] {
     var result: [Int32: String] = [:]
-    for vm in VMInventory().scan() {
+    for vm in vms {
       guard let name = vm.name ?? vm.vmm else { continue }
       result[vm.pid] = name
       for vcpu in vm.vcpus { result[vcpu.tid] = name }
@@ -81,6 +93,8 @@ func openVMXReader() throws(Failure) -> VMXReader {
 struct StatePage {
   var configuration: VMCSConfiguration
   var vcpus: [VCPUReading]
+  /// What the VMM said of each of them; nil where nobody asked.
+  var vmm: [VMMReading]?
   /// Names of VMs by thread id and process id.
   var names: [Int32: String]
   var pattern: Pattern?
@@ -107,23 +121,34 @@ struct StatePage {
       configured[word.rawValue] = CatalogueJSON(configuration.words.word(word).map { hex($0, digits: 8) })
     }
     return [
-      "schema": "vmctop/state/1", "vmcs_config": .object(configured), "vcpus": .array(vcpus.map(json)),
+      "schema": "vmctop/state/1", "vmcs_config": .object(configured), "vcpus": .array(vcpus.indices.map { json(vcpus[$0], answer($0)) }),
     ]
   }
 
-  private func json(_ vcpu: VCPUReading) -> CatalogueJSON {
+  private func answer(_ index: Int) -> VMMReading? { vmm.flatMap { $0.indices.contains(index) ? $0[index] : nil } }
+
+  private func json(_ reading: FieldReading, age: UInt64) -> CatalogueJSON {
+    [
+      "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
+      "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
+      "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
+    ]
+  }
+
+  private func json(_ vmm: VMMReading) -> CatalogueJSON {
+    let age = now > vmm.readAt ? now - vmm.readAt : 0
+    return [
+      "readings": .array(vmm.fields.filter(isWanted).map { json($0, age: age) }), "failure": CatalogueJSON(vmm.failure),
+    ]
+  }
+
+  private func json(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> CatalogueJSON {
     let age = now > vcpu.readAt ? now - vcpu.readAt : 0
     return [
       "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
       "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
       "fields": .array(
-        vcpu.fields.filter(isWanted).map { reading in
-          [
-            "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
-            "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
-            "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
-          ]
-        }),
+        vcpu.fields.filter(isWanted).map { json($0, age: age) }),
       "differences": .array(
         vcpu.differences.map { difference in
           [
@@ -143,6 +168,7 @@ struct StatePage {
             ]
           })
       } ?? .null,
+      "vmm": vmm.map { json($0) } ?? .null,
     ]
   }
 
@@ -150,14 +176,14 @@ struct StatePage {
 
   var text: String {
     if vcpus.isEmpty { return "No VM runs on this host.\n" }
-    return vcpus.map(text).joined(separator: "\n")
+    return vcpus.indices.map { text(vcpus[$0], answer($0)) }.joined(separator: "\n")
   }
 
   private static let marks: [Provenance: String] = [
     .measured: "m", .configured: "c", .derived: "d", .stale: "s", .inferred: "i", .capability: "p",
   ]
 
-  private func text(_ vcpu: VCPUReading) -> String {
+  private func text(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> String {
     let vm = name(vcpu).map { "\(printable($0)) (pid \(vcpu.pid))" } ?? "VM of pid \(vcpu.pid)"
     var text = "\(vm), vCPU \(vcpu.vcpuID)"
     if let tid = vcpu.tid { text += ", thread \(tid)" }
@@ -185,6 +211,7 @@ struct StatePage {
         text += factCard(why, [("", rows.map(\.field.name).joined(separator: " "))])
       }
     }
+    if let vmm { text += VMMView(vcpu: vcpu, vmm: vmm, marks: Self.marks).text(where: isWanted) }
     return text + "\nm measured  d derived  c configured  s stale: not re-read since the guest ran\n"
   }
 
