@@ -68,7 +68,7 @@ let package = Package(
     tests("TraceFormat", ["TraceFormat", "Recording"]),
     tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
-    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
+    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
     tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel", "HostFiles"]),
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
@@ -83,14 +83,20 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
-    tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
-    tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
+    tests(
+      "Session",
+      [
+        "Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "HostFiles", "KVMHost", "CTinyGuest",
+        "FakeVMM",
+      ]),
+    tests("Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
-    // bytes, a guest of a few instructions, the processor's instruction counter.
+    // bytes, a VMM's monitor whose words are the test's, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(
       name: "FakeKernel", dependencies: ["HostFiles"], path: "Tests/Support/FakeKernel", swiftSettings: strict),
+    .target(name: "FakeVMM", path: "Tests/Support/FakeVMM", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

@@ -1,4 +1,5 @@
 import Architecture
+import FakeVMM
 import Foundation
 import Testing
 

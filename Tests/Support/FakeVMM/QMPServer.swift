@@ -1,18 +1,15 @@
 import Foundation
 import Glibc
 
-@testable import KVMHost
-
 /// A QMP socket in a temporary folder whose every word is the test's.
-final class QMPServer: Sendable {
-  let folder: String
-  var path: String { "\(folder)/qmp" }
-  var socket: QMPSocket { .unix(folder: folder, name: "qmp", shown: path) }
+public final class QMPServer: Sendable {
+  public let folder: String
+  public var path: String { "\(folder)/qmp" }
   private let listener: Int32
   private let isServed: Bool
 
   /// - Parameter serve: called on a thread with each connection, which is closed after it. Nil: nobody accepts.
-  init(_ serve: (@Sendable (Connection) -> Void)?) throws {
+  public init(_ serve: (@Sendable (Connection) -> Void)?) throws {
     folder = NSTemporaryDirectory() + "vmctop-qmp-\(UUID().uuidString.prefix(8))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     let listener = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
@@ -27,7 +24,7 @@ final class QMPServer: Sendable {
         bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
       }
     }
-    guard bound == 0, listen(listener, 1) == 0 else { throw QMPFailure("no socket") }
+    guard bound == 0, listen(listener, 1) == 0 else { throw POSIXError(.EADDRINUSE) }
     guard let serve else { return }
     Thread {
       while true {
@@ -44,7 +41,7 @@ final class QMPServer: Sendable {
   }
 
   /// Greets, and gives each command its answer.
-  convenience init(answering answer: @escaping @Sendable (_ command: String) -> String?) throws {
+  public convenience init(answering answer: @escaping @Sendable (_ command: String) -> String?) throws {
     try self.init { connection in
       connection.send(Self.greeting)
       while let line = connection.line() {
@@ -61,27 +58,18 @@ final class QMPServer: Sendable {
     try? FileManager.default.removeItem(atPath: folder)
   }
 
-  static let greeting = #"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"# + "\r\n"
+  public static let greeting = #"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"# + "\r\n"
 
-  /// A tree in which a QEMU process listens at this socket.
-  func tree(pid: Int32 = 4000, threads: [Int32: String] = [:]) -> Tree {
-    let tree = Tree()
-    tree.process(
-      pid, command: ["/usr/bin/qemu-system-x86_64", "-qmp", "unix:\(path),server=on,wait=off"], threads: threads)
-    tree.link("proc/\(pid)/root", to: "/")
-    return tree
-  }
-
-  struct Connection: Sendable {
-    let descriptor: Int32
+  public struct Connection: Sendable {
+    public let descriptor: Int32
 
     init(_ descriptor: Int32) { self.descriptor = descriptor }
 
     @discardableResult
-    func send(_ text: String) -> Bool { send(Array(text.utf8)) }
+    public func send(_ text: String) -> Bool { send(Array(text.utf8)) }
 
     @discardableResult
-    func send(_ bytes: [UInt8]) -> Bool {
+    public func send(_ bytes: [UInt8]) -> Bool {
       var rest = bytes[...]
       while !rest.isEmpty {
         let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -92,7 +80,7 @@ final class QMPServer: Sendable {
     }
 
     /// Nil at the end.
-    func line() -> String? {
+    public func line() -> String? {
       var bytes: [UInt8] = []
       while true {
         var byte: UInt8 = 0
@@ -105,11 +93,11 @@ final class QMPServer: Sendable {
 }
 
 /// The recorded answers of a QEMU 7.2 with two vCPUs.
-let recordedAnswers: [String] = {
+public let recordedAnswers: [String] = {
   let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .appendingPathComponent("Fixtures/intel-6.1/qmp.jsonl").path
+    .deletingLastPathComponent().appendingPathComponent("Fixtures/intel-6.1/qmp.jsonl").path
   return ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(whereSeparator: \.isNewline).map(String.init)
 }()
 
 /// Holds on to servers and trees until here.
-func keep(_ objects: AnyObject...) { withExtendedLifetime(objects) {} }
+public func keep(_ objects: AnyObject...) { withExtendedLifetime(objects) {} }
