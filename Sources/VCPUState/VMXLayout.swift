@@ -50,8 +50,11 @@ struct VMXLayout: Sendable {
   let eptCapability: MemberPath?
   let vpidCapability: MemberPath?
 
+  /// What is read for a field or two only, and where it is.
+  let places: VMXPlaces
+
   /// The thread that ran a vCPU last; nil before the first KVM_RUN.
-  func thread(of vcpu: UInt64, _ core: KernelCore) -> Int32? {
+  func thread(of vcpu: UInt64, _ core: some KernelBytes) -> Int32? {
     guard let number = tid?.integer(from: vcpu, core) else { return nil }
     let thread = Int32(truncatingIfNeeded: number)
     return thread > 0 ? thread : nil
@@ -136,7 +139,7 @@ struct VMXLayout: Sendable {
       ("root_level", ["vcpu.arch.mmu->root_role.level", "vcpu.arch.mmu->shadow_root_level"]),
       ("apic_page", ["vcpu.arch.apic->regs"]), ("apic_apicv_active", ["vcpu.arch.apic->apicv_active"]),
       ("pdptr0", ["vcpu.arch.pdptrs[0]", "vcpu.arch.walk_mmu->pdptrs[0]"]),
-    ] {
+    ] + VMXPlaces.values {
       for path in alternatives {
         if let found = types.path("vcpu_vmx", path) {
           values[name] = found
@@ -175,7 +178,7 @@ struct VMXLayout: Sendable {
     for name in ["cr3", "cr4", "gs_base", "fs_base", "rsp", "fs_sel", "gs_sel", "ldt_sel"] {
       loadedValues["host." + name] = types.path("loaded_vmcs", "host_state.\(name)")
     }
-    for name in ["msr_bitmap", "shadow_vmcs", "cpu"] { loadedValues[name] = types.path("loaded_vmcs", name) }
+    for name in ["msr_bitmap", "shadow_vmcs", "cpu", "hv_timer_soft_disabled"] { loadedValues[name] = types.path("loaded_vmcs", name) }
     guard ["pin", "exec", "secondary_exec", "vm_exit", "vm_entry"].allSatisfy({ loadedValues[$0] != nil }) else {
       throw KernelMemoryError("the kernel's type information has no loaded_vmcs.controls_shadow")
     }
@@ -189,5 +192,6 @@ struct VMXLayout: Sendable {
     self.configuration = configuration
     eptCapability = first("vmx_capability", "ept")
     vpidCapability = first("vmx_capability", "vpid")
+    places = VMXPlaces(types)
   }
 }

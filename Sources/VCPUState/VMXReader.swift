@@ -16,6 +16,7 @@ public final class VMXReader {
   private let pageOffset: UInt64?
   private let vmExitHandler: UInt64?
   private let hostIDTBase: UInt64?
+  private let host: VMXHost
   private let parameters: [String: String]
   private let roots: HostRoots
 
@@ -34,7 +35,7 @@ public final class VMXReader {
     layout = try VMXLayout(try Self.types(roots))
     let symbols = try KernelSymbols(
       path: "\(roots.proc)/kallsyms",
-      wanted: ["vm_list", "vmcs_config", "vmx_capability", "page_offset_base", "vmx_vmexit", "host_idt_base"])
+      wanted: VMXHost.symbols.union(["vm_list", "vmcs_config", "vmx_capability", "vmx_vmexit", "host_idt_base"]))
     guard let list = symbols.address("vm_list", in: ["kvm", nil]) else {
       throw KernelMemoryError("/proc/kallsyms has no vm_list", hint: "the kernel was built without CONFIG_KALLSYMS_ALL")
     }
@@ -45,12 +46,15 @@ public final class VMXReader {
     hostIDTBase = symbols.address("host_idt_base", in: ["kvm_intel", nil]).flatMap { [core] in core.integer(at: $0) }
     self.roots = roots
     // Without CONFIG_RANDOMIZE_MEMORY it is a constant, __PAGE_OFFSET_BASE_L4.
-    pageOffset =
-      symbols.address("page_offset_base", in: [nil]).map { [core] in core.integer(at: $0) } ?? 0xffff_8880_0000_0000
+    let direct: UInt64 =
+      symbols.address("page_offset_base", in: [nil]).flatMap { [core] in core.integer(at: $0) } ?? 0xffff_8880_0000_0000
+    pageOffset = direct
+    host = VMXHost(symbols, core, layout, pageOffset: direct)
     var parameters: [String: String] = [:]
     for name in (try? HostFile.names("\(roots.sys)/module/kvm_intel/parameters")) ?? [] {
       parameters[name] = HostFile.line("\(roots.sys)/module/kvm_intel/parameters/\(name)")
     }
+    parameters["kvm.enable_vmware_backdoor"] = HostFile.line("\(roots.sys)/module/kvm/parameters/enable_vmware_backdoor")
     self.parameters = parameters
   }
 
@@ -214,6 +218,7 @@ public final class VMXReader {
     _ address: UInt64, of vm: UInt64, _ machine: Machine, _ configuration: VMCSConfiguration
   ) -> VCPUReading? {
     // A switch between L1 and L2 in the middle is tried once more.
+    let (reads, start) = (core.reads, Self.now())
     for _ in 0..<3 {
       guard let copy = core.bytes(at: address, count: layout.vcpuSize), layout.owner.integer(in: copy) == vm,
         let loaded = pointer(layout.loaded.integer(in: copy))
@@ -221,15 +226,17 @@ public final class VMXReader {
       let readAt = Self.now()
       var fields = VMXFields(
         layout: layout, core: core, address: address, copy: copy, machine: machine, configuration: configuration,
-        pageOffset: pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase, parameters: parameters,
+        host: host, pageOffset: pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase, parameters: parameters,
         hostMSR: { [roots] msr, cpu in HostMSR.read(msr, cpu: cpu, roots: roots) })
       guard fields.take(loaded: loaded) else { return nil }
-      let result = fields.reading(readAt: readAt)
+      var result = fields.reading(readAt: readAt)
       // The anchors again: a vCPU that was freed meanwhile has neither, or another's.
       guard let after: UInt64 = core.integer(at: address &+ UInt64(layout.owner.offset)), after == vm else {
         return nil
       }
       if let again: UInt64 = core.integer(at: address &+ UInt64(layout.loaded.offset)), again == loaded {
+        result.reads = core.reads - reads
+        result.nanoseconds = Self.now() &- start
         return result
       }
     }
