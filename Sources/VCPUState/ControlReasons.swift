@@ -150,7 +150,8 @@ struct ControlReasons {
     case (2, false):
       hasRequestedInterrupts == false ? "no interrupt waits (IRR in the virtual-APIC page is empty)" : nil
     case (2, true):
-      hasRequestedInterrupts == true ? "an interrupt waits that the guest does not take now (IRR in the virtual-APIC page)" : nil
+      hasRequestedInterrupts == true
+        ? "an interrupt waits that the guest does not take now (IRR in the virtual-APIC page)" : nil
     case (7, false): disabled(2, "HLT")
     case (9, false), (15, false), (16, false):
       parameters["ept"] == "Y" ? "kvm_intel.ept=Y: needed for shadow page tables only" : nil
@@ -160,7 +161,9 @@ struct ControlReasons {
       (words.primary ?? 0) >> 21 & 1 == 1 ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
     case (22, false): pendingNMIs.flatMap { $0 & 0xffff_ffff == 0 ? "no NMI waits (vcpu.arch.nmi_pending)" : nil }
     case (22, true):
-      pendingNMIs.flatMap { $0 & 0xffff_ffff != 0 ? "an NMI waits that the guest cannot take now (vcpu.arch.nmi_pending)" : nil }
+      pendingNMIs.flatMap {
+        $0 & 0xffff_ffff != 0 ? "an NMI waits that the guest cannot take now (vcpu.arch.nmi_pending)" : nil
+      }
     case (23, false):
       // KVM_DEBUGREG_WONT_EXIT
       (switchDebugRegisters ?? 0) & 2 != 0
@@ -175,11 +178,13 @@ struct ControlReasons {
       noAPIC ?? off("flexpriority") ?? apicMode(is: 3, "in x2APIC mode") ?? apicMode(is: 0, "disabled")
     case (1, false): off("ept")
     case (2, false): cr4.flatMap { $0 >> 11 & 1 == 0 ? "the guest's CR4.UMIP is 0 (vcpu.arch.cr4)" : nil }
-    case (2, true): cr4.flatMap { $0 >> 11 & 1 == 1 ? "the guest's CR4.UMIP is 1, which KVM emulates (vcpu.arch.cr4)" : nil }
+    case (2, true):
+      cr4.flatMap { $0 >> 11 & 1 == 1 ? "the guest's CR4.UMIP is 1, which KVM emulates (vcpu.arch.cr4)" : nil }
     case (3, let isSet): feature([.rdtscp, .rdpid], isSet: isSet)
     case (4, false):
       noAPIC ?? apicMode(is: 2, "not in x2APIC mode") ?? apicMode(is: 0, "disabled")
-    case (5, false): off("vpid") ?? vpid.flatMap { $0 & 0xffff == 0 ? "no VPID was left for it (vcpu_vmx.vpid is 0)" : nil }
+    case (5, false):
+      off("vpid") ?? vpid.flatMap { $0 & 0xffff == 0 ? "no VPID was left for it (vcpu_vmx.vpid is 0)" : nil }
     case (7, false): off("unrestricted_guest") ?? off("ept")
     case (8, false), (9, false): noAPICv
     case (10, false): off("ple_gap") ?? disabled(4, "PAUSE")

@@ -2,7 +2,12 @@ import KernelMemory
 
 /// The CPUID leaves that the VMM gave a vCPU (KVM_SET_CPUID2): `vcpu.arch.cpuid_entries`.
 struct GuestCPUID {
-  enum Register: Int { case eax = 12, ebx = 16, ecx = 20, edx = 24 }
+  enum Register: Int {
+    case eax = 12
+    case ebx = 16
+    case ecx = 20
+    case edx = 24
+  }
 
   /// A feature that decides a control: its name, and where CPUID reports it (SDM volume 2, "CPUID").
   struct Feature {

@@ -211,7 +211,8 @@ struct VMXFields {
   /// Why there is no value, where more can be said than that only VMREAD could tell.
   private static let reasons: [String: String] = {
     var result: [String: String] = [
-      "GUEST_INTERRUPTIBILITY_INFO": "only VMREAD could tell, or the VMM in part (KVM_GET_VCPU_EVENTS, II= of info registers)",
+      "GUEST_INTERRUPTIBILITY_INFO":
+        "only VMREAD could tell, or the VMM in part (KVM_GET_VCPU_EVENTS, II= of info registers)",
       "GUEST_PENDING_DBG_EXCEPTIONS": "only VMREAD could tell: KVM keeps no copy",
       "GUEST_IA32_DEBUGCTL": "only VMREAD could tell, or the VMM (KVM_GET_MSRS)",
       "GUEST_PHYSICAL_ADDRESS": "only VMREAD could tell, or the tracepoints kvm_page_fault and kvm_mmio",
@@ -401,7 +402,9 @@ struct VMXFields {
     if secondary(17) {
       unavailable("GUEST_PML_INDEX", "only VMREAD could tell: the processor counts it down as the guest writes pages")
     } else {
-      put("GUEST_PML_INDEX", 511, .derived, "the whole log is free: vmx_flush_pml_buffer() at the exit, and no logging now")
+      put(
+        "GUEST_PML_INDEX", 511, .derived,
+        "the whole log is free: vmx_flush_pml_buffer() at the exit, and no logging now")
     }
   }
 
@@ -483,7 +486,8 @@ struct VMXFields {
     } else if let cpuid = guestCPUID(), !cpuid.has(.sgx) {
       put("ENCLS_EXITING_BITMAP", .max, .derived, "all ones: the guest's CPUID has no SGX")
     } else {
-      unavailable("ENCLS_EXITING_BITMAP", "only VMREAD could tell: the guest has SGX, and the host's features go into it")
+      unavailable(
+        "ENCLS_EXITING_BITMAP", "only VMREAD could tell: the guest has SGX, and the host's features go into it")
     }
   }
 
@@ -573,7 +577,8 @@ struct VMXFields {
         real |= isReal ? 0x21 : 0x20
         if hasEPT, !isPaging { real = real & ~0x20 | 0x10 } else if hasEPT, cr4 & 0x20 == 0 { real &= ~0x20 }
         return isPaging ? real : real & ~0x70_0000
-      }, isCurrent("CR4") ? .derived : .stale, "\(path("cr4")) with VMXE and the host's MCE\(isUnrestricted ? "" : ", as paging wants it")")
+      }, isCurrent("CR4") ? .derived : .stale,
+      "\(path("cr4")) with VMXE and the host's MCE\(isUnrestricted ? "" : ", as paging wants it")")
   }
 
   /// The counters' switch: perf computes both at each entry, except with a mediated PMU, whose exits save the guest's.
@@ -695,7 +700,8 @@ struct VMXFields {
     if value("fail").map({ $0 & 0xff != 0 }) ?? false, value("run_exit_reason") == 9 {
       put("VM_INSTRUCTION_ERROR", value("run_failure"), .measured, path("run_failure"))
     } else {
-      unavailable("VM_INSTRUCTION_ERROR", "only VMREAD could tell: KVM reads it only after a VMX instruction that failed")
+      unavailable(
+        "VM_INSTRUCTION_ERROR", "only VMREAD could tell: KVM reads it only after a VMX instruction that failed")
     }
   }
 }

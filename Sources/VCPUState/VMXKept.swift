@@ -112,7 +112,9 @@ extension VMXFields {
     func part(_ offset: Int, _ count: Int) -> UInt64 {
       bytes[offset..<offset + count].reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
-    for index in 0..<4 { put("PI_PIR\(index)", part(8 * index, 8), .measured, "\(place.text), bits from \(64 * index)") }
+    for index in 0..<4 {
+      put("PI_PIR\(index)", part(8 * index, 8), .measured, "\(place.text), bits from \(64 * index)")
+    }
     put("PI_ON", part(32, 1) & 1, .measured, "\(place.text), bit 256")
     put("PI_SN", part(32, 1) >> 1 & 1, .measured, "\(place.text), bit 257")
     put("PI_NV", part(34, 1), .measured, "\(place.text), bits 279:272")

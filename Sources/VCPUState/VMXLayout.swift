@@ -178,7 +178,9 @@ struct VMXLayout: Sendable {
     for name in ["cr3", "cr4", "gs_base", "fs_base", "rsp", "fs_sel", "gs_sel", "ldt_sel"] {
       loadedValues["host." + name] = types.path("loaded_vmcs", "host_state.\(name)")
     }
-    for name in ["msr_bitmap", "shadow_vmcs", "cpu", "hv_timer_soft_disabled"] { loadedValues[name] = types.path("loaded_vmcs", name) }
+    for name in ["msr_bitmap", "shadow_vmcs", "cpu", "hv_timer_soft_disabled"] {
+      loadedValues[name] = types.path("loaded_vmcs", name)
+    }
     guard ["pin", "exec", "secondary_exec", "vm_exit", "vm_entry"].allSatisfy({ loadedValues[$0] != nil }) else {
       throw KernelMemoryError("the kernel's type information has no loaded_vmcs.controls_shadow")
     }

@@ -54,7 +54,8 @@ public final class VMXReader {
     for name in (try? HostFile.names("\(roots.sys)/module/kvm_intel/parameters")) ?? [] {
       parameters[name] = HostFile.line("\(roots.sys)/module/kvm_intel/parameters/\(name)")
     }
-    parameters["kvm.enable_vmware_backdoor"] = HostFile.line("\(roots.sys)/module/kvm/parameters/enable_vmware_backdoor")
+    parameters["kvm.enable_vmware_backdoor"] = HostFile.line(
+      "\(roots.sys)/module/kvm/parameters/enable_vmware_backdoor")
     self.parameters = parameters
   }
 
@@ -226,7 +227,8 @@ public final class VMXReader {
       let readAt = Self.now()
       var fields = VMXFields(
         layout: layout, core: core, address: address, copy: copy, machine: machine, configuration: configuration,
-        host: host, pageOffset: pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase, parameters: parameters,
+        host: host, pageOffset: pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase,
+        parameters: parameters,
         hostMSR: { [roots] msr, cpu in HostMSR.read(msr, cpu: cpu, roots: roots) })
       guard fields.take(loaded: loaded) else { return nil }
       var result = fields.reading(readAt: readAt)
