@@ -10,7 +10,7 @@ struct ControlReasons {
 
   // MARK: What decides; nil where it could not be read
 
-  var machine: VMXReader.Machine?
+  var machine: VirtualMachine?
   var parameters: [String: String] = [:]
   /// False where the VMM emulates the APIC.
   var hasAPIC: Bool?

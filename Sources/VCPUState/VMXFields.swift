@@ -8,7 +8,7 @@ struct VMXFields {
   let core: KernelCore
   let address: UInt64
   let copy: [UInt8]
-  let machine: VMXReader.Machine
+  let machine: VirtualMachine
   let configuration: VMCSConfiguration
   let host: VMXHost
   let pageOffset: UInt64?
@@ -29,7 +29,7 @@ struct VMXFields {
   private var readings: [UInt32: FieldReading] = [:]
 
   init(
-    layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VMXReader.Machine,
+    layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VirtualMachine,
     configuration: VMCSConfiguration, host: VMXHost, pageOffset: UInt64?, vmExitHandler: UInt64?,
     hostIDTBase: UInt64?, parameters: [String: String],
     hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
@@ -88,9 +88,6 @@ struct VMXFields {
     guard let position = layout.registers[register], let bits = value("regs_avail") else { return false }
     return bits >> UInt64(position) & 1 == 1
   }
-
-  /// The `struct kvm` that it belongs to.
-  private var machineAddress: UInt64? { layout.owner.integer(in: copy) }
 
   /// False where the VMM emulates the APIC.
   var hasAPIC: Bool? { value("apic").map { $0 != 0 } }
@@ -157,8 +154,8 @@ struct VMXFields {
     let fields = VMCSField.rows.map { row in readings[row.encoding.rawValue] ?? missing(row) }
     let nested = nestedVMCS()
     var result = VCPUReading(
-      isa: .vmx, pid: machine.pid, vcpuID: UInt32(truncatingIfNeeded: layout.vcpuID.integer(in: copy) ?? 0),
-      tid: layout.thread(of: address, core), cpu: cpu,
+      isa: .vmx, pid: machine.pid, vcpuID: layout.kvm.number(in: copy),
+      tid: nil, cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: differences(nested), msrBitmap: msrBitmap)
     result.others = kept()
@@ -179,18 +176,14 @@ struct VMXFields {
       (\.vpid, "vpid"),
     ] { reasons[keyPath: path] = value(key) }
     reasons.hostEFER = host.efer?.value
-    reasons.notifyFlags = machineAddress.flatMap { layout.places.notifyFlags?.integer(from: $0, memory) }
+    reasons.notifyFlags = layout.places.notifyFlags?.integer(from: machine.address, memory)
     reasons.nestedWords = nested.map(nestedWords)
     reasons.readCPUID = guestCPUID
     return reasons.differences
   }
 
   /// The CPU it is loaded on.
-  private var cpu: Int? {
-    guard let number = layout.cpu.flatMap({ $0.integer(in: copy) }).map({ Int32(truncatingIfNeeded: $0) }), number >= 0
-    else { return nil }
-    return Int(number)
-  }
+  private var cpu: Int? { layout.kvm.processor(in: copy) }
 
   /// The CPU that its VMCS was loaded on last, and that its host state is of; nil where that is none any more.
   private var loadedCPU: Int? {
@@ -273,9 +266,9 @@ struct VMXFields {
       "physical address of *\(path("apic_page"))")
     if !secondary(0) {
       unavailable("APIC_ACCESS_ADDR", "not in use: SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES is 0")
-    } else if let page = machineAddress.flatMap({
-      host.apicAccessPage(of: $0, hasFiveLevels: (loadedValue("host.cr4") ?? 0) >> 12 & 1 == 1)
-    }) {
+    } else if let page = host.apicAccessPage(
+      of: machine.address, hasFiveLevels: (loadedValue("host.cr4") ?? 0) >> 12 & 1 == 1)
+    {
       put("APIC_ACCESS_ADDR", page, .derived, "the page of the VMM that KVM's memory slot for 0xfee00000 has now")
     } else {
       unavailable(
@@ -311,7 +304,7 @@ struct VMXFields {
       machine.maxVCPUIDs.map { $0 &- 1 }, .derived, "kvm.arch.max_vcpu_ids - 1")
     put(
       "PID_POINTER_TABLE", if: tertiary(4), "TERTIARY_EXEC_IPI_VIRT",
-      physical(machineAddress.flatMap { layout.places.pidTable?.integer(from: $0, memory) }), .derived,
+      physical(layout.places.pidTable?.integer(from: machine.address, memory)), .derived,
       "physical address of *kvm_vmx.pid_table")
     put(
       "VE_INFORMATION_ADDRESS", if: secondary(18), "SECONDARY_EXEC_EPT_VIOLATION_VE", physical(value("ve_info")),
@@ -369,7 +362,7 @@ struct VMXFields {
     if !secondary(1) { add(14, "#PF", "no EPT") }
     // KVM_GUESTDBG_ENABLE and KVM_GUESTDBG_USE_SW_BP.
     if debug & 0x1_0001 == 0x1_0001 { add(3, "#BP", "a debugger uses software breakpoints") }
-    if parameters["kvm.enable_vmware_backdoor"].map({ $0 == "Y" || $0 == "1" }) ?? false {
+    if host.hasVMwareBackdoor {
       add(13, "#GP", "kvm.enable_vmware_backdoor=Y")
     }
     if value("xfd_no_write_intercept").map({ $0 & 0xff != 0 }) ?? false { add(7, "#NM", "IA32_XFD is the guest's") }

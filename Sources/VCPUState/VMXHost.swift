@@ -1,3 +1,4 @@
+import HostFiles
 import KernelMemory
 
 /// What is the same for all vCPUs of a host, or depends on the CPU alone: variables of the kernel and of KVM that host
@@ -5,7 +6,7 @@ import KernelMemory
 struct VMXHost {
   /// The symbols that it wants.
   static let symbols: Set<String> = [
-    "gdt_page", "__per_cpu_offset", "vmemmap_base", "vmx_bitmap", "host_efer", "kvm_host", "page_offset_base",
+    "gdt_page", "__per_cpu_offset", "vmemmap_base", "vmx_bitmap", "host_efer", "kvm_host",
   ]
 
   private let core: KernelCore
@@ -21,10 +22,17 @@ struct VMXHost {
   let vmreadBitmap: UInt64?
   let vmwriteBitmap: UInt64?
 
-  init(_ symbols: KernelSymbols, _ core: KernelCore, _ layout: VMXLayout, pageOffset: UInt64) {
+  /// `enable_vmware_backdoor` of kvm: it intercepts #GP.
+  let hasVMwareBackdoor: Bool
+
+  init(_ source: KernelSource, _ layout: VMXLayout) {
+    let (core, symbols) = (source.core, source.symbols)
     self.core = core
-    self.pageOffset = pageOffset
+    pageOffset = source.pageOffset ?? 0xffff_8880_0000_0000
     places = layout.places
+    hasVMwareBackdoor =
+      HostFile.line("\(source.roots.sys)/module/kvm/parameters/enable_vmware_backdoor").map { ["Y", "1"].contains($0) }
+      ?? false
     perCPUOffsets = symbols.address("__per_cpu_offset", in: [nil])
     gdtPage = symbols.address("gdt_page", in: [nil])
     // Without CONFIG_RANDOMIZE_MEMORY it is a constant, __VMEMMAP_BASE_L4.

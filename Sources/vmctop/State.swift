@@ -2,7 +2,6 @@ import Aggregator
 import Architecture
 import ArgumentParser
 import Glibc
-import HostFiles
 import KVMHost
 import KernelMemory
 import Report
@@ -40,7 +39,7 @@ struct StateCommand: ParsableCommand {
       }
       return pattern
     }
-    let reader = try openVMXReader()
+    let reader = try openStateReader()
     let readings = reader.vcpus().filter { vcpu in
       pids.map { $0.numbers.contains(UInt32(bitPattern: vcpu.pid)) } ?? true
         && vcpus.map { $0.numbers.contains(vcpu.vcpuID) } ?? true
@@ -49,8 +48,8 @@ struct StateCommand: ParsableCommand {
       throw Failure(.unsupported, "no vCPU matched -p or --vcpu", hint: "vmctop state lists all there are")
     }
     let page = StatePage(
-      configuration: reader.configuration(), vcpus: readings, names: Self.names(), pattern: pattern,
-      now: VMXReader.now())
+      configuration: reader.hostControls().configuration, vcpus: readings, names: Self.names(), pattern: pattern,
+      now: StateReader.now())
     Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
     try Output.standard.flush()
   }
@@ -67,13 +66,13 @@ struct StateCommand: ParsableCommand {
   }
 }
 
-/// - Throws: `Failure` with status 4 where there is no VMX here, 3 where a source or a permission is missing.
-func openVMXReader() throws(Failure) -> VMXReader {
+/// - Throws: `Failure` with status 4 where KVM's guests have no structures to read here, 3 where a source or a permission is
+///   missing.
+func openStateReader() throws(Failure) -> StateReader {
   do {
-    return try VMXReader()
+    return try StateReader()
   } catch {
-    let isHere = HostFile.isFolder("/sys/module/kvm_intel")
-    throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
+    throw Failure(StateReader.module() == nil ? .unsupported : .unavailable, error.message, hint: error.hint)
   }
 }
 
@@ -91,7 +90,8 @@ struct StatePage {
 
   private func isWanted(_ reading: FieldReading) -> Bool {
     guard let pattern else { return true }
-    return pattern.matches(reading.field.name) || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
+    return pattern.matches(reading.field.name)
+      || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
   }
 
   private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]
@@ -119,7 +119,8 @@ struct StatePage {
       "fields": .array(
         vcpu.fields.filter(isWanted).map { reading in
           [
-            "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
+            "name": .string(reading.field.name),
+            "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
             "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
             "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
           ]

@@ -32,7 +32,7 @@ public struct ExitEvent: Sendable, Hashable {
   /// What it says of fields of the VMCS or the VMCB, by name. A failed VM entry (bit 31 of the reason) is reported with zeros
   /// for what the processor did not write (vmx_get_exit_info()); an error code is read only where one was delivered.
   var values: [(name: String, value: UInt64)] {
-    var result: [(String, UInt64)]
+    var result: [(String, UInt64)] = []
     // Valid, and with an error code: bits 31 and 11, the same on both.
     let hasErrorCode = interruptionInformation.map { $0 & 0x8000_0800 == 0x8000_0800 } ?? false
     switch isa {
@@ -53,6 +53,7 @@ public struct ExitEvent: Sendable, Hashable {
         result.append(("control.exit_int_info", UInt64(interruptionInformation)))
         if hasErrorCode, let errorCode { result.append(("control.exit_int_info_err", UInt64(errorCode))) }
       }
+    default: break
     }
     return result
   }
