@@ -45,9 +45,9 @@ final class ControlWatch: Sendable {
     beginThread()
     // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C library/kernel differences").
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
-    let reader: VMXReader
+    let reader: StateReader
     do {
-      reader = try VMXReader(roots: roots)
+      reader = try StateReader(roots: roots)
     } catch {
       state.withLock { $0.message = "control words are not read: \(error.message)" }
       return

@@ -4,32 +4,10 @@ import KernelMemory
 /// Where this kernel keeps what is read of a VMX vCPU: each path resolved once from BTF, the first alternative that the
 /// kernel has. A path that no kernel of its kind has is nil, and its field unavailable.
 struct VMXLayout: Sendable {
-  // MARK: struct kvm
-
-  let vmList: MemberPath
-  let userspacePID: MemberPath
-  let onlineVCPUs: MemberPath
-  /// `vcpu_array` (6.1 and later), an xarray; else `vcpus[]`.
-  let vcpuArrayHead: MemberPath?
-  let vcpus: MemberPath?
-  let nodeShift: MemberPath?
-  let nodeSlots: MemberPath?
-  let disabledExits: MemberPath?
-  let exitsInGuest: [(bit: UInt64, path: MemberPath)]
-  let apicvInhibitReasons: MemberPath?
-  let notifyWindow: MemberPath?
-  let busLockDetection: MemberPath?
-  let maxVCPUIDs: MemberPath?
-  let dirtyLoggedSlots: MemberPath?
+  let kvm: KVMLayout
 
   // MARK: struct vcpu_vmx
 
-  /// Bytes of `struct vcpu_vmx`: all of it is read at once.
-  let vcpuSize: Int
-  let vcpuID: MemberPath
-  let owner: MemberPath
-  let cpu: MemberPath?
-  let tid: MemberPath?
   let loaded: MemberPath
   let vmcs01: MemberPath
   let vmcs02: MemberPath?
@@ -50,12 +28,8 @@ struct VMXLayout: Sendable {
   let eptCapability: MemberPath?
   let vpidCapability: MemberPath?
 
-  /// The thread that ran a vCPU last; nil before the first KVM_RUN.
-  func thread(of vcpu: UInt64, _ core: KernelCore) -> Int32? {
-    guard let number = tid?.integer(from: vcpu, core) else { return nil }
-    let thread = Int32(truncatingIfNeeded: number)
-    return thread > 0 ? thread : nil
-  }
+  /// What is read for a field or two only, and where it is.
+  let places: VMXPlaces
 
   /// `controls_shadow` in a copy of a `struct loaded_vmcs`.
   func controlWords(in loaded: [UInt8]) -> ControlSetting {
@@ -68,48 +42,11 @@ struct VMXLayout: Sendable {
 
   /// - Throws: where the types lack what nothing goes without.
   init(_ types: TypeInformation) throws(KernelMemoryError) {
-    func need(_ structure: String, _ path: String) throws(KernelMemoryError) -> MemberPath {
-      if let found = types.path(structure, path) { return found }
-      throw KernelMemoryError("the kernel's type information has no \(structure).\(path)")
-    }
-    func first(_ structure: String, _ paths: String...) -> MemberPath? {
-      for path in paths { if let found = types.path(structure, path) { return found } }
-      return nil
-    }
-    vmList = try need("kvm", "vm_list")
-    userspacePID = try need("kvm", "userspace_pid")
-    onlineVCPUs = try need("kvm", "online_vcpus.counter")
-    vcpuArrayHead = first("kvm", "vcpu_array.xa_head")
-    vcpus = first("kvm", "vcpus[0]")
-    nodeShift = first("xa_node", "shift")
-    nodeSlots = first("xa_node", "slots[0]")
-    guard vcpus != nil || vcpuArrayHead != nil && nodeShift != nil && nodeSlots != nil else {
-      throw KernelMemoryError("the kernel's type information has neither kvm.vcpus nor kvm.vcpu_array")
-    }
-    // KVM_X86_DISABLE_EXITS_* of include/uapi/linux/kvm.h.
-    disabledExits = first("kvm", "arch.disabled_exits")
-    exitsInGuest = [
-      (1, "arch.mwait_in_guest"), (2, "arch.hlt_in_guest"), (4, "arch.pause_in_guest"), (8, "arch.cstate_in_guest"),
-    ].compactMap { bit, path in types.path("kvm", path).map { (bit, $0) } }
-    apicvInhibitReasons = first("kvm", "arch.apicv_inhibit_reasons")
-    notifyWindow = first("kvm", "arch.notify_window")
-    busLockDetection = first("kvm", "arch.bus_lock_detection_enabled")
-    maxVCPUIDs = first("kvm", "arch.max_vcpu_ids")
-    dirtyLoggedSlots = first("kvm", "nr_memslots_dirty_logging.counter", "arch.cpu_dirty_logging_count")
-
-    guard let size = types.size(ofStructure: "vcpu_vmx"), (1024...1 << 18).contains(size) else {
-      throw KernelMemoryError("the kernel's type information has no struct vcpu_vmx")
-    }
-    vcpuSize = size
-    vcpuID = try need("vcpu_vmx", "vcpu.vcpu_id")
-    owner = try need("vcpu_vmx", "vcpu.kvm")
-    cpu = first("vcpu_vmx", "vcpu.cpu")
-    tid = first("vcpu_vmx", "vcpu.pid->numbers[0].nr")
-    loaded = try need("vcpu_vmx", "loaded_vmcs")
-    vmcs01 = try need("vcpu_vmx", "vmcs01")
-    vmcs02 = first("vcpu_vmx", "nested.vmcs02")
-    var values: [String: MemberPath] = [:]
-    for (name, alternatives) in [
+    kvm = try KVMLayout(types, vcpu: "vcpu_vmx")
+    loaded = try types.need("vcpu_vmx", "loaded_vmcs")
+    vmcs01 = try types.need("vcpu_vmx", "vmcs01")
+    vmcs02 = types.path("vcpu_vmx", "nested.vmcs02")
+    let alternatives: [(name: String, paths: [String])] = [
       ("regs_avail", ["vcpu.arch.regs_avail"]), ("mode", ["vcpu.mode"]),
       ("rsp", ["vcpu.arch.regs[4]"]), ("rip", ["vcpu.arch.rip", "vcpu.arch.regs[16]"]), ("rflags", ["rflags"]),
       ("cr0", ["vcpu.arch.cr0"]), ("cr3", ["vcpu.arch.cr3"]), ("cr4", ["vcpu.arch.cr4"]), ("efer", ["vcpu.arch.efer"]),
@@ -136,16 +73,9 @@ struct VMXLayout: Sendable {
       ("root_level", ["vcpu.arch.mmu->root_role.level", "vcpu.arch.mmu->shadow_root_level"]),
       ("apic_page", ["vcpu.arch.apic->regs"]), ("apic_apicv_active", ["vcpu.arch.apic->apicv_active"]),
       ("pdptr0", ["vcpu.arch.pdptrs[0]", "vcpu.arch.walk_mmu->pdptrs[0]"]),
-    ] {
-      for path in alternatives {
-        if let found = types.path("vcpu_vmx", path) {
-          values[name] = found
-          break
-        }
-      }
-    }
-    self.values = values
-    segmentCacheBits = first("vcpu_vmx", "segment_cache.bitmask")
+    ]
+    values = types.paths("vcpu_vmx", alternatives + VMXPlaces.values)
+    segmentCacheBits = types.path("vcpu_vmx", "segment_cache.bitmask")
     // enum of asm/kvm_host.h: VCPU_SREG_ES, CS, SS, DS, FS, GS, TR, LDTR.
     segments = (0..<8).compactMap { index in
       let base = "segment_cache.seg[\(index)]"
@@ -175,7 +105,9 @@ struct VMXLayout: Sendable {
     for name in ["cr3", "cr4", "gs_base", "fs_base", "rsp", "fs_sel", "gs_sel", "ldt_sel"] {
       loadedValues["host." + name] = types.path("loaded_vmcs", "host_state.\(name)")
     }
-    for name in ["msr_bitmap", "shadow_vmcs", "cpu"] { loadedValues[name] = types.path("loaded_vmcs", name) }
+    for name in ["msr_bitmap", "shadow_vmcs", "cpu", "hv_timer_soft_disabled"] {
+      loadedValues[name] = types.path("loaded_vmcs", name)
+    }
     guard ["pin", "exec", "secondary_exec", "vm_exit", "vm_entry"].allSatisfy({ loadedValues[$0] != nil }) else {
       throw KernelMemoryError("the kernel's type information has no loaded_vmcs.controls_shadow")
     }
@@ -187,7 +119,8 @@ struct VMXLayout: Sendable {
       "vmentry_ctrl",
     ] { configuration[name] = types.path("vmcs_config", name) }
     self.configuration = configuration
-    eptCapability = first("vmx_capability", "ept")
-    vpidCapability = first("vmx_capability", "vpid")
+    eptCapability = types.path("vmx_capability", "ept")
+    vpidCapability = types.path("vmx_capability", "vpid")
+    places = VMXPlaces(types)
   }
 }

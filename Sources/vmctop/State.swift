@@ -2,7 +2,6 @@ import Aggregator
 import Architecture
 import ArgumentParser
 import Glibc
-import HostFiles
 import KVMHost
 import KernelMemory
 import Report
@@ -45,7 +44,7 @@ struct StateCommand: ParsableCommand {
       }
       return pattern
     }
-    let reader = try openVMXReader()
+    let reader = try openStateReader()
     let readings = reader.vcpus().filter { vcpu in
       pids.map { $0.numbers.contains(UInt32(bitPattern: vcpu.pid)) } ?? true
         && vcpus.map { $0.numbers.contains(vcpu.vcpuID) } ?? true
@@ -61,8 +60,8 @@ struct StateCommand: ParsableCommand {
       for failure in Set(answers?.compactMap(\.failure) ?? []).sorted() { complain("the VMM's view: \(failure)") }
     }
     let page = StatePage(
-      configuration: reader.configuration(), vcpus: readings, vmm: answers, names: Self.names(vms), pattern: pattern,
-      now: VMXReader.now())
+      configuration: reader.hostControls().configuration, vcpus: readings, vmm: answers, names: Self.names(vms),
+      pattern: pattern, now: StateReader.now())
     Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
     try Output.standard.flush()
   }
@@ -79,13 +78,13 @@ struct StateCommand: ParsableCommand {
   }
 }
 
-/// - Throws: `Failure` with status 4 where there is no VMX here, 3 where a source or a permission is missing.
-func openVMXReader() throws(Failure) -> VMXReader {
+/// - Throws: `Failure` with status 4 where KVM's guests have no structures to read here, 3 where a source or a permission is
+///   missing.
+func openStateReader() throws(Failure) -> StateReader {
   do {
-    return try VMXReader()
+    return try StateReader()
   } catch {
-    let isHere = HostFile.isFolder("/sys/module/kvm_intel")
-    throw Failure(isHere ? .unavailable : .unsupported, error.message, hint: error.hint)
+    throw Failure(StateReader.module() == nil ? .unsupported : .unavailable, error.message, hint: error.hint)
   }
 }
 
@@ -105,7 +104,8 @@ struct StatePage {
 
   private func isWanted(_ reading: FieldReading) -> Bool {
     guard let pattern else { return true }
-    return pattern.matches(reading.field.name) || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
+    return pattern.matches(reading.field.name)
+      || (reading.field.place.map { pattern.matches(hex($0, digits: 4)) } ?? false)
   }
 
   private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]

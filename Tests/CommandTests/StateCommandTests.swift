@@ -19,10 +19,10 @@ struct StateCommandTests {
     // Reads of IA32_TIME_STAMP_COUNTER do not exit.
     host.core.put(UInt8(0xfe), at: FakeHost.bitmap(0) + 0x10 / 8)
     try host.publish()
-    let reader = try VMXReader(roots: host.roots)
+    let reader = try StateReader(roots: host.roots)
     let readings = reader.vcpus()
     return StatePage(
-      configuration: reader.configuration(), vcpus: readings, names: [4242: "web01"],
+      configuration: reader.hostControls().configuration, vcpus: readings, names: [4242: "web01"],
       pattern: pattern.flatMap { Pattern($0) }, now: (readings.first?.readAt ?? 0) + 5000)
   }
 

@@ -10,7 +10,7 @@ import Testing
 struct VCPUStateTests {
   private func read(_ host: FakeHost) throws -> [VCPUReading] {
     try host.publish()
-    return try VMXReader(roots: host.roots).vcpus()
+    return try StateReader(roots: host.roots).vcpus()
   }
 
   @Test(
@@ -23,6 +23,26 @@ struct VCPUStateTests {
     for (index, reading) in readings.enumerated() {
       #expect(reading.reading("GUEST_CR3")?.value == UInt64(0x1000 * (index + 1)))
     }
+  }
+
+  @Test("can be asked for by thread, says what it cost, and its control words stay L1's while L2 is current")
+  func threads() throws {
+    let host = try FakeHost(vcpus: 3)
+    for index in [0, 2] { host.run(index, by: Int32(7000 + index)) }
+    // vCPU 2 runs a guest of its own.
+    host.core.put(FakeHost.vcpu(2) + 0x300, at: FakeHost.vcpu(2) + 0x10)
+    try host.publish()
+    let reader = try StateReader(roots: host.roots)
+    #expect(reader.vcpus().map(\.tid) == [7000, nil, 7002])
+    let before = reader.reads
+    let one = reader.vcpus(threads: [7002, 1])
+    #expect(one.map(\.vcpuID) == [2])
+    #expect(one[0].isNested && one[0].words.primary == 0)
+    #expect(one[0].reads > 0 && one[0].reads < reader.reads - before && one[0].nanoseconds > 0)
+    #expect(reader.vcpus(threads: []).isEmpty)
+    let words = reader.controlWords()
+    #expect(words.keys.sorted() == [7000, 7002])
+    #expect(words[7002]?.primary == 0xb5a0_6dfa && words[7002] == words[7000])
   }
 
   @Test("has each of the 206 fields as a value or a reason")
@@ -170,7 +190,7 @@ struct VCPUStateTests {
       try host.publish()
       host.remove(file)
       do {
-        _ = try VMXReader(roots: host.roots)
+        _ = try StateReader(roots: host.roots)
         Issue.record("it went on without \(file)")
       } catch { #expect(error.description.contains(word), "\(error)") }
     }

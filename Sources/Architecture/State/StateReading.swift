@@ -56,8 +56,9 @@ public struct HostControls: Sendable {
   public var configuration: VMCSConfiguration
   public var capabilities: HostCapabilities
 
-  public init(configuration: VMCSConfiguration = VMCSConfiguration(), capabilities: HostCapabilities = HostCapabilities())
-  {
+  public init(
+    configuration: VMCSConfiguration = VMCSConfiguration(), capabilities: HostCapabilities = HostCapabilities()
+  ) {
     self.configuration = configuration
     self.capabilities = capabilities
   }

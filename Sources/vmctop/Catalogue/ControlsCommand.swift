@@ -25,7 +25,7 @@ struct ControlsCommand: ParsableCommand {
 
   func run() throws {
     let controls = try selected()
-    if host { return try HostControls.print(controls.compactMap(\.controlBit), format) }
+    if host { return try HostControlsPage.print(controls.compactMap(\.controlBit), format) }
     switch format {
     case .json: Output.standard.write(try jsonLines(controls.map(json)))
     case .text where controls.count == 1: Output.standard.write(card(controls[0]))

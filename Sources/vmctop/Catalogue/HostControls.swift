@@ -3,11 +3,11 @@ import Report
 import VCPUState
 
 /// `vmctop controls --host`: the bits of vmcs_config beside what the processor allows.
-enum HostControls {
+enum HostControlsPage {
   static func print(_ bits: [ControlBit], _ format: CatalogueFormat) throws {
-    let reader = try openVMXReader()
-    let configuration = reader.configuration().words
-    let capabilities = HostCapabilities.read()
+    let host = try openStateReader().hostControls()
+    let configuration = host.configuration.words
+    let capabilities = host.capabilities
     func value(_ bit: ControlBit) -> Bool? { configuration.word(bit.word).map { $0 >> UInt64(bit.bit) & 1 == 1 } }
     switch format {
     case .json:

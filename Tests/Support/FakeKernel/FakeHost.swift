@@ -74,6 +74,13 @@ public final class FakeHost {
     try file("proc/kallsyms", Array(symbols.utf8))
   }
 
+  /// Says that a thread ran a vCPU last: `kvm_vcpu.pid`, a `struct pid`.
+  public func run(_ index: Int, by thread: Int32) {
+    let pid = Self.direct + 0x2000 + UInt64(index) * 16
+    core.put(thread, at: pid)
+    core.put(pid, at: Self.vcpu(index) + 0x170)
+  }
+
   deinit { try? FileManager.default.removeItem(atPath: folder) }
 
   public func file(_ name: String, _ bytes: [UInt8]) throws {
@@ -122,11 +129,13 @@ public final class FakeHost {
         .init("apic", apicPointer, at: 0xa8), .init("apicv_active", u8, at: 0xb0), .init("tsc_offset", u64, at: 0xb8),
         .init("cr0", u64, at: 0xc0), .init("cr0_guest_owned_bits", u64, at: 0xc8), .init("efer", u64, at: 0xd0),
       ].filter { !without.contains($0.name) })
+    let upid = types.structure("upid", size: 16, [.init("nr", u32, at: 0)])
+    let pid = types.structure("pid", size: 16, [.init("numbers", types.array(of: upid, count: 1), at: 0)])
     let vcpu = types.structure(
       "kvm_vcpu", size: 0x180,
       [
         .init("vcpu_id", u32, at: 0), .init("cpu", u32, at: 4), .init("kvm", u64, at: 8), .init("mode", u32, at: 0x18),
-        .init("arch", arch, at: 0x20),
+        .init("arch", arch, at: 0x20), .init("pid", types.pointer(to: pid), at: 0x170),
       ])
     let shadow = types.structure(
       "vmcs_controls_shadow", size: 32,
