@@ -89,7 +89,8 @@ let package = Package(
         "Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "HostFiles", "KVMHost", "CTinyGuest",
         "FakeVMM",
       ]),
-    tests("Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),
+    tests(
+      "Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a VMM's monitor whose words are the test's, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(

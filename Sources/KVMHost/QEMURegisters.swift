@@ -19,7 +19,9 @@ public enum QEMURegisters {
   private static let vmcs = Dictionary(uniqueKeysWithValues: VMCSField.rows.map { ($0.name, StateField($0)) })
   private static let segments = ["ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR"]
   private static let general = Set(
-    ["RAX", "RCX", "RDX", "RBX", "RBP", "RSI", "RDI"] + (8..<16).map { "R\($0)" } + ["CR2", "DR0", "DR1", "DR2", "DR3", "DR6"])
+    ["RAX", "RCX", "RDX", "RBX", "RBP", "RSI", "RDI"] + (8..<16).map { "R\($0)" } + [
+      "CR2", "DR0", "DR1", "DR2", "DR3", "DR6",
+    ])
 
   /// Lines and words that are looked at; a dump has some 70 lines of at most 10.
   private static let mostLines = 4096
@@ -70,11 +72,13 @@ public enum QEMURegisters {
     return result
   }
 
-  private static func readings(_ name: Substring, _ words: [Substring], _ isa: ISA, _ readAt: UInt64) -> [FieldReading] {
+  private static func readings(_ name: Substring, _ words: [Substring], _ isa: ISA, _ readAt: UInt64) -> [FieldReading]
+  {
     let isVMX = isa == .vmx
     let name = String(name)
     if segments.contains(name) {
-      guard words.count >= 4, let selector = number(words[0]), let base = number(words[1]), let limit = number(words[2]),
+      guard words.count >= 4, let selector = number(words[0]), let base = number(words[1]),
+        let limit = number(words[2]),
         let flags = number(words[3])
       else { return [] }
       let segment = name == "LDT" ? "LDTR" : name
@@ -83,7 +87,8 @@ public enum QEMURegisters {
         let isPresent = flags.value >> 15 & 1 == 1
         let rights = flags.value >> 8 & 0xf0ff | (isPresent ? 0 : 1 << 16)
         return [
-          reading("GUEST_\(segment)_SELECTOR", selector, isa, readAt), reading("GUEST_\(segment)_BASE", base, isa, readAt),
+          reading("GUEST_\(segment)_SELECTOR", selector, isa, readAt),
+          reading("GUEST_\(segment)_BASE", base, isa, readAt),
           reading("GUEST_\(segment)_LIMIT", limit, isa, readAt),
           reading("GUEST_\(segment)_AR_BYTES", (rights, 32), isa, readAt),
         ].compactMap { $0 }
@@ -92,14 +97,17 @@ public enum QEMURegisters {
       let attributes = flags.value >> 8 & 0xff | flags.value >> 12 & 0xf00
       let lower = segment.lowercased()
       return [
-        reading("save.\(lower).selector", selector, isa, readAt), reading("save.\(lower).attrib", (attributes, 16), isa, readAt),
+        reading("save.\(lower).selector", selector, isa, readAt),
+        reading("save.\(lower).attrib", (attributes, 16), isa, readAt),
         reading("save.\(lower).limit", limit, isa, readAt), reading("save.\(lower).base", base, isa, readAt),
       ].compactMap { $0 }
     }
     if name == "GDT" || name == "IDT" {
       guard words.count >= 2, let base = number(words[0]), let limit = number(words[1]) else { return [] }
       let (baseName, limitName) =
-        isVMX ? ("GUEST_\(name)R_BASE", "GUEST_\(name)R_LIMIT") : ("save.\(name.lowercased())r.base", "save.\(name.lowercased())r.limit")
+        isVMX
+        ? ("GUEST_\(name)R_BASE", "GUEST_\(name)R_LIMIT")
+        : ("save.\(name.lowercased())r.base", "save.\(name.lowercased())r.limit")
       return [reading(baseName, base, isa, readAt), reading(limitName, limit, isa, readAt)].compactMap { $0 }
     }
     guard let word = words.first, let value = number(word) else { return [] }
@@ -132,7 +140,8 @@ public enum QEMURegisters {
     // A flag is one digit, and all of it.
     if value.width >= 16 { field.width = min(field.width, value.width) }
     return FieldReading(
-      field, value.value, .measured, isCut && value.width >= 32 ? "QMP: info registers, which prints the low 32 bits" : how,
+      field, value.value, .measured,
+      isCut && value.width >= 32 ? "QMP: info registers, which prints the low 32 bits" : how,
       readAt: readAt)
   }
 

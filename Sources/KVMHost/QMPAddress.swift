@@ -49,7 +49,8 @@ struct QMPAddress: Sendable, Hashable {
     }
     for id in monitors {
       result.append(
-        QMPAddress(place: devices[id] ?? .unusable("the command line has no socket of the name \(quoted(id))"), device: id))
+        QMPAddress(
+          place: devices[id] ?? .unusable("the command line has no socket of the name \(quoted(id))"), device: id))
     }
     let (usable, unusable) = (result.filter { !$0.isUnusable }, result.filter(\.isUnusable))
     return usable.filter { !$0.isLibvirts } + usable.filter(\.isLibvirts) + unusable
@@ -71,7 +72,9 @@ struct QMPAddress: Sendable, Hashable {
     }
     if let text = option("fd", in: parts) {
       guard let descriptor = Int32(text), descriptor >= 0 else {
-        return (id, .unusable("the monitor \(quoted(id)) was passed as \(quoted(text)), which is no descriptor's number"))
+        return (
+          id, .unusable("the monitor \(quoted(id)) was passed as \(quoted(text)), which is no descriptor's number")
+        )
       }
       return (id, isServer(parts) ? .descriptor(descriptor) : client)
     }
@@ -212,7 +215,8 @@ public struct QMPDiscovery: Sendable {
       return direct(path)
     }
     return .success(
-      .unix(folder: path.hasPrefix("/") ? "\(process)/root\(folder)" : "\(process)/cwd/\(folder)", name: name, shown: path))
+      .unix(
+        folder: path.hasPrefix("/") ? "\(process)/root\(folder)" : "\(process)/cwd/\(folder)", name: name, shown: path))
   }
 
   private func direct(_ path: String) -> Result<QMPSocket, QMPFailure> {

@@ -56,7 +56,9 @@ final class QMPConnection {
   func registers(ofCPU index: Int) throws(QMPFailure) -> String {
     let answer = try execute(
       "human-monitor-command", arguments: #"{"command-line":"info registers","cpu-index":\#(index)}"#)
-    guard let text = answer.text else { throw QMPFailure("\(shown) answered info registers with something else than text") }
+    guard let text = answer.text else {
+      throw QMPFailure("\(shown) answered info registers with something else than text")
+    }
     return text
   }
 

@@ -72,7 +72,8 @@ public final class VMMQuestioner: Sendable {
     for (thread, own) in wanted {
       guard let cpu = cpus.first(where: { $0.thread == own }) else {
         result[thread] = VMMReading(
-          readAt: monotonicNanoseconds(), failure: "QEMU has no vCPU whose thread is \(own): is the socket another VM's?")
+          readAt: monotonicNanoseconds(),
+          failure: "QEMU has no vCPU whose thread is \(own): is the socket another VM's?")
         continue
       }
       let text = try connection.registers(ofCPU: cpu.index)

@@ -106,7 +106,10 @@ final class VMMQuestions: Sendable {
       if let failure = reading.failure {
         say(.error, "\(question.name) gave no registers: \(failure)")
       } else {
-        say(.info, "\(question.name) was asked, which kicked the vCPU: \(reading.fields.count) registers of thread \(question.thread)")
+        say(
+          .info,
+          "\(question.name) was asked, which kicked the vCPU: \(reading.fields.count) registers of thread \(question.thread)"
+        )
       }
     }
   }

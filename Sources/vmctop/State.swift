@@ -121,34 +121,33 @@ struct StatePage {
       configured[word.rawValue] = CatalogueJSON(configuration.words.word(word).map { hex($0, digits: 8) })
     }
     return [
-      "schema": "vmctop/state/1", "vmcs_config": .object(configured), "vcpus": .array(vcpus.indices.map { json(vcpus[$0], answer($0)) }),
+      "schema": "vmctop/state/1", "vmcs_config": .object(configured),
+      "vcpus": .array(vcpus.indices.map { json(vcpus[$0], answer($0)) }),
     ]
   }
 
   private func answer(_ index: Int) -> VMMReading? { vmm.flatMap { $0.indices.contains(index) ? $0[index] : nil } }
 
-  private func json(_ reading: FieldReading, age: UInt64) -> CatalogueJSON {
-    [
-      "name": .string(reading.field.name), "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
-      "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
-      "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
-    ]
-  }
-
-  private func json(_ vmm: VMMReading) -> CatalogueJSON {
-    let age = now > vmm.readAt ? now - vmm.readAt : 0
-    return [
-      "readings": .array(vmm.fields.filter(isWanted).map { json($0, age: age) }), "failure": CatalogueJSON(vmm.failure),
-    ]
+  /// Fields that match, one row each.
+  private func rows(_ readings: [FieldReading], of vcpu: VCPUReading) -> CatalogueJSON {
+    .array(
+      readings.filter(isWanted).map { reading in
+        let readAt = reading.readAt ?? vcpu.readAt
+        return [
+          "name": .string(reading.field.name),
+          "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
+          "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
+          "age_ns": reading.value == nil ? .null : .number(now > readAt ? now - readAt : 0),
+          "how": .string(reading.how),
+        ]
+      })
   }
 
   private func json(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> CatalogueJSON {
-    let age = now > vcpu.readAt ? now - vcpu.readAt : 0
-    return [
+    [
       "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
       "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
-      "fields": .array(
-        vcpu.fields.filter(isWanted).map { json($0, age: age) }),
+      "fields": rows(vcpu.fields, of: vcpu), "other": rows(vcpu.others, of: vcpu),
       "differences": .array(
         vcpu.differences.map { difference in
           [
@@ -168,7 +167,7 @@ struct StatePage {
             ]
           })
       } ?? .null,
-      "vmm": vmm.map { json($0) } ?? .null,
+      "vmm": vmm.map { ["readings": rows($0.fields, of: vcpu), "failure": CatalogueJSON($0.failure)] } ?? .null,
     ]
   }
 

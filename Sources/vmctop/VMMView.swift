@@ -41,7 +41,9 @@ struct VMMView {
 
   /// The section of the page; `isWanted` is what `--field` asks for.
   func text(where isWanted: (FieldReading) -> Bool) -> String {
-    if let failure = vmm.failure, vmm.fields.isEmpty { return factCard("\nTHE VMM'S VIEW", [("none", printable(failure))]) }
+    if let failure = vmm.failure, vmm.fields.isEmpty {
+      return factCard("\nTHE VMM'S VIEW", [("none", printable(failure))])
+    }
     let later = vmm.readAt > vcpu.readAt ? (vmm.readAt - vcpu.readAt) / 1_000_000 : 0
     let rows = vcpu.compared(with: vmm).filter { isWanted($0.told) }
     var text = "\nTHE VMM'S VIEW (info registers, \(later) ms later)\n"

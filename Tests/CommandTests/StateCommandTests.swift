@@ -71,7 +71,8 @@ struct StateCommandTests {
   func vmm() throws {
     var page = try page()
     let told = QEMURegisters.readings(
-      "RIP=1000000000000001 CR3=0000000000001000\r\nCR0=80050033 CPL=3", isa: .vmx, readAt: page.vcpus[0].readAt + 12_000_000)
+      "RIP=1000000000000001 CR3=0000000000001000\r\nCR0=80050033 CPL=3", isa: .vmx,
+      readAt: page.vcpus[0].readAt + 12_000_000)
     page.vmm = [
       VMMReading(readAt: page.vcpus[0].readAt + 12_000_000, fields: told),
       VMMReading(readAt: 0, failure: "QEMU has no \u{1b}socket"),
@@ -79,7 +80,9 @@ struct StateCommandTests {
     let text = page.text
     #expect(text.contains("THE VMM'S VIEW (info registers, 12 ms later)"))
     func row(_ name: String) -> String? {
-      text.split(separator: "\n").last { $0.hasPrefix(name + " ") }.map { $0.split(separator: " ").joined(separator: " ") }
+      text.split(separator: "\n").drop { !$0.hasPrefix("THE VMM") }.first { $0.hasPrefix(name + " ") }.map {
+        $0.split(separator: " ").joined(separator: " ")
+      }
     }
     #expect(row("GUEST_CR3")?.hasPrefix("GUEST_CR3 0x1000 0x1000") == true && row("GUEST_CR3")?.hasSuffix("=") == true)
     #expect(row("GUEST_RIP")?.hasSuffix("differs") == true)
@@ -99,7 +102,9 @@ struct StateCommandTests {
     #expect(rows[0]["how"] as? String == "QMP: info registers" && rows[0]["provenance"] as? String == "measured")
     #expect(rows[2]["encoding"] is NSNull)
     let second = try #require(vcpus[1]["vmm"] as? [String: Any])
-    #expect((second["readings"] as? [Any])?.isEmpty == true && (second["failure"] as? String)?.hasPrefix("QEMU has no") == true)
+    #expect(
+      (second["readings"] as? [Any])?.isEmpty == true
+        && (second["failure"] as? String)?.hasPrefix("QEMU has no") == true)
   }
 
   @Test("shows of the VMM's view what was asked for, and nothing of it where nobody asked")

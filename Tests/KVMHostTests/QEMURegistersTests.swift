@@ -22,7 +22,8 @@ import Testing
     let values = values(try recorded(), .vmx)
     for (name, value) in [
       ("RAX", 0x2269_9e6c), ("R8", 0x5bfd8e), ("R9", 0xffeb_4efb), ("R15", 0xcbf8_a87d), ("RDI", 0x7ffc_f4d8_dd38),
-      ("GUEST_RIP", 0x57a0c2), ("GUEST_RSP", 0x7ffc_f4d8_dcb8), ("GUEST_RFLAGS", 0x282), ("CPL", 3), ("II", 0), ("A20", 1),
+      ("GUEST_RIP", 0x57a0c2), ("GUEST_RSP", 0x7ffc_f4d8_dcb8), ("GUEST_RFLAGS", 0x282), ("CPL", 3), ("II", 0),
+      ("A20", 1),
       ("SMM", 0), ("HLT", 0), ("GUEST_CS_SELECTOR", 0x33), ("GUEST_CS_BASE", 0), ("GUEST_CS_LIMIT", 0xffff_ffff),
       ("GUEST_CS_AR_BYTES", 0xa0fb), ("GUEST_SS_AR_BYTES", 0xc0f3), ("GUEST_ES_AR_BYTES", 0x10010),
       ("GUEST_FS_BASE", 0x1bb_73c0), ("GUEST_LDTR_AR_BYTES", 0x10002), ("GUEST_TR_SELECTOR", 0x40),
@@ -33,7 +34,8 @@ import Testing
     ] as [(String, UInt64)] { #expect(values[name] == value, "\(name)") }
     // 15 general registers, RSP, RIP, RFLAGS, 5 flags, 8 segments of 4, 2 tables of 2, 4 CRs, 6 DRs, EFER.
     #expect(readings.count == 15 + 3 + 5 + 32 + 4 + 4 + 6 + 1)
-    #expect(readings.allSatisfy { $0.provenance == .measured && $0.readAt == 7 && $0.how.hasPrefix("QMP: info registers") })
+    #expect(
+      readings.allSatisfy { $0.provenance == .measured && $0.readAt == 7 && $0.how.hasPrefix("QMP: info registers") })
     // A VMCS field keeps its encoding.
     #expect(readings.first { $0.field.name == "GUEST_RIP" }?.field.place == 0x681e)
     #expect(readings.first { $0.field.name == "GUEST_CS_AR_BYTES" }?.field.kind == .vmcs)
@@ -43,7 +45,8 @@ import Testing
   @Test func becomesFieldsOfTheVMCB() throws {
     let values = values(try recorded(), .svm)
     for (name, value) in [
-      ("RAX", 0x2269_9e6c), ("save.rip", 0x57a0c2), ("save.rsp", 0x7ffc_f4d8_dcb8), ("save.rflags", 0x282), ("save.cpl", 3),
+      ("RAX", 0x2269_9e6c), ("save.rip", 0x57a0c2), ("save.rsp", 0x7ffc_f4d8_dcb8), ("save.rflags", 0x282),
+      ("save.cpl", 3),
       ("save.cs.selector", 0x33), ("save.cs.attrib", 0xafb), ("save.cs.limit", 0xffff_ffff), ("save.ss.attrib", 0xcf3),
       ("save.ldtr.attrib", 2), ("save.tr.attrib", 0x8b), ("save.tr.base", 0xffff_fe00_0000_3000),
       ("save.gdtr.base", 0xffff_fe00_0000_1000), ("save.idtr.limit", 0xfff), ("CR0", 0x8005_0033), ("CR4", 0x33_0ef0),
@@ -83,7 +86,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "\r\n", "unknown command: 'info registers'", "RAX", "RAX=", "=", "= = =", "RAX=xyz", "RAX=-1", "RAX=+1", "RAX=00000000000000001",
+    "", "\r\n", "unknown command: 'info registers'", "RAX", "RAX=", "=", "= = =", "RAX=xyz", "RAX=-1", "RAX=+1",
+    "RAX=00000000000000001",
     "CS =0033 0 ffffffff", "CS =", "CS =g 0 0 0", "CS =12345 0 0 0", "GDT= 0", "GDT=", "EXIT_REASON=1", "MP_STATE=3",
     "XMM00=0 1 FPR0=0 0", "CPL=fff", "GUEST_RIP=z",
   ])
@@ -99,7 +103,8 @@ import Testing
       var bytes = text
       for _ in 0..<Int.random(in: 1...60, using: &generator) {
         bytes[Int.random(in: 0..<bytes.count, using: &generator)] =
-          Bool.random(using: &generator) ? UInt8.random(in: 0...255, using: &generator) : Array("= \n#0f".utf8).randomElement(using: &generator) ?? 0
+          Bool.random(using: &generator)
+          ? UInt8.random(in: 0...255, using: &generator) : Array("= \n#0f".utf8).randomElement(using: &generator) ?? 0
       }
       for isa in [ISA.vmx, .svm] {
         let readings = QEMURegisters.readings(String(decoding: bytes, as: UTF8.self), isa: isa, readAt: 7)
@@ -116,10 +121,12 @@ import Testing
 
   private func reading(_ fields: [(String, UInt64)], others: [(String, UInt64)] = [], isa: ISA = .vmx) -> VCPUReading {
     func make(_ name: String, _ value: UInt64) -> FieldReading {
-      FieldReading(StateField(kind: .kvm, name: name, width: 64, area: .guest, description: ""), value, .measured, "memory")
+      FieldReading(
+        StateField(kind: .kvm, name: name, width: 64, area: .guest, description: ""), value, .measured, "memory")
     }
     var result = VCPUReading(
-      isa: isa, pid: 1, vcpuID: 0, tid: 2, cpu: nil, isNested: false, readAt: 0, fields: fields.map(make), words: ControlSetting(),
+      isa: isa, pid: 1, vcpuID: 0, tid: 2, cpu: nil, isNested: false, readAt: 0, fields: fields.map(make),
+      words: ControlSetting(),
       differences: [], msrBitmap: nil)
     result.others = others.map(make)
     return result
@@ -128,7 +135,9 @@ import Testing
   private func outcomes(_ text: String, _ reading: VCPUReading) -> [String: VMMComparison] {
     let fields = QEMURegisters.readings(text, isa: reading.isa, readAt: 7)
     return Dictionary(
-      uniqueKeysWithValues: reading.compared(with: VMMReading(readAt: 7, fields: fields)).map { ($0.told.field.name, $0) })
+      uniqueKeysWithValues: reading.compared(with: VMMReading(readAt: 7, fields: fields)).map {
+        ($0.told.field.name, $0)
+      })
   }
 
   @Test func isEqualOrDiffersOrStandsAlone() {
@@ -144,7 +153,8 @@ import Testing
 
   @Test func isComparedAsTheGuestSeesIt() {
     let vmx = outcomes(
-      "CR0=60000010 CR4=00000040 HLT=1", reading([("CR0_READ_SHADOW", 0x6000_0010), ("CR4_READ_SHADOW", 0)], others: [("MP_STATE", 3)]))
+      "CR0=60000010 CR4=00000040 HLT=1",
+      reading([("CR0_READ_SHADOW", 0x6000_0010), ("CR4_READ_SHADOW", 0)], others: [("MP_STATE", 3)]))
     #expect(vmx["CR0"]?.outcome == .equal && vmx["CR0"]?.note == "CR0_READ_SHADOW")
     #expect(vmx["CR4"]?.outcome == .differs && vmx["HLT"]?.outcome == .equal)
     let svm = outcomes(

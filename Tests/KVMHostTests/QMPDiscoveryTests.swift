@@ -14,11 +14,17 @@ import Testing
     ("-chardev socket,id=m,path=/run/q,server=on,wait=off -mon chardev=m,mode=control", .path("/run/q")),
     ("-mon m,mode=control,pretty=on -chardev socket,path=/run/q,server=on,id=m", .path("/run/q")),
     ("-chardev socket,id=m,path=/run/q,server=on -qmp chardev:m", .path("/run/q")),
-    ("-chardev socket,id=charmonitor,fd=35,server=on,wait=off -mon chardev=charmonitor,id=monitor,mode=control", .descriptor(35)),
+    (
+      "-chardev socket,id=charmonitor,fd=35,server=on,wait=off -mon chardev=charmonitor,id=monitor,mode=control",
+      .descriptor(35)
+    ),
     ("-qmp tcp:127.0.0.1:4444,server=on,wait=off", .loopback(port: 4444, isIPv6: false)),
     ("-qmp tcp:localhost:4444,server", .loopback(port: 4444, isIPv6: false)),
     ("-qmp tcp:[::1]:4444,server=on", .loopback(port: 4444, isIPv6: true)),
-    ("-chardev socket,id=m,host=127.0.0.1,port=5,server=on -mon chardev=m,mode=control", .loopback(port: 5, isIPv6: false)),
+    (
+      "-chardev socket,id=m,host=127.0.0.1,port=5,server=on -mon chardev=m,mode=control",
+      .loopback(port: 5, isIPv6: false)
+    ),
   ])
   func isReadFromItsCommandLine(options: String, place: QMPAddress.Place) {
     let arguments = ["/usr/bin/qemu-system-x86_64", "-m", "16"] + options.split(separator: " ").map(String.init)
@@ -51,10 +57,12 @@ import Testing
 
   @Test func isNotTheMonitorForPeople() {
     for options in [
-      ["-monitor", "unix:/run/hmp,server=on,wait=off"], ["-mon", "chardev=m,mode=readline"], ["-mon", "chardev=m"], ["-qmp"],
+      ["-monitor", "unix:/run/hmp,server=on,wait=off"], ["-mon", "chardev=m,mode=readline"], ["-mon", "chardev=m"],
+      ["-qmp"],
       ["-serial", "-qmp"], [],
     ] {
-      #expect(QMPAddress.all(in: ["qemu-system-x86_64", "-chardev", "socket,id=m,path=/run/m,server=on"] + options).isEmpty)
+      #expect(
+        QMPAddress.all(in: ["qemu-system-x86_64", "-chardev", "socket,id=m,path=/run/m,server=on"] + options).isEmpty)
     }
   }
 
@@ -82,10 +90,13 @@ import Testing
       folder(tree, ["-qmp", "unix:/run/q/s,server=on"])
         == .unix(folder: "\(tree.path)/proc/7/root/run/q", name: "s", shown: "/run/q/s"))
     #expect(
-      folder(tree, ["-qmp", "unix:q/s,server=on"]) == .unix(folder: "\(tree.path)/proc/7/cwd/q", name: "s", shown: "q/s"))
+      folder(tree, ["-qmp", "unix:q/s,server=on"])
+        == .unix(folder: "\(tree.path)/proc/7/cwd/q", name: "s", shown: "q/s"))
     #expect(
       folder(tree, ["-qmp", "unix:s,server=on"]) == .unix(folder: "\(tree.path)/proc/7/cwd/.", name: "s", shown: "s"))
-    for bad in ["unix:/run/..,server=on", "unix:/run/,server=on", "unix:/\(String(repeating: "x", count: 200)),server=on"] {
+    for bad in [
+      "unix:/run/..,server=on", "unix:/run/,server=on", "unix:/\(String(repeating: "x", count: 200)),server=on",
+    ] {
       #expect(folder(tree, ["-qmp", bad]) == nil)
     }
   }
@@ -142,12 +153,14 @@ import Testing
   @Test func survivesAnyCommandLine() {
     var generator = SystemRandomNumberGenerator()
     let words = [
-      "-qmp", "-mon", "-chardev", "unix:", "tcp:", ",", ",,", "id=", "=", "socket", "fd=", "-1", "path=/", "server", "mode=control",
+      "-qmp", "-mon", "-chardev", "unix:", "tcp:", ",", ",,", "id=", "=", "socket", "fd=", "-1", "path=/", "server",
+      "mode=control",
       "chardev:", "\u{0}", "é", "::", "[::1]:", "9999999999999999999", "m",
     ]
     for _ in 0..<3000 {
       let line = (0..<Int.random(in: 0...12, using: &generator)).map { _ in
-        (0..<Int.random(in: 0...4, using: &generator)).map { _ in words.randomElement(using: &generator) ?? "" }.joined()
+        (0..<Int.random(in: 0...4, using: &generator)).map { _ in words.randomElement(using: &generator) ?? "" }
+          .joined()
       }
       for address in QMPAddress.all(in: line) {
         if case .unusable(let why) = address.place { #expect(!why.isEmpty) }

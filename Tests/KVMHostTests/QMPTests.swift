@@ -25,7 +25,8 @@ private func failure(
     let heard = Mutex<[String]>([])
     let server = try QMPServer { line in
       heard.withLock { $0.append(line) }
-      return line.contains("capabilities") ? recordedAnswers[1] : line.contains("fast") ? recordedAnswers[2] : recordedAnswers[3]
+      return line.contains("capabilities")
+        ? recordedAnswers[1] : line.contains("fast") ? recordedAnswers[2] : recordedAnswers[3]
     }
     defer { keep(server) }
     let connection = try QMPConnection(server.socket, deadline: monotonicNanoseconds() &+ 2_000_000_000)
@@ -41,7 +42,9 @@ private func failure(
   @Test func passesOverEventsAndTakesAnswersThatAreBrokenIntoLines() throws {
     let server = try QMPServer { line in
       let event = recordedAnswers[recordedAnswers.count - 1] + "\r\n"
-      return event + (line.contains("fast") ? "{\n  \"return\": [\n    {\"cpu-index\": 3, \"thread-id\": 9}\n  ]\n}" : event + recordedAnswers[1])
+      return event
+        + (line.contains("fast")
+          ? "{\n  \"return\": [\n    {\"cpu-index\": 3, \"thread-id\": 9}\n  ]\n}" : event + recordedAnswers[1])
     }
     defer { keep(server) }
     let connection = try QMPConnection(server.socket, deadline: monotonicNanoseconds() &+ 2_000_000_000)
@@ -60,7 +63,8 @@ private func failure(
 
   @Test func saysWhatQEMURefused() throws {
     let server = try QMPServer { line in
-      line.contains("fast") ? #"{"error":{"class":"CommandNotFound","desc":"no \u001b[31mquery\n"}}"# : recordedAnswers[1]
+      line.contains("fast")
+        ? #"{"error":{"class":"CommandNotFound","desc":"no \u001b[31mquery\n"}}"# : recordedAnswers[1]
     }
     let (message, _) = failure(server) { _ = try $0.cpus() }
     #expect(message == "QEMU refused query-cpus-fast: no \u{FFFD}[31mquery\u{FFFD}")
@@ -72,7 +76,9 @@ private func failure(
     for _ in 0..<3 {
       // The last finds the queue full, too.
       let (message, milliseconds) = failure(server)
-      #expect(message?.contains("another client holds it, as libvirt does (virsh qemu-monitor-command") == true, "\(message ?? "")")
+      #expect(
+        message?.contains("another client holds it, as libvirt does (virsh qemu-monitor-command") == true,
+        "\(message ?? "")")
       #expect(milliseconds >= 290 && milliseconds < 1500)
     }
   }
@@ -110,46 +116,84 @@ private func failure(
     ("a list", { $0.send("[1]\n") }, "not JSON"),
     ("no greeting", { $0.send("{\"return\": {}}\r\n") }, "did not greet"),
     ("silence", { _ in usleep(600_000) }, "no greeting"),
-    ("half a greeting", { $0.send("{\"QMP\": {\"ver"); usleep(600_000) }, "gave no whole greeting within"),
+    (
+      "half a greeting",
+      {
+        $0.send("{\"QMP\": {\"ver")
+        usleep(600_000)
+      }, "gave no whole greeting within"
+    ),
     ("closed at once", { _ in }, "closed"),
     ("closed in the middle", { $0.send("{\"QMP\": {\"ver") }, "closed before the greeting was whole"),
     ("closed after the greeting", { $0.send(QMPServer.greeting) }, "closed"),
-    ("an endless string", { connection in
-      connection.send("{\"QMP\":\"")
-      while connection.send([UInt8](repeating: 0x61, count: 65536)) {}
-    }, "more than 1 MiB"),
+    (
+      "an endless string",
+      { connection in
+        connection.send("{\"QMP\":\"")
+        while connection.send([UInt8](repeating: 0x61, count: 65536)) {}
+      }, "more than 1 MiB"
+    ),
     ("endless blanks", { while $0.send([UInt8](repeating: 32, count: 65536)) {} }, "more than 1 MiB"),
-    ("nesting", { connection in connection.send("{\"QMP\":" + String(repeating: "[", count: 100_000)); usleep(600_000) },
-      "nested too deeply"),
-    ("endless events", { connection in
-      connection.send(QMPServer.greeting)
-      while connection.send("{\"event\":\"RESET\",\"data\":{}}\r\n") {}
-    }, "s"),
-    ("gigantic numbers", { connection in
-      connection.send(QMPServer.greeting + "{\"return\":{}}\r\n{\"return\":[{\"cpu-index\":1e999,\"thread-id\":99999999999999999999999999}]}\r\n")
-      usleep(600_000)
-    }, "something else than a list of vCPUs"),
-    ("wrong types", { connection in
-      connection.send(QMPServer.greeting + "{\"return\":17}\r\n{\"return\":{\"a\":[null,true]}}\r\n")
-      usleep(600_000)
-    }, "something else than a list of vCPUs"),
-    ("an error of a wrong type", { connection in
-      connection.send(QMPServer.greeting + "{\"error\":[[]]}\r\n")
-      usleep(600_000)
-    }, "QEMU refused qmp_capabilities: without a reason"),
-    ("another question's answer", { connection in
-      connection.send(QMPServer.greeting + "{\"return\":{},\"id\":\"virsh-7\"}\r\n")
-      usleep(600_000)
-    }, "answered a question that was not asked"),
-    ("broken text", { connection in
-      connection.send(QMPServer.greeting)
-      connection.send(Array("{\"return\":\"".utf8) + [0xff, 0xfe, 0x80] + Array("\"}\r\n".utf8))
-      usleep(600_000)
-    }, "within"),
-    ("neither answer nor error", { connection in
-      connection.send(QMPServer.greeting + "{}\r\n")
-      usleep(600_000)
-    }, "no answer to qmp_capabilities"),
+    (
+      "nesting",
+      { connection in
+        connection.send("{\"QMP\":" + String(repeating: "[", count: 100_000))
+        usleep(600_000)
+      },
+      "nested too deeply"
+    ),
+    (
+      "endless events",
+      { connection in
+        connection.send(QMPServer.greeting)
+        while connection.send("{\"event\":\"RESET\",\"data\":{}}\r\n") {}
+      }, "s"
+    ),
+    (
+      "gigantic numbers",
+      { connection in
+        connection.send(
+          QMPServer.greeting
+            + "{\"return\":{}}\r\n{\"return\":[{\"cpu-index\":1e999,\"thread-id\":99999999999999999999999999}]}\r\n")
+        usleep(600_000)
+      }, "something else than a list of vCPUs"
+    ),
+    (
+      "wrong types",
+      { connection in
+        connection.send(QMPServer.greeting + "{\"return\":17}\r\n{\"return\":{\"a\":[null,true]}}\r\n")
+        usleep(600_000)
+      }, "something else than a list of vCPUs"
+    ),
+    (
+      "an error of a wrong type",
+      { connection in
+        connection.send(QMPServer.greeting + "{\"error\":[[]]}\r\n")
+        usleep(600_000)
+      }, "QEMU refused qmp_capabilities: without a reason"
+    ),
+    (
+      "another question's answer",
+      { connection in
+        connection.send(QMPServer.greeting + "{\"return\":{},\"id\":\"virsh-7\"}\r\n")
+        usleep(600_000)
+      }, "answered a question that was not asked"
+    ),
+    (
+      "broken text",
+      { connection in
+        connection.send(QMPServer.greeting)
+        connection.send(Array("{\"return\":\"".utf8) + [0xff, 0xfe, 0x80] + Array("\"}\r\n".utf8))
+        usleep(600_000)
+      }, "within"
+    ),
+    (
+      "neither answer nor error",
+      { connection in
+        connection.send(QMPServer.greeting + "{}\r\n")
+        usleep(600_000)
+      }, "no answer to qmp_capabilities"
+    ),
   ]
 
   @Test(arguments: 0..<hostile.count)
@@ -168,10 +212,14 @@ private func failure(
     var generator = SystemRandomNumberGenerator()
     let seeds = recordedAnswers.map { Array($0.utf8.prefix(3000)) + [13, 10] }
     for _ in 0..<150 {
-      var bytes = Array(QMPServer.greeting.utf8) + (seeds.randomElement(using: &generator) ?? []) + (seeds.randomElement(using: &generator) ?? [])
+      var bytes =
+        Array(QMPServer.greeting.utf8) + (seeds.randomElement(using: &generator) ?? [])
+        + (seeds.randomElement(using: &generator) ?? [])
       for _ in 0..<Int.random(in: 1...12, using: &generator) {
         let place = Int.random(in: 0..<bytes.count, using: &generator)
-        bytes[place] = Bool.random(using: &generator) ? UInt8.random(in: 0...255, using: &generator) : [34, 92, 91, 123, 125][place % 5]
+        bytes[place] =
+          Bool.random(using: &generator)
+          ? UInt8.random(in: 0...255, using: &generator) : [34, 92, 91, 123, 125][place % 5]
       }
       let sent = bytes
       let server = try QMPServer { $0.send(sent) }
@@ -185,11 +233,15 @@ private func failure(
   }
 
   @Test func theEndOfAMessageIsFoundWhateverItsStringsHold() {
-    for (text, length) in [("{}", 2), ("\r\n {\"a\":\"}\\\"}\"} {}", 15), ("{\"a\":[{\"b\":\"\\\\\"}]}x", 18)] as [(String, Int)] {
+    for (text, length) in [("{}", 2), ("\r\n {\"a\":\"}\\\"}\"} {}", 15), ("{\"a\":[{\"b\":\"\\\\\"}]}x", 18)]
+      as [(String, Int)]
+    {
       var frame = QMPFrame()
       #expect(frame.advance(in: Array(text.utf8)) == .whole(length), "\(text)")
     }
-    for (text, state) in [("", .incomplete), ("{\"a\":\"}", .incomplete), ("}", .malformed), ("5", .malformed)] as [(String, QMPFrame.State)] {
+    for (text, state) in [("", .incomplete), ("{\"a\":\"}", .incomplete), ("}", .malformed), ("5", .malformed)]
+      as [(String, QMPFrame.State)]
+    {
       var frame = QMPFrame()
       #expect(frame.advance(in: Array(text.utf8)) == state, "\(text)")
     }
@@ -213,7 +265,8 @@ private func failure(
     if line.contains("fast") { return recordedAnswers[2] }
     guard let start = recordedAnswers[3].range(of: "\\r\\nCPU#1") else { return nil }
     return line.contains(#""cpu-index":0"#)
-      ? String(recordedAnswers[3][..<start.lowerBound]) + "\"}" : "{\"return\": \"" + recordedAnswers[3][start.lowerBound...]
+      ? String(recordedAnswers[3][..<start.lowerBound]) + "\"}"
+      : "{\"return\": \"" + recordedAnswers[3][start.lowerBound...]
   }
 
   @Test func givesTheRegistersOfEachThreadThatWasAskedFor() throws {
@@ -223,7 +276,9 @@ private func failure(
     let questioner = VMMQuestioner(roots: tree.roots)
     let before = monotonicNanoseconds()
     let result = try readings(questioner.ask(pid: 4000, threads: [116, 117, 118], isa: .vmx))
-    func value(_ thread: Int32, _ name: String) -> UInt64? { result[thread]?.fields.first { $0.field.name == name }?.value }
+    func value(_ thread: Int32, _ name: String) -> UInt64? {
+      result[thread]?.fields.first { $0.field.name == name }?.value
+    }
     #expect(value(116, "GUEST_RIP") == 0x57a0c2)
     #expect(value(117, "GUEST_RIP") == 0xffff_ffff_9e67_d546)
     #expect(value(117, "GUEST_CR3") == 0x110_4003)
@@ -297,7 +352,8 @@ private func failure(
     tree.process(
       4000,
       command: [
-        "qemu-system-x86_64", "-qmp", "unix:\(silent.path),server,nowait", "-qmp", "unix:\(server.path),server=on,wait=off",
+        "qemu-system-x86_64", "-qmp", "unix:\(silent.path),server,nowait", "-qmp",
+        "unix:\(server.path),server=on,wait=off",
       ])
     tree.link("proc/4000/root", to: "/")
     defer { keep(silent, server, tree) }
@@ -318,6 +374,7 @@ private func failure(
     #expect(
       try readings(questioner.ask(pid: 2, threads: [2], isa: .vmx))[2]?.failure
         == "QEMU has no QMP socket; start QEMU with -qmp unix:/path,server=on,wait=off")
-    #expect(try readings(questioner.ask(pid: 3, threads: [3], isa: .vmx))[3]?.failure?.contains("process 3 is gone") == true)
+    #expect(
+      try readings(questioner.ask(pid: 3, threads: [3], isa: .vmx))[3]?.failure?.contains("process 3 is gone") == true)
   }
 }

@@ -23,7 +23,10 @@ private let qemu = ["/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"].firs
       process.executableURL = URL(fileURLWithPath: program)
       process.currentDirectoryURL = URL(fileURLWithPath: folder)
       process.arguments =
-        ["-accel", "tcg", "-M", "isapc", "-m", "1", "-smp", "1", "-S", "-display", "none", "-nodefaults", "-name", "t,debug-threads=on"]
+        [
+          "-accel", "tcg", "-M", "isapc", "-m", "1", "-smp", "1", "-S", "-display", "none", "-nodefaults", "-name",
+          "t,debug-threads=on",
+        ]
         + options(folder)
       process.standardError = FileHandle.nullDevice
       try process.run()
@@ -41,7 +44,9 @@ private let qemu = ["/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"].firs
     func thread() -> Int32? {
       for _ in 0..<100 {
         let threads = (try? HostFile.numbers("/proc/\(pid)/task")) ?? []
-        if let found = threads.first(where: { HostFile.line("/proc/\(pid)/task/\($0)/comm")?.hasPrefix("CPU 0/") == true }) {
+        if let found = threads.first(where: {
+          HostFile.line("/proc/\(pid)/task/\($0)/comm")?.hasPrefix("CPU 0/") == true
+        }) {
           return found
         }
         usleep(50_000)
@@ -58,7 +63,9 @@ private let qemu = ["/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"].firs
 
   @Test(arguments: 0..<forms.count)
   func tellsTheRegistersThatAProcessorHasAtReset(form: Int) throws {
-    guard let qemu else { return print("SKIPPED: no qemu-system-x86_64 here (apt-get install qemu-system-x86): real QEMU not tested") }
+    guard let qemu else {
+      return print("SKIPPED: no qemu-system-x86_64 here (apt-get install qemu-system-x86): real QEMU not tested")
+    }
     let machine = try Machine(qemu, Self.forms[form])
     defer { keep(machine) }
     let thread = try #require(machine.thread())
@@ -72,16 +79,21 @@ private let qemu = ["/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"].firs
     // SDM volume 3, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
     for (name, value) in [
       ("GUEST_RIP", 0xfff0), ("GUEST_RFLAGS", 2), ("GUEST_CS_SELECTOR", 0xf000), ("GUEST_CS_BASE", 0xffff_0000),
-      ("GUEST_CS_LIMIT", 0xffff), ("GUEST_CS_AR_BYTES", 0x9b), ("GUEST_DS_AR_BYTES", 0x93), ("GUEST_GDTR_LIMIT", 0xffff),
-      ("GUEST_LDTR_AR_BYTES", 0x82), ("GUEST_TR_AR_BYTES", 0x8b), ("CR0", 0x6000_0010), ("CR2", 0), ("GUEST_CR3", 0), ("CR4", 0),
-      ("DR6", 0xffff_0ff0), ("GUEST_DR7", 0x400), ("GUEST_IA32_EFER", 0), ("CPL", 0), ("RAX", 0), ("HLT", 0), ("A20", 1), ("SMM", 0),
+      ("GUEST_CS_LIMIT", 0xffff), ("GUEST_CS_AR_BYTES", 0x9b), ("GUEST_DS_AR_BYTES", 0x93),
+      ("GUEST_GDTR_LIMIT", 0xffff),
+      ("GUEST_LDTR_AR_BYTES", 0x82), ("GUEST_TR_AR_BYTES", 0x8b), ("CR0", 0x6000_0010), ("CR2", 0), ("GUEST_CR3", 0),
+      ("CR4", 0),
+      ("DR6", 0xffff_0ff0), ("GUEST_DR7", 0x400), ("GUEST_IA32_EFER", 0), ("CPL", 0), ("RAX", 0), ("HLT", 0),
+      ("A20", 1), ("SMM", 0),
     ] as [(String, UInt64)] { #expect(values[name] == value, "\(name)") }
     // Without R8 to R15, which QEMU prints while 64-bit code runs.
     #expect(reading.fields.count == 7 + 3 + 5 + 32 + 4 + 4 + 6 + 1)
   }
 
   @Test func whoseSocketIsInUseIsLeftAloneInTime() throws {
-    guard let qemu else { return print("SKIPPED: no qemu-system-x86_64 here (apt-get install qemu-system-x86): real QEMU not tested") }
+    guard let qemu else {
+      return print("SKIPPED: no qemu-system-x86_64 here (apt-get install qemu-system-x86): real QEMU not tested")
+    }
     let machine = try Machine(qemu, Self.forms[0])
     defer { keep(machine) }
     let thread = try #require(machine.thread())

@@ -32,7 +32,9 @@ struct VMMQuestionsTests {
   }
 
   /// What was said, once something was.
-  private func said(by ask: (@escaping @Sendable (LogMessage.Level, String) -> Void) -> Void) -> (LogMessage.Level, String)? {
+  private func said(by ask: (@escaping @Sendable (LogMessage.Level, String) -> Void) -> Void) -> (
+    LogMessage.Level, String
+  )? {
     let heard = Heard()
     let began = Date()
     ask { level, text in heard.value.withLock { $0 = (level, text) } }

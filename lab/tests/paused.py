@@ -90,7 +90,7 @@ def judge_mode(checks, out, mode):
     total = 0
     for vcpu in state["vcpus"]:
         label = f"{mode}, vCPU {vcpu['vcpu']}"
-        own = {f["name"]: f for f in vcpu["fields"] + vcpu.get("others", vcpu.get("beside", []))}
+        own = {f["name"]: f for f in vcpu["fields"] + vcpu["other"]}
         equal, differing, absent = [], [], []
         for name, (value, mask) in printed[vcpu["vcpu"]].items():
             field = own.get(name)

@@ -58,7 +58,8 @@ public final class QMPServer: Sendable {
     try? FileManager.default.removeItem(atPath: folder)
   }
 
-  public static let greeting = #"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"# + "\r\n"
+  public static let greeting =
+    #"{"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":""},"capabilities":["oob"]}}"# + "\r\n"
 
   public struct Connection: Sendable {
     public let descriptor: Int32
@@ -96,7 +97,8 @@ public final class QMPServer: Sendable {
 public let recordedAnswers: [String] = {
   let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Fixtures/intel-6.1/qmp.jsonl").path
-  return ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(whereSeparator: \.isNewline).map(String.init)
+  return ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(whereSeparator: \.isNewline).map(
+    String.init)
 }()
 
 /// Holds on to servers and trees until here.
