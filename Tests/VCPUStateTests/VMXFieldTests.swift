@@ -44,6 +44,10 @@ struct VMXFieldTests {
   @Test("HOST_FS_SELECTOR is 0 where VM entry would refuse the host's")
   func selectors() throws {
     let host = try FakeHost(vcpus: 1)
+    host.core.put(UInt16(0x28), at: FakeHost.vcpu(0) + Place.vmcs01 + 62)
+    try expect(read(host), "HOST_FS_SELECTOR", 0x28, .measured, "host_state.fs_sel")
+    host.core.put(UInt16(0x2b), at: FakeHost.vcpu(0) + Place.vmcs01 + 62)
+    try expect(read(host), "HOST_FS_SELECTOR", 0, .derived, "would refuse")
     try expect(read(host), "HOST_CR3", 0, .measured)
     try expect(read(host), "HOST_CR0", 0x8005_0033, .derived, "CR0_STATE")
   }

@@ -236,7 +236,9 @@ public final class FakeHost {
         .init("exec", u32, at: 12),
         .init("secondary_exec", u32, at: 16), .init("tertiary_exec", u64, at: 24),
       ].filter { !without.contains($0.name) })
-    let hostState = types.structure("vmcs_host_state", size: 16, [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8)])
+    let hostState = types.structure(
+      "vmcs_host_state", size: 24,
+      [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8), .init("fs_sel", u16, at: 22)])
     let loaded = types.structure(
       "loaded_vmcs", size: 64,
       [
