@@ -148,6 +148,8 @@ struct StatePage {
       "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
       "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
       "fields": rows(vcpu.fields, of: vcpu), "other": rows(vcpu.others, of: vcpu),
+      "vmcs12": vcpu.vmcs12.map { rows($0, of: vcpu) } ?? .null,
+      "reads": CatalogueJSON(vcpu.reads), "read_ns": .number(vcpu.nanoseconds),
       "differences": .array(
         vcpu.differences.map { difference in
           [
@@ -201,7 +203,8 @@ struct StatePage {
         ["FIELD", "VALUE", "", "FROM"],
         rows.map { [$0.field.name, hex($0.value ?? 0), Self.marks[$0.provenance] ?? "?", $0.how] }, right: [1])
     }
-    let missing = wanted.filter { $0.value == nil }
+    text += beside(vcpu) + nested(vcpu)
+    let missing = wanted.filter { $0.value == nil } + vcpu.others.filter { isWanted($0) && $0.value == nil }
     if !missing.isEmpty {
       text += "\nUNAVAILABLE\n"
       for (why, rows) in Dictionary(grouping: missing, by: \.how).sorted(by: {
@@ -212,6 +215,57 @@ struct StatePage {
     }
     if let vmm { text += VMMView(vcpu: vcpu, vmm: vmm, marks: Self.marks).text(where: isWanted) }
     return text + "\nm measured  d derived  c configured  s stale: not re-read since the guest ran\n"
+  }
+
+  /// What KVM keeps beside the VMCS: a line of names and values for each group, since their names say what they are; where
+  /// they are from is in the JSON.
+  private func beside(_ vcpu: VCPUReading) -> String {
+    var text = ""
+    for group in StateField.Group.allCases {
+      let rows = vcpu.others.filter { isWanted($0) && $0.field.group == group && $0.value != nil }
+      if rows.isEmpty { continue }
+      text += "\n\(group.rawValue.uppercased())\n"
+      // Registers of a bitmap that are empty say nothing each.
+      let empty = rows.filter { row in row.value == 0 && Self.bitmaps.contains { row.field.name.hasPrefix($0) } }
+      let names = Set(empty.map(\.field.name))
+      text += columns(rows.filter { !names.contains($0.field.name) || pattern != nil })
+      if !empty.isEmpty, pattern == nil {
+        let all = Self.bitmaps.filter { bitmap in empty.contains { $0.field.name.hasPrefix(bitmap) } }
+        text += "  and 0 in the other registers of \(all.joined(separator: ", "))\n"
+      }
+    }
+    return text
+  }
+
+  private static let bitmaps = ["APIC_ISR", "APIC_IRR", "PI_PIR"]
+
+  /// `NAME value m`, as many beside each other as go into 100 columns.
+  private func columns(_ rows: [FieldReading]) -> String {
+    let cells = rows.map { row in
+      let name = row.field.name
+      return "\(name) \(hex(row.value ?? 0)) \(Self.marks[row.provenance] ?? "?")"
+    }
+    let width = (cells.map(\.count).max() ?? 0) + 2
+    let perLine = max(1, 98 / max(1, width))
+    var text = ""
+    for start in stride(from: 0, to: cells.count, by: perLine) {
+      let line = cells[start..<min(start + perLine, cells.count)]
+        .map { $0 + String(repeating: " ", count: width - $0.count) }.joined()
+      text += "  " + String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
+    }
+    return text
+  }
+
+  /// The VMCS that L1 wrote, without what is 0 in it.
+  private func nested(_ vcpu: VCPUReading) -> String {
+    guard let fields = vcpu.vmcs12?.filter(isWanted), !fields.isEmpty else { return "" }
+    let rows = pattern == nil ? fields.filter { $0.value != 0 } : fields
+    var text = "\nVMCS12: THE VMCS THAT THIS GUEST WROTE FOR A GUEST OF ITS OWN\n" + columns(rows)
+    if rows.count < fields.count { text += "  and 0 in \(fields.count - rows.count) other fields\n" }
+    if fields.contains(where: { $0.provenance == .stale }) {
+      text += "  s: the guest writes it without an exit (VMCS shadowing), so that this may be an older value\n"
+    }
+    return text
   }
 
   private static func because(_ difference: ControlDifference) -> String {

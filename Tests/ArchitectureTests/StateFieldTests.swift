@@ -8,7 +8,7 @@ struct StateFieldTests {
     let names = StateField.kept.map(\.name)
     #expect(Set(names).count == names.count)
     #expect(Set(names).isDisjoint(with: VMCSField.rows.map(\.name)))
-    #expect(names.count == 15 + 7 + 9 + 4 + 16 + 8)
+    #expect(names.count == 15 + 7 + 10 + 4 + 16 + 8)
   }
 
   @Test("is of the kind kvm, in a group, without a place, and described")
