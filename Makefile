@@ -27,6 +27,7 @@ test: packages-test swift
 
 lab: packages-lab $(binary)
 	lab/tests/run $(binary)
+	lab/tests/paused.py $(binary)
 
 bench: packages-bench $(binary)
 	$(SWIFT) build -c release --static-swift-stdlib --product vmctop-bench

@@ -68,7 +68,7 @@ let package = Package(
     tests("TraceFormat", ["TraceFormat", "Recording"]),
     tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
-    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
+    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
     tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel", "HostFiles"]),
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
@@ -86,17 +86,18 @@ let package = Package(
     tests(
       "Session",
       [
-        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "CTinyGuest",
-        "FakeKernel",
-      ]
-    ),
-    tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
+        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles", "KVMHost",
+        "CTinyGuest", "FakeKernel", "FakeVMM",
+      ]),
+    tests(
+      "Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
-    // bytes, a guest of a few instructions, the processor's instruction counter.
+    // bytes, a VMM's monitor whose words are the test's, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(
       name: "FakeKernel", dependencies: ["HostFiles"], path: "Tests/Support/FakeKernel", swiftSettings: strict),
+    .target(name: "FakeVMM", path: "Tests/Support/FakeVMM", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

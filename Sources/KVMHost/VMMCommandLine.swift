@@ -11,9 +11,7 @@ public struct VMMCommandLine: Sendable, Hashable {
 
   /// Reads `/proc/PID/cmdline`: arguments that each end with a zero byte.
   public init(_ bytes: [UInt8]) {
-    let arguments = bytes.split(separator: 0, omittingEmptySubsequences: false).map {
-      String(decoding: $0, as: UTF8.self)
-    }
+    let arguments = Self.arguments(bytes)
     let program = (arguments.first ?? "").split(separator: "/").last ?? ""
     let rest = Array(arguments.dropFirst())
     if program.hasPrefix("qemu-") || program == "qemu" || program == "kvm" || program.hasPrefix("qemu:") {
@@ -45,6 +43,11 @@ public struct VMMCommandLine: Sendable, Hashable {
     uuid = uuid.flatMap { $0.isEmpty ? nil : sanitized($0, limit: 36) }
   }
 
+  /// The arguments of `/proc/PID/cmdline`, the program's own name first.
+  static func arguments(_ bytes: [UInt8]) -> [String] {
+    bytes.split(separator: 0, omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
+  }
+
   /// The value of the last such option, as `--id NAME` or `--id=NAME`.
   private static func value(of options: [String], in arguments: [String]) -> String? {
     var found: String?
@@ -71,7 +74,8 @@ public struct VMMCommandLine: Sendable, Hashable {
     commaParts(text).first { $0.hasPrefix(key + "=") }.map { String($0.dropFirst(key.count + 1)) }
   }
 
-  private static func commaParts(_ text: String) -> [String] {
+  /// The parts of an option's value between commas; a doubled comma stands for one.
+  static func commaParts(_ text: String) -> [String] {
     var parts: [String] = [""]
     var rest = text.unicodeScalars[...]
     while let scalar = rest.popFirst() {

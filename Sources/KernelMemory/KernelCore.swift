@@ -1,9 +1,23 @@
 import Glibc
 import HostFiles
 
+/// Where bytes at kernel addresses come from.
+public protocol KernelBytes: AnyObject {
+  /// So many bytes from an address; nil where they cannot be had.
+  func bytes(at address: UInt64, count: Int) -> [UInt8]?
+}
+
+extension KernelBytes {
+  /// A little-endian integer.
+  public func integer<T: FixedWidthInteger>(at address: UInt64, as _: T.Type = T.self) -> T? {
+    guard let bytes = bytes(at: address, count: MemoryLayout<T>.size) else { return nil }
+    return bytes.withUnsafeBytes { T(littleEndian: $0.loadUnaligned(as: T.self)) }
+  }
+}
+
 /// The kernel's memory as /proc/kcore shows it: an ELF core file whose loadable segments are the direct map, vmalloc and
 /// the modules (`fs/proc/kcore.c`). Reads nothing outside them, whatever address it is asked for.
-public final class KernelCore {
+public final class KernelCore: KernelBytes {
   /// One range of kernel addresses.
   struct Segment {
     var address: UInt64
@@ -89,11 +103,6 @@ public final class KernelCore {
     guard UInt64(count) <= segment.size - offset else { return nil }
     reads += 1
     return Self.read(descriptor, at: segment.fileOffset + offset, count: count)
-  }
-
-  /// A little-endian integer.
-  public func integer<T: FixedWidthInteger>(at address: UInt64, as _: T.Type = T.self) -> T? {
-    bytes(at: address, count: MemoryLayout<T>.size).map { Self.integer($0, 0, T.self) }
   }
 
   private func segment(of address: UInt64) -> Segment? {

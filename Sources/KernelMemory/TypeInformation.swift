@@ -338,7 +338,7 @@ public struct MemberPath: Sendable {
 
   /// The value in kernel memory, from a structure's address on; nil where `address(from:_:)` is, or for what is longer than
   /// eight bytes.
-  public func integer(from structure: UInt64, _ core: KernelCore) -> UInt64? {
+  public func integer(from structure: UInt64, _ core: some KernelBytes) -> UInt64? {
     guard size <= 8, let address = address(from: structure, core), let bytes = core.bytes(at: address, count: size)
     else { return nil }
     return integer(ofBytes: bytes)
@@ -351,7 +351,7 @@ public struct MemberPath: Sendable {
   }
 
   /// Its address, following the pointers; nil where one is null or leads nowhere.
-  public func address(from structure: UInt64, _ core: KernelCore) -> UInt64? {
+  public func address(from structure: UInt64, _ core: some KernelBytes) -> UInt64? {
     var address = structure
     for pointer in pointers {
       guard let next: UInt64 = core.integer(at: address &+ UInt64(pointer)), next != 0 else { return nil }

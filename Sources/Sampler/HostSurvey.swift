@@ -124,6 +124,19 @@ public struct HostSurvey: Sendable {
         : "\(vms.count) VM\(vms.count == 1 ? "" : "s"), \(vcpus) vCPU\(vcpus == 1 ? "" : "s"): "
           + shown.joined(separator: ", ") + (vms.count > shown.count ? " ..." : ""),
       adds: "names of VMs and vCPUs beside their exits", enable: privileges.suffices ? "start a guest" : "sudo vmctop")
+    // Only looked for: nothing is asked.
+    let discovery = QMPDiscovery(roots: roots)
+    let sockets = vms.filter { $0.vmm == "qemu" }.map { vm in
+      (vm: vm.name.map { "\($0) (\(vm.pid))" } ?? "pid \(vm.pid)", finding: discovery.finding(pid: vm.pid))
+    }
+    let socketTexts = sockets.map { "\($0.vm): \($0.finding.text)" }
+    add(
+      "qmp", !sockets.isEmpty && sockets.allSatisfy(\.finding.isFound),
+      sockets.isEmpty
+        ? "no QEMU runs now"
+        : socketTexts.prefix(8).joined(separator: "; ") + (socketTexts.count > 8 ? " ..." : ""),
+      adds: "QEMU's own view of the registers, when asked for (vmctop state --ask-vmm)",
+      enable: sockets.isEmpty ? "start a guest" : QMPDiscovery.remedy)
 
     // debugfs.
     let debugfsFailure = folderFailure(roots.debugfs)

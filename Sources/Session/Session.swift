@@ -19,6 +19,9 @@ public enum SessionCommand: Sendable {
   case watch(Set<Int32>)
   /// A line for the log.
   case say(LogMessage.Level, String)
+  /// Live: asks the VMM of a vCPU's thread for its own view (`Snapshot.vmmReadings`), which kicks the vCPU; at most once a
+  /// second. The log says what came of it.
+  case askVMM(tid: Int32)
 }
 
 /// Runs a source into an aggregator and publishes snapshots: on the calling thread for triage and batch, on a thread
@@ -202,6 +205,12 @@ public final class Session {
           let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
           seek(by: span, interval)
           publishNow = isRecording
+        case .askVMM(let tid):
+          guard let live = feed as? LiveFeed else {
+            shared.add(.say(.info, "a recording has no VMM that could be asked"))
+            continue
+          }
+          live.askVMM(tid) { shared.add(.say($0, $1)) }
         }
       }
       let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
@@ -256,6 +265,11 @@ public final class RunningSession: Sendable {
       wake.ring()
     }
 
+    func add(_ command: SessionCommand) {
+      commands.withLock { $0.append(command) }
+      order.ring()
+    }
+
     func takeCommands() -> [SessionCommand] {
       commands.withLock { list in
         defer { list = [] }
@@ -289,10 +303,7 @@ public final class RunningSession: Sendable {
     }
   }
 
-  public func perform(_ command: SessionCommand) {
-    shared.commands.withLock { $0.append(command) }
-    shared.order.ring()
-  }
+  public func perform(_ command: SessionCommand) { shared.add(command) }
 
   /// Adds a line to the log of the snapshots to come.
   public func say(_ level: LogMessage.Level, _ text: String) { perform(.say(level, text)) }

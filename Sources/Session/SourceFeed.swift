@@ -99,6 +99,7 @@ final class LiveFeed: Feed {
   private let description: SourceDescription
   private let roots: HostRoots
   private var stateWatch: StateWatch?
+  private var questions: VMMQuestions?
   private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
@@ -153,6 +154,19 @@ final class LiveFeed: Feed {
 
   /// Reads all of the state of these vCPUs, by thread, from now on.
   func watch(_ threads: Set<Int32>) { stateWatch?.watch(threads) }
+
+  /// Asks the VMM of a vCPU's thread, on another thread than this one: that may take two seconds. `say` is called on that
+  /// thread when it is over.
+  func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
+    let vm = host.vms.first { vm in vm.vcpus.contains { $0.tid == thread } }
+    guard let vm else { return say(.error, "no vCPU here has the thread \(thread)") }
+    let questions = self.questions ?? VMMQuestions(roots: roots)
+    self.questions = questions
+    questions.ask(
+      VMMQuestions.Question(
+        pid: vm.pid, thread: thread, name: vm.name ?? "the VMM of pid \(vm.pid)",
+        isa: description.backend == "kvm_amd" ? .svm : .vmx, say: say))
+  }
 
   private static func makeAggregator(
     _ metadata: TraceMetadata, _ options: SessionOptions
@@ -268,6 +282,7 @@ final class LiveFeed: Feed {
       snapshot.hostControls = latest.hostControls
       snapshot.stateFailure = latest.failure
     }
+    if let questions { snapshot.vmmReadings = questions.readings(of: host) }
     return snapshot
   }
 
@@ -295,6 +310,7 @@ final class LiveFeed: Feed {
 
   func close() {
     stateWatch?.stop()
+    questions?.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 

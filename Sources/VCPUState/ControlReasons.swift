@@ -6,17 +6,38 @@ import Architecture
 struct ControlReasons {
   var words: ControlSetting
   var configuration: ControlSetting
-  var machine: VirtualMachine
-  /// The APIC is KVM's; nil where that is not known.
+  var isNested: Bool
+
+  // MARK: What decides; nil where it could not be read
+
+  var machine: VirtualMachine?
+  var parameters: [String: String] = [:]
+  /// False where the VMM emulates the APIC.
   var hasAPIC: Bool?
-  var isAPICvActive: UInt64?
+  var isAPICvActive: Bool?
+  /// Whether an interrupt waits in the virtual-APIC page.
+  var hasRequestedInterrupts: Bool?
+  var pendingNMIs: UInt64?
   var switchDebugRegisters: UInt64?
-  /// IA32_EFER and IA32_APIC_BASE of the guest; `nested.current_vmptr`, all ones where L1 has no current VMCS.
+  /// IA32_EFER, CR4 and IA32_APIC_BASE of the guest; `nested.current_vmptr`, all ones where L1 has no current VMCS.
   var efer: UInt64?
+  var cr4: UInt64?
   var apicBase: UInt64?
   var currentVMPointer: UInt64?
-  var isNested: Bool
-  var parameters: [String: String]
+  var vpid: UInt64?
+  var hostEFER: UInt64?
+  /// `kvm.arch.notify_vmexit_flags`.
+  var notifyFlags: UInt64?
+  /// The control words in vmcs12.
+  var nestedWords: ControlSetting?
+  /// Reads the guest's CPUID leaves: only where a bit depends on one.
+  var readCPUID: () -> GuestCPUID? = { nil }
+
+  init(words: ControlSetting, configuration: ControlSetting, isNested: Bool) {
+    self.words = words
+    self.configuration = configuration
+    self.isNested = isNested
+  }
 
   /// In order of word and bit.
   var differences: [ControlDifference] {
@@ -26,7 +47,7 @@ struct ControlReasons {
       for bit in 0..<word.width where (now ^ configured) >> UInt64(bit) & 1 == 1 {
         guard let control = ControlID(word: word, bit: bit) else { continue }
         let isSet = now >> UInt64(bit) & 1 == 1
-        let measured = isNested ? nil : measuredReason(word, bit, isSet)
+        let measured = isNested ? nestedReason(word, bit, isSet) : measuredReason(word, bit, isSet)
         let reason =
           measured
           ?? (isNested
@@ -38,8 +59,23 @@ struct ControlReasons {
     return result
   }
 
+  /// prepare_vmcs02_early(): what L1 asks for is on.
+  private func nestedReason(_ word: ControlWord, _ bit: Int, _ isSet: Bool) -> String? {
+    guard isSet, let wish = nestedWords?.word(word), wish >> UInt64(bit) & 1 == 1 else { return nil }
+    return "L2 is current, and L1 sets it in the VMCS that it wrote (vmcs12)"
+  }
+
+  // MARK: What several bits depend on
+
+  private func isParameter(_ name: String, _ values: Set<String>) -> String? {
+    guard let value = parameters[name], values.contains(value) else { return nil }
+    return "kvm_intel.\(name)=\(value)"
+  }
+
+  private func off(_ name: String) -> String? { isParameter(name, ["N", "0"]) }
+
   private func disabled(_ bit: UInt64, _ name: String) -> String? {
-    guard let exits = machine.disabledExits, exits & bit != 0 else { return nil }
+    guard let exits = machine?.disabledExits, exits & bit != 0 else { return nil }
     return "the VMM disabled these exits: KVM_CAP_X86_DISABLE_EXITS with KVM_X86_DISABLE_EXITS_\(name)"
   }
 
@@ -49,45 +85,146 @@ struct ControlReasons {
 
   private var noAPICv: String? {
     if let noAPIC { return noAPIC }
-    guard isAPICvActive.map({ $0 & 0xff == 0 }) ?? false else { return nil }
-    let inhibits = machine.apicvInhibits.map { " (kvm.arch.apicv_inhibit_reasons = 0x\(String($0, radix: 16)))" } ?? ""
+    if let parameter = off("enable_apicv") { return parameter }
+    guard isAPICvActive == false else { return nil }
+    let inhibits = machine?.apicvInhibits.map { " (kvm.arch.apicv_inhibit_reasons = 0x\(String($0, radix: 16)))" } ?? ""
     return "APICv is not active for this vCPU\(inhibits)"
   }
 
+  /// The mode of the guest's APIC, by IA32_APIC_BASE: bit 11 enabled, bit 10 x2APIC.
+  private func apicMode(is wanted: UInt64, _ text: String) -> String? {
+    guard let apicBase, apicBase >> 10 & 3 == wanted else { return nil }
+    return "the guest's APIC is \(text) (vcpu.arch.apic_base)"
+  }
+
+  private var systemTracing: String? { isParameter("pt_mode", ["0"]).map { "\($0): the trace is the host's" } }
+
+  /// A control that follows what the guest's CPUID reports: on with any of the features, or off with them where it makes
+  /// their instructions exit.
+  private func feature(_ features: [GuestCPUID.Feature], isSet: Bool, isExiting: Bool = false, needsAll: Bool = false)
+    -> String?
+  {
+    guard let cpuid = readCPUID() else { return nil }
+    let has = needsAll ? features.allSatisfy(cpuid.has) : features.contains(where: cpuid.has)
+    guard has == (isSet != isExiting) else { return nil }
+    let names = features.map(\.name).joined(separator: needsAll ? " and " : " or ")
+    return "the guest's CPUID has \(has ? "" : "no ")\(names) (vcpu.arch.cpuid_entries)"
+  }
+
+  /// The guest's EFER as it would be loaded, against the host's: update_transition_efer().
+  private func efers(differ isSet: Bool) -> String? {
+    guard var efer, let hostEFER else { return nil }
+    if (words.secondary ?? 0) >> 1 & 1 == 0 { efer |= 1 << 11 }
+    if efer >> 10 & 1 == 0 { efer &= ~(1 << 8) }
+    guard (efer != hostEFER) == isSet else { return nil }
+    return "the guest's EFER 0x\(String(efer, radix: 16)) \(isSet ? "differs from" : "equals") the host's"
+      + (isSet ? " 0x\(String(hostEFER, radix: 16))" : "")
+  }
+
+  // MARK: Bit by bit
+
   /// What was read and decides the bit; nil where none of it does.
   private func measuredReason(_ word: ControlWord, _ bit: Int, _ isSet: Bool) -> String? {
-    switch (word, bit, isSet) {
-    case (.primary, 7, false): disabled(2, "HLT")
-    case (.primary, 10, false), (.primary, 29, false): disabled(1, "MWAIT")
-    case (.secondary, 10, false): disabled(4, "PAUSE")
-    case (.primary, 21, false), (.primary, 19, true), (.primary, 20, true): noAPIC
-    case (.primary, 19, false), (.primary, 20, false):
-      (words.primary ?? 0) >> 21 & 1 == 1 ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
-    case (.primary, 9, false), (.primary, 15, false), (.primary, 16, false):
+    switch word {
+    case .pin: pin(bit, isSet)
+    case .primary: primary(bit, isSet)
+    case .secondary: secondary(bit, isSet)
+    case .tertiary: bit == 4 && !isSet ? off("enable_ipiv") ?? noAPICv : nil
+    case .exit: exit(bit, isSet)
+    case .entry: entry(bit, isSet)
+    default: nil
+    }
+  }
+
+  private func pin(_ bit: Int, _ isSet: Bool) -> String? {
+    switch (bit, isSet) {
+    case (5, false): off("vnmi")
+    case (6, false): off("preemption_timer")
+    case (7, false): noAPICv
+    default: nil
+    }
+  }
+
+  private func primary(_ bit: Int, _ isSet: Bool) -> String? {
+    switch (bit, isSet) {
+    case (2, false):
+      hasRequestedInterrupts == false ? "no interrupt waits (IRR in the virtual-APIC page is empty)" : nil
+    case (2, true):
+      hasRequestedInterrupts == true
+        ? "an interrupt waits that the guest does not take now (IRR in the virtual-APIC page)" : nil
+    case (7, false): disabled(2, "HLT")
+    case (9, false), (15, false), (16, false):
       parameters["ept"] == "Y" ? "kvm_intel.ept=Y: needed for shadow page tables only" : nil
-    case (.entry, 9, let isSet):
-      efer.flatMap { $0 >> 10 & 1 == (isSet ? 1 : 0) ? "the guest's EFER.LMA is \(isSet ? 1 : 0)" : nil }
-    case (.secondary, 4, false) where hasAPIC == true:
-      apicBase.flatMap { $0 >> 10 & 1 == 0 ? "the guest's APIC is not in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
-    case (.secondary, 0, false) where hasAPIC == true:
-      apicBase.flatMap { $0 >> 10 & 1 == 1 ? "the guest's APIC is in x2APIC mode (vcpu.arch.apic_base)" : noAPICv }
-    case (.secondary, 14, false):
-      currentVMPointer == .max ? "the guest runs no VM of its own (nested.current_vmptr)" : nil
-    case (.secondary, 17, false):
-      machine.dirtyLoggedSlots == 0 ? "no memory slot is logged for dirty pages (no migration runs)" : nil
-    case (.secondary, 0, false), (.secondary, 4, false): noAPIC
-    case (.pin, 7, false), (.secondary, 8, false), (.secondary, 9, false), (.tertiary, 4, false): noAPICv
-    case (.primary, 23, false):
+    case (10, false), (29, false): disabled(1, "MWAIT")
+    case (19, true), (20, true), (21, false): noAPIC
+    case (19, false), (20, false):
+      (words.primary ?? 0) >> 21 & 1 == 1 ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
+    case (22, false): pendingNMIs.flatMap { $0 & 0xffff_ffff == 0 ? "no NMI waits (vcpu.arch.nmi_pending)" : nil }
+    case (22, true):
+      pendingNMIs.flatMap {
+        $0 & 0xffff_ffff != 0 ? "an NMI waits that the guest cannot take now (vcpu.arch.nmi_pending)" : nil
+      }
+    case (23, false):
       // KVM_DEBUGREG_WONT_EXIT
       (switchDebugRegisters ?? 0) & 2 != 0
         ? "the guest's debug registers are loaded until its next exit for another reason" : nil
-    case (.secondary, 1, false): parameters["ept"] == "N" ? "kvm_intel.ept=N" : nil
-    case (.secondary, 7, false): parameters["unrestricted_guest"] == "N" ? "kvm_intel.unrestricted_guest=N" : nil
-    case (.secondary, 5, false): parameters["vpid"] == "N" ? "kvm_intel.vpid=N" : nil
-    case (.secondary, 30, false):
-      machine.busLockDetection == false ? "the VMM did not ask for it (KVM_CAP_X86_BUS_LOCK_EXIT)" : nil
-    case (.secondary, 31, false):
-      machine.notifyWindow.map { _ in "the VMM did not ask for it (KVM_CAP_X86_NOTIFY_VMEXIT)" }
+    default: nil
+    }
+  }
+
+  private func secondary(_ bit: Int, _ isSet: Bool) -> String? {
+    switch (bit, isSet) {
+    case (0, false):
+      noAPIC ?? off("flexpriority") ?? apicMode(is: 3, "in x2APIC mode") ?? apicMode(is: 0, "disabled")
+    case (1, false): off("ept")
+    case (2, false): cr4.flatMap { $0 >> 11 & 1 == 0 ? "the guest's CR4.UMIP is 0 (vcpu.arch.cr4)" : nil }
+    case (2, true):
+      cr4.flatMap { $0 >> 11 & 1 == 1 ? "the guest's CR4.UMIP is 1, which KVM emulates (vcpu.arch.cr4)" : nil }
+    case (3, let isSet): feature([.rdtscp, .rdpid], isSet: isSet)
+    case (4, false):
+      noAPIC ?? apicMode(is: 2, "not in x2APIC mode") ?? apicMode(is: 0, "disabled")
+    case (5, false):
+      off("vpid") ?? vpid.flatMap { $0 & 0xffff == 0 ? "no VPID was left for it (vcpu_vmx.vpid is 0)" : nil }
+    case (7, false): off("unrestricted_guest") ?? off("ept")
+    case (8, false), (9, false): noAPICv
+    case (10, false): off("ple_gap") ?? disabled(4, "PAUSE")
+    case (11, let isSet): feature([.rdrand], isSet: isSet, isExiting: true)
+    case (12, let isSet): feature([.invpcid], isSet: isSet)
+    case (14, false):
+      off("enable_shadow_vmcs")
+        ?? (currentVMPointer == .max ? "the guest has no current VMCS of its own (nested.current_vmptr)" : nil)
+    case (14, true):
+      currentVMPointer.flatMap { $0 != .max ? "the guest has a current VMCS of its own (nested.current_vmptr)" : nil }
+    case (16, let isSet): feature([.rdseed], isSet: isSet, isExiting: true)
+    case (17, false):
+      off("pml")
+        ?? (machine?.dirtyLoggedSlots == 0 ? "no memory slot is logged for dirty pages (no migration runs)" : nil)
+    case (18, false): off("ept")
+    case (19, false), (24, false): systemTracing
+    case (20, let isSet): feature([.xsave, .xsaves], isSet: isSet, needsAll: true)
+    case (26, let isSet): feature([.waitpkg], isSet: isSet)
+    case (30, false):
+      machine?.busLockDetection == false ? "the VMM did not ask for it (KVM_CAP_X86_BUS_LOCK_EXIT)" : nil
+    case (31, false):
+      // KVM_X86_NOTIFY_VMEXIT_ENABLED
+      notifyFlags.flatMap { $0 & 1 == 0 ? "the VMM did not ask for it (KVM_CAP_X86_NOTIFY_VMEXIT)" : nil }
+    default: nil
+    }
+  }
+
+  private func exit(_ bit: Int, _ isSet: Bool) -> String? {
+    switch bit {
+    case 21: efers(differ: isSet)
+    case 24 where !isSet, 25 where !isSet: systemTracing
+    default: nil
+    }
+  }
+
+  private func entry(_ bit: Int, _ isSet: Bool) -> String? {
+    switch bit {
+    case 9: efer.flatMap { $0 >> 10 & 1 == (isSet ? 1 : 0) ? "the guest's EFER.LMA is \(isSet ? 1 : 0)" : nil }
+    case 15: efers(differ: isSet)
+    case 17 where !isSet, 18 where !isSet: systemTracing
     default: nil
     }
   }

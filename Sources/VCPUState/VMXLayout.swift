@@ -28,6 +28,9 @@ struct VMXLayout: Sendable {
   let eptCapability: MemberPath?
   let vpidCapability: MemberPath?
 
+  /// What is read for a field or two only, and where it is.
+  let places: VMXPlaces
+
   /// `controls_shadow` in a copy of a `struct loaded_vmcs`.
   func controlWords(in loaded: [UInt8]) -> ControlSetting {
     func word(_ name: String) -> UInt64? { loadedValues[name].flatMap { $0.integer(in: loaded) } }
@@ -71,7 +74,7 @@ struct VMXLayout: Sendable {
       ("apic_page", ["vcpu.arch.apic->regs"]), ("apic_apicv_active", ["vcpu.arch.apic->apicv_active"]),
       ("pdptr0", ["vcpu.arch.pdptrs[0]", "vcpu.arch.walk_mmu->pdptrs[0]"]),
     ]
-    values = types.paths("vcpu_vmx", alternatives)
+    values = types.paths("vcpu_vmx", alternatives + VMXPlaces.values)
     segmentCacheBits = types.path("vcpu_vmx", "segment_cache.bitmask")
     // enum of asm/kvm_host.h: VCPU_SREG_ES, CS, SS, DS, FS, GS, TR, LDTR.
     segments = (0..<8).compactMap { index in
@@ -102,7 +105,9 @@ struct VMXLayout: Sendable {
     for name in ["cr3", "cr4", "gs_base", "fs_base", "rsp", "fs_sel", "gs_sel", "ldt_sel"] {
       loadedValues["host." + name] = types.path("loaded_vmcs", "host_state.\(name)")
     }
-    for name in ["msr_bitmap", "shadow_vmcs", "cpu"] { loadedValues[name] = types.path("loaded_vmcs", name) }
+    for name in ["msr_bitmap", "shadow_vmcs", "cpu", "hv_timer_soft_disabled"] {
+      loadedValues[name] = types.path("loaded_vmcs", name)
+    }
     guard ["pin", "exec", "secondary_exec", "vm_exit", "vm_entry"].allSatisfy({ loadedValues[$0] != nil }) else {
       throw KernelMemoryError("the kernel's type information has no loaded_vmcs.controls_shadow")
     }
@@ -116,5 +121,6 @@ struct VMXLayout: Sendable {
     self.configuration = configuration
     eptCapability = types.path("vmx_capability", "ept")
     vpidCapability = types.path("vmx_capability", "vpid")
+    places = VMXPlaces(types)
   }
 }

@@ -11,6 +11,7 @@ final class VMXReader: StateBackend {
   private let layout: VMXLayout
   private let vmExitHandler: UInt64?
   private let hostIDTBase: UInt64?
+  private let host: VMXHost
   /// It does not change after the module was loaded.
   private let configuration: VMCSConfiguration
 
@@ -19,11 +20,13 @@ final class VMXReader: StateBackend {
   /// - Throws: where one of the sources is missing; the error says what helps.
   init(roots: HostRoots) throws(KernelMemoryError) {
     source = try KernelSource(
-      module: Self.module, symbols: ["vmcs_config", "vmx_capability", "vmx_vmexit", "host_idt_base"], roots: roots)
+      module: Self.module,
+      symbols: VMXHost.symbols.union(["vmcs_config", "vmx_capability", "vmx_vmexit", "host_idt_base"]), roots: roots)
     layout = try VMXLayout(source.types)
     machines = try VirtualMachines(source, layout.kvm)
     vmExitHandler = source.symbols.address("vmx_vmexit", in: [Self.module, nil])
     hostIDTBase = source.variable("host_idt_base")
+    host = VMXHost(source, layout)
     configuration = Self.configuration(source, layout)
   }
 
@@ -63,7 +66,7 @@ final class VMXReader: StateBackend {
       let readAt = StateReader.now()
       var fields = VMXFields(
         layout: layout, core: core, address: address, copy: copy, machine: machine, configuration: configuration,
-        pageOffset: source.pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase,
+        host: host, pageOffset: source.pageOffset, vmExitHandler: vmExitHandler, hostIDTBase: hostIDTBase,
         parameters: source.parameters,
         hostMSR: { [roots = source.roots] msr, cpu in HostMSR.read(msr, cpu: cpu, roots: roots) })
       guard fields.take(loaded: loaded) else { return nil }

@@ -29,6 +29,11 @@ struct StateCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Only the fields whose name or encoding matches.", valueName: "regex"))
   var field: String?
 
+  @Flag(
+    name: .customLong("ask-vmm"),
+    help: "Ask QEMU too, by QMP, and compare. Disturbs: each vCPU shown is kicked out of guest mode once.")
+  var asksVMM = false
+
   @Option(help: ArgumentHelp("Text for people, or one JSON object.", valueName: "text|json"))
   var format = CatalogueFormat.text
 
@@ -47,17 +52,24 @@ struct StateCommand: ParsableCommand {
     if readings.isEmpty, pids != nil || vcpus != nil {
       throw Failure(.unsupported, "no vCPU matched -p or --vcpu", hint: "vmctop state lists all there are")
     }
+    let vms = VMInventory().scan()
+    var answers: [VMMReading]?
+    if asksVMM {
+      complain(VMMView.warning)
+      answers = VMMView.ask(readings, vms: vms)
+      for failure in Set(answers?.compactMap(\.failure) ?? []).sorted() { complain("the VMM's view: \(failure)") }
+    }
     let page = StatePage(
-      configuration: reader.hostControls().configuration, vcpus: readings, names: Self.names(), pattern: pattern,
-      now: StateReader.now())
+      configuration: reader.hostControls().configuration, vcpus: readings, vmm: answers, names: Self.names(vms),
+      pattern: pattern, now: StateReader.now())
     Output.standard.write(format == .json ? try jsonLines([page.json]) : page.text)
     try Output.standard.flush()
   }
 
   /// Names of VMs by thread and by process.
-  private static func names() -> [Int32: String] {
+  private static func names(_ vms: [HostVM]) -> [Int32: String] {
     var result: [Int32: String] = [:]
-    for vm in VMInventory().scan() {
+    for vm in vms {
       guard let name = vm.name ?? vm.vmm else { continue }
       result[vm.pid] = name
       for vcpu in vm.vcpus { result[vcpu.tid] = name }
@@ -80,6 +92,8 @@ func openStateReader() throws(Failure) -> StateReader {
 struct StatePage {
   var configuration: VMCSConfiguration
   var vcpus: [VCPUReading]
+  /// What the VMM said of each of them; nil where nobody asked.
+  var vmm: [VMMReading]?
   /// Names of VMs by thread id and process id.
   var names: [Int32: String]
   var pattern: Pattern?
@@ -107,24 +121,35 @@ struct StatePage {
       configured[word.rawValue] = CatalogueJSON(configuration.words.word(word).map { hex($0, digits: 8) })
     }
     return [
-      "schema": "vmctop/state/1", "vmcs_config": .object(configured), "vcpus": .array(vcpus.map(json)),
+      "schema": "vmctop/state/1", "vmcs_config": .object(configured),
+      "vcpus": .array(vcpus.indices.map { json(vcpus[$0], answer($0)) }),
     ]
   }
 
-  private func json(_ vcpu: VCPUReading) -> CatalogueJSON {
-    let age = now > vcpu.readAt ? now - vcpu.readAt : 0
-    return [
+  private func answer(_ index: Int) -> VMMReading? { vmm.flatMap { $0.indices.contains(index) ? $0[index] : nil } }
+
+  /// Fields that match, one row each.
+  private func rows(_ readings: [FieldReading], of vcpu: VCPUReading) -> CatalogueJSON {
+    .array(
+      readings.filter(isWanted).map { reading in
+        let readAt = reading.readAt ?? vcpu.readAt
+        return [
+          "name": .string(reading.field.name),
+          "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
+          "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
+          "age_ns": reading.value == nil ? .null : .number(now > readAt ? now - readAt : 0),
+          "how": .string(reading.how),
+        ]
+      })
+  }
+
+  private func json(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> CatalogueJSON {
+    [
       "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
       "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
-      "fields": .array(
-        vcpu.fields.filter(isWanted).map { reading in
-          [
-            "name": .string(reading.field.name),
-            "encoding": CatalogueJSON(reading.field.place.map { hex($0, digits: 4) }),
-            "value": CatalogueJSON(reading.value.map { hex($0) }), "provenance": .string(reading.provenance.rawValue),
-            "age_ns": reading.value == nil ? .null : .number(age), "how": .string(reading.how),
-          ]
-        }),
+      "fields": rows(vcpu.fields, of: vcpu), "other": rows(vcpu.others, of: vcpu),
+      "vmcs12": vcpu.vmcs12.map { rows($0, of: vcpu) } ?? .null,
+      "reads": CatalogueJSON(vcpu.reads), "read_ns": .number(vcpu.nanoseconds),
       "differences": .array(
         vcpu.differences.map { difference in
           [
@@ -144,6 +169,7 @@ struct StatePage {
             ]
           })
       } ?? .null,
+      "vmm": vmm.map { ["readings": rows($0.fields, of: vcpu), "failure": CatalogueJSON($0.failure)] } ?? .null,
     ]
   }
 
@@ -151,14 +177,14 @@ struct StatePage {
 
   var text: String {
     if vcpus.isEmpty { return "No VM runs on this host.\n" }
-    return vcpus.map(text).joined(separator: "\n")
+    return vcpus.indices.map { text(vcpus[$0], answer($0)) }.joined(separator: "\n")
   }
 
   private static let marks: [Provenance: String] = [
     .measured: "m", .configured: "c", .derived: "d", .stale: "s", .inferred: "i", .capability: "p",
   ]
 
-  private func text(_ vcpu: VCPUReading) -> String {
+  private func text(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> String {
     let vm = name(vcpu).map { "\(printable($0)) (pid \(vcpu.pid))" } ?? "VM of pid \(vcpu.pid)"
     var text = "\(vm), vCPU \(vcpu.vcpuID)"
     if let tid = vcpu.tid { text += ", thread \(tid)" }
@@ -177,7 +203,8 @@ struct StatePage {
         ["FIELD", "VALUE", "", "FROM"],
         rows.map { [$0.field.name, hex($0.value ?? 0), Self.marks[$0.provenance] ?? "?", $0.how] }, right: [1])
     }
-    let missing = wanted.filter { $0.value == nil }
+    text += beside(vcpu) + nested(vcpu)
+    let missing = wanted.filter { $0.value == nil } + vcpu.others.filter { isWanted($0) && $0.value == nil }
     if !missing.isEmpty {
       text += "\nUNAVAILABLE\n"
       for (why, rows) in Dictionary(grouping: missing, by: \.how).sorted(by: {
@@ -186,7 +213,59 @@ struct StatePage {
         text += factCard(why, [("", rows.map(\.field.name).joined(separator: " "))])
       }
     }
+    if let vmm { text += VMMView(vcpu: vcpu, vmm: vmm, marks: Self.marks).text(where: isWanted) }
     return text + "\nm measured  d derived  c configured  s stale: not re-read since the guest ran\n"
+  }
+
+  /// What KVM keeps beside the VMCS: a line of names and values for each group, since their names say what they are; where
+  /// they are from is in the JSON.
+  private func beside(_ vcpu: VCPUReading) -> String {
+    var text = ""
+    for group in StateField.Group.allCases {
+      let rows = vcpu.others.filter { isWanted($0) && $0.field.group == group && $0.value != nil }
+      if rows.isEmpty { continue }
+      text += "\n\(group.rawValue.uppercased())\n"
+      // Registers of a bitmap that are empty say nothing each.
+      let empty = rows.filter { row in row.value == 0 && Self.bitmaps.contains { row.field.name.hasPrefix($0) } }
+      let names = Set(empty.map(\.field.name))
+      text += columns(rows.filter { !names.contains($0.field.name) || pattern != nil })
+      if !empty.isEmpty, pattern == nil {
+        let all = Self.bitmaps.filter { bitmap in empty.contains { $0.field.name.hasPrefix(bitmap) } }
+        text += "  and 0 in the other registers of \(all.joined(separator: ", "))\n"
+      }
+    }
+    return text
+  }
+
+  private static let bitmaps = ["APIC_ISR", "APIC_IRR", "PI_PIR"]
+
+  /// `NAME value m`, as many beside each other as go into 100 columns.
+  private func columns(_ rows: [FieldReading]) -> String {
+    let cells = rows.map { row in
+      let name = row.field.name
+      return "\(name) \(hex(row.value ?? 0)) \(Self.marks[row.provenance] ?? "?")"
+    }
+    let width = (cells.map(\.count).max() ?? 0) + 2
+    let perLine = max(1, 98 / max(1, width))
+    var text = ""
+    for start in stride(from: 0, to: cells.count, by: perLine) {
+      let line = cells[start..<min(start + perLine, cells.count)]
+        .map { $0 + String(repeating: " ", count: width - $0.count) }.joined()
+      text += "  " + String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
+    }
+    return text
+  }
+
+  /// The VMCS that L1 wrote, without what is 0 in it.
+  private func nested(_ vcpu: VCPUReading) -> String {
+    guard let fields = vcpu.vmcs12?.filter(isWanted), !fields.isEmpty else { return "" }
+    let rows = pattern == nil ? fields.filter { $0.value != 0 } : fields
+    var text = "\nVMCS12: THE VMCS THAT THIS GUEST WROTE FOR A GUEST OF ITS OWN\n" + columns(rows)
+    if rows.count < fields.count { text += "  and 0 in \(fields.count - rows.count) other fields\n" }
+    if fields.contains(where: { $0.provenance == .stale }) {
+      text += "  s: the guest writes it without an exit (VMCS shadowing), so that this may be an older value\n"
+    }
+    return text
   }
 
   private static func because(_ difference: ControlDifference) -> String {

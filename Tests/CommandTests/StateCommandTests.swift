@@ -1,7 +1,9 @@
 import Aggregator
+import Architecture
 import FakeKernel
 import Foundation
 import HostFiles
+import KVMHost
 import Testing
 import VCPUState
 
@@ -63,6 +65,73 @@ struct StateCommandTests {
     #expect(differences.map { $0["name"] as? String } == ["CPU_BASED_HLT_EXITING"])
     #expect(differences[0]["measured"] as? Bool == true && differences[0]["value"] as? Bool == false)
     #expect((vcpus[1]["differences"] as? [Any])?.isEmpty == true)
+  }
+
+  @Test("shows the VMM's view beside its own: equal, differing, and what only the VMM has")
+  func vmm() throws {
+    var page = try page()
+    let told = QEMURegisters.readings(
+      "RIP=1000000000000001 CR3=0000000000001000\r\nCR0=80050033 CPL=3", isa: .vmx,
+      readAt: page.vcpus[0].readAt + 12_000_000)
+    page.vmm = [
+      VMMReading(readAt: page.vcpus[0].readAt + 12_000_000, fields: told),
+      VMMReading(readAt: 0, failure: "QEMU has no \u{1b}socket"),
+    ]
+    let text = page.text
+    #expect(text.contains("THE VMM'S VIEW (info registers, 12 ms later)"))
+    func row(_ name: String) -> String? {
+      text.split(separator: "\n").drop { !$0.hasPrefix("THE VMM") }.first { $0.hasPrefix(name + " ") }.map {
+        $0.split(separator: " ").joined(separator: " ")
+      }
+    }
+    #expect(row("GUEST_CR3")?.hasPrefix("GUEST_CR3 0x1000 0x1000") == true && row("GUEST_CR3")?.hasSuffix("=") == true)
+    #expect(row("GUEST_RIP")?.hasSuffix("differs") == true)
+    #expect(row("CPL") == "CPL 0x3 -")
+    #expect(row("CR0")?.hasSuffix("CR0_READ_SHADOW") == true)
+    #expect(text.contains("4 registers: ") && text.contains("1 only the VMM has"))
+    #expect(text.contains("none  QEMU has no") && !text.contains("\u{1b}"))
+
+    let data = Data(try jsonLines([page.json]).utf8)
+    let root = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    let vcpus = try #require(root["vcpus"] as? [[String: Any]])
+    let first = try #require(vcpus[0]["vmm"] as? [String: Any])
+    #expect(first["failure"] is NSNull)
+    let rows = try #require(first["readings"] as? [[String: Any]])
+    #expect(rows.map { $0["name"] as? String } == ["GUEST_RIP", "GUEST_CR3", "CR0", "CPL"])
+    #expect(rows[0]["encoding"] as? String == "0x681e" && rows[0]["value"] as? String == "0x1000000000000001")
+    #expect(rows[0]["how"] as? String == "QMP: info registers" && rows[0]["provenance"] as? String == "measured")
+    #expect(rows[2]["encoding"] is NSNull)
+    let second = try #require(vcpus[1]["vmm"] as? [String: Any])
+    #expect(
+      (second["readings"] as? [Any])?.isEmpty == true
+        && (second["failure"] as? String)?.hasPrefix("QEMU has no") == true)
+  }
+
+  @Test("shows of the VMM's view what was asked for, and nothing of it where nobody asked")
+  func vmmOnRequest() throws {
+    var page = try page("^GUEST_CR3$")
+    #expect(!page.text.contains("VMM'S VIEW"))
+    let data = Data(try jsonLines([page.json]).utf8)
+    let root = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    #expect((root["vcpus"] as? [[String: Any]])?.allSatisfy { $0["vmm"] is NSNull } == true)
+    let told = QEMURegisters.readings("CR3=1000 RAX=5", isa: .vmx, readAt: page.vcpus[0].readAt)
+    page.vmm = page.vcpus.map { VMMReading(readAt: $0.readAt, fields: told) }
+    #expect(page.text.contains("VMM'S VIEW") && !page.text.contains("RAX"))
+    page.vmm = page.vcpus.map { VMMReading(readAt: $0.readAt, fields: told.filter { $0.field.name == "RAX" }) }
+    #expect(page.text.contains("none of the fields asked for is in it"))
+  }
+
+  @Test("asks each VMM once, by the thread of each vCPU, and says of one that has not run that it cannot")
+  func asking() throws {
+    var vcpus = try page().vcpus
+    vcpus[0].tid = nil
+    vcpus[1].tid = 77
+    // No process of that number: the one line why.
+    let answers = VMMView.ask(
+      vcpus, vms: [HostVM(pid: .max, vcpus: [HostVCPU(id: 1, tid: 77)])])
+    #expect(answers.count == 2)
+    #expect(answers[0].failure?.contains("has not run yet") == true)
+    #expect(answers[1].failure?.contains("process \(Int32.max) is gone") == true)
   }
 
   @Test("ends in one line and the documented status where it cannot read or was asked for nonsense")

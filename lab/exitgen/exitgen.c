@@ -53,8 +53,41 @@ enum {
   /* in the data page */
   TOUCH = 0, WANT = 4, DONE = 8, CR4_VALUE = 12, CR0_VALUE = 16, GDT = 0x100, IDT = 0x200, STACK = 0xff0,
   TIMER_VECTOR = 0x20,
+  /* for --nested, in the data page and above it */
+  VMXON_POINTER = 0x300, VMCS_POINTER = 0x308, NESTED_STATUS = 0x310,
+  PAGE_DIRECTORY = 0xa00000, VMXON_REGION = 0xa01000, VMCS_REGION = 0xa02000,
 };
 enum { CR0_START = 0x33, CR0_AM = 0x40000, CR4_MCE = 0x40 };
+
+/* What a guest of --nested writes into its VMCS. The last is written once more after the VMCS was left and made current again, so
+ * that with VMCS shadowing its newest value is in the processor only. */
+static const struct { const char *name; uint32_t encoding; uint64_t value; } nested_writes[] = {
+  {"VIRTUAL_PROCESSOR_ID", 0x0000, 0x1234},
+  {"GUEST_CS_SELECTOR", 0x0802, 0x0008},
+  {"HOST_TR_SELECTOR", 0x0c0c, 0x0048},
+  {"TSC_OFFSET", 0x2010, 0xfedcba9876543210},
+  {"EPT_POINTER", 0x201a, 0x000000012345601e},
+  {"VMCS_LINK_POINTER", 0x2800, 0xffffffffffffffff},
+  {"GUEST_IA32_EFER", 0x2806, 0xd01},
+  {"PIN_BASED_VM_EXEC_CONTROL", 0x4000, 0x3f},
+  {"CPU_BASED_VM_EXEC_CONTROL", 0x4002, 0x8401e172},
+  {"EXCEPTION_BITMAP", 0x4004, 0x60042},
+  {"VM_EXIT_CONTROLS", 0x400c, 0x36dff},
+  {"VM_ENTRY_CONTROLS", 0x4012, 0x11ff},
+  {"SECONDARY_VM_EXEC_CONTROL", 0x401e, 0x82},
+  {"GUEST_CS_LIMIT", 0x4802, 0xffffffff},
+  {"GUEST_CS_AR_BYTES", 0x4816, 0xc09b},
+  {"GUEST_SYSENTER_CS", 0x482a, 0x60},
+  {"CR0_GUEST_HOST_MASK", 0x6000, 0xe0000031},
+  {"GUEST_CR0", 0x6800, 0x80050033},
+  {"GUEST_CR3", 0x6802, 0x7654000},
+  {"GUEST_CR4", 0x6804, 0x26f0},
+  {"GUEST_GS_BASE", 0x6810, 0x00c0ffee},
+  {"GUEST_RSP", 0x681c, 0x00badcab},
+  {"HOST_RIP", 0x6c16, 0x00fade00},
+  {"GUEST_RIP", 0x681e, 0x0015900d},
+};
+enum { NESTED_WRITES = sizeof nested_writes / sizeof *nested_writes, NESTED_LAST_VALUE = 0x0015bad0 };
 
 struct vcpu {
   int index, fd;
@@ -69,7 +102,7 @@ struct vcpu {
 static uint64_t counts[KINDS];
 static uint64_t laps = 1, pace_us, wake_us = 100;
 static int vcpu_count = 1;
-static bool fail_entry, user_hlt;
+static bool fail_entry, user_hlt, nested, registers;
 static uint64_t disabled_exits, flip_after;
 static uint32_t ept_stride = PAGE;
 static const char *vendor = "unknown";
@@ -134,6 +167,34 @@ static void loop_end(struct assembler *a, uint8_t *start) {
   bytes(a, 2, 0x0f, 0x85), word(a, (uint32_t)(start - (a->at + 4)));              /* jnz start */
 }
 
+static void pointer(struct assembler *a, uint32_t address) { bytes(a, 1, 0x35), word(a, address); }  /* /6, [address] */
+
+/* jbe to `jmp $` at the end of the failing half: VMfailInvalid sets CF, VMfailValid ZF (SDM volume 3, "Conventions"). */
+static void check_success(struct assembler *a) {
+  bytes(a, 2, 0x77, 0x02);                                                        /* ja over it */
+  bytes(a, 2, 0xeb, 0xfe);                                                        /* jmp $ */
+}
+
+static void vmwrite(struct assembler *a, uint32_t encoding, uint32_t value) {
+  bytes(a, 1, 0xb8), word(a, encoding), bytes(a, 1, 0xb9), word(a, value);        /* mov eax, encoding; mov ecx, value */
+  bytes(a, 3, 0x0f, 0x79, 0xc1), check_success(a);                                /* vmwrite eax, ecx */
+}
+
+static void assemble_nested(struct assembler *a, uint32_t data) {
+  bytes(a, 3, 0xf3, 0x0f, 0xc7), pointer(a, data + VMXON_POINTER), check_success(a);      /* vmxon */
+  bytes(a, 3, 0x66, 0x0f, 0xc7), pointer(a, data + VMCS_POINTER), check_success(a);       /* vmclear */
+  bytes(a, 2, 0x0f, 0xc7), pointer(a, data + VMCS_POINTER), check_success(a);             /* vmptrld */
+  for (int i = 0; i < NESTED_WRITES; i++) {
+    uint32_t encoding = nested_writes[i].encoding;
+    vmwrite(a, encoding, (uint32_t)nested_writes[i].value);
+    if ((encoding >> 13 & 3) == 1) vmwrite(a, encoding + 1, (uint32_t)(nested_writes[i].value >> 32));
+  }
+  bytes(a, 3, 0x66, 0x0f, 0xc7), pointer(a, data + VMCS_POINTER), check_success(a);
+  bytes(a, 2, 0x0f, 0xc7), pointer(a, data + VMCS_POINTER), check_success(a);
+  vmwrite(a, nested_writes[NESTED_WRITES - 1].encoding, NESTED_LAST_VALUE);
+  bytes(a, 2, 0xc7, 0x05), word(a, data + NESTED_STATUS), word(a, 1);                     /* mov dword [status], 1 */
+}
+
 static void assemble(uint8_t *code, uint32_t data, uint32_t mmio, uint32_t arena) {
   struct assembler assembler = {code}, *a = &assembler;
   uint8_t *top;
@@ -142,6 +203,7 @@ static void assemble(uint8_t *code, uint32_t data, uint32_t mmio, uint32_t arena
   bytes(a, 1, 0xbc), word(a, data + STACK);                                       /* mov esp, stack */
   bytes(a, 2, 0xc7, 0x05), word(a, data + TOUCH), word(a, 1);                     /* mov dword [data], 1 */
 
+  if (nested) assemble_nested(a, data);
   if (counts[CPUID]) {
     top = loop_start(a, counts[CPUID]);
     bytes(a, 1, 0xb8), word(a, CPUID_LEAF);                                       /* mov eax, leaf */
@@ -220,6 +282,36 @@ static void assemble(uint8_t *code, uint32_t data, uint32_t mmio, uint32_t arena
   bytes(a, 1, 0xcf);                                                              /* the interrupt handler: iret */
 }
 
+/* VMXON wants paging, CR4.VMXE, IA32_FEATURE_CONTROL locked with VMX on, and a CPUID that has VMX: KVM's own has it where kvm_intel.nested is Y. */
+static void prepare_nested(struct vcpu *v, struct kvm_sregs *s) {
+  int dev = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  if (dev < 0) fail(3, "/dev/kvm: %s", strerror(errno));
+  struct kvm_cpuid2 *leaves = calloc(1, sizeof *leaves + 256 * sizeof *leaves->entries);
+  if (!leaves) fail(1, "out of memory");
+  leaves->nent = 256;
+  KVM(dev, KVM_GET_SUPPORTED_CPUID, leaves);
+  close(dev);
+  bool has = false;
+  for (unsigned i = 0; i < leaves->nent; i++) has |= leaves->entries[i].function == 1 && leaves->entries[i].ecx >> 5 & 1;
+  if (!has) fail(1, "KVM_GET_SUPPORTED_CPUID has no VMX: kvm_intel.nested is N?");
+  KVM(v->fd, KVM_SET_CPUID2, leaves);
+  free(leaves);
+  struct { struct kvm_msrs head; struct kvm_msr_entry entry; } msrs = {{.nmsrs = 1}, {.index = 0x3a, .data = 5}};
+  if (KVM(v->fd, KVM_SET_MSRS, &msrs) != 1) fail(1, "KVM_SET_MSRS: IA32_FEATURE_CONTROL");
+  msrs.entry.index = 0x480;
+  if (KVM(v->fd, KVM_GET_MSRS, &msrs) != 1) fail(1, "KVM_GET_MSRS: IA32_VMX_BASIC");
+  uint32_t revision = (uint32_t)msrs.entry.data & 0x7fffffff;
+  memcpy(memory + VMXON_REGION, &revision, 4);
+  memcpy(memory + VMCS_REGION, &revision, 4);
+  uint64_t regions[2] = {VMXON_REGION, VMCS_REGION};
+  memcpy(v->data + VMXON_POINTER, regions, sizeof regions);
+  for (uint32_t i = 0; i < 1024; i++) {
+    uint32_t entry = i << 22 | 0x83;   /* present, writable, 4 MiB */
+    memcpy(memory + PAGE_DIRECTORY + 4 * i, &entry, 4);
+  }
+  s->cr0 = 0x80000000 | CR0_START, s->cr3 = PAGE_DIRECTORY, s->cr4 = 0x2010;   /* PG; VMXE, PSE */
+}
+
 static void prepare_data(struct vcpu *v, uint32_t code, uint32_t data, uint32_t handler) {
   memset(v->data, 0, PAGE);
   uint32_t start = CR0_START;
@@ -239,9 +331,67 @@ static void prepare_data(struct vcpu *v, uint32_t code, uint32_t data, uint32_t 
   s.gdt.base = data + GDT, s.gdt.limit = sizeof gdt - 1;
   s.idt.base = data + IDT, s.idt.limit = (TIMER_VECTOR + 1) * 8 - 1;
   s.cr0 = CR0_START, s.cr4 = 0;
+  if (nested) prepare_nested(v, &s);
   KVM(v->fd, KVM_SET_SREGS, &s);
   struct kvm_regs r = {.rip = code, .rflags = 2};
+  if (registers) {
+    r.rbx = 0x1122334455667788, r.rdi = 0xd1, r.rbp = 0xb9, r.r8 = 0x88, r.r15 = 0xf0f0f0f0f0f0f0f0;
+    struct kvm_debugregs d = {.db = {0x1000, 0x2000, 0x3000, 0x4000}, .dr6 = 0xffff0ff1, .dr7 = 0x400};
+    KVM(v->fd, KVM_SET_DEBUGREGS, &d);
+  }
   KVM(v->fd, KVM_SET_REGS, &r);
+}
+
+/* Puts a vCPU that will not run any more into a state that shows: an interrupt and an exception on their way, NMIs, bits in the local
+ * APIC. Then prints what KVM says of it, by the names that vmctop has for it. */
+static void report_registers(struct vcpu *v) {
+  struct kvm_lapic_state apic;
+  KVM(v->fd, KVM_GET_LAPIC, &apic);
+  uint32_t word = 0x50;
+  memcpy(apic.regs + 0x80, &word, 4);
+  word = 1u << 3;
+  memcpy(apic.regs + 0x120, &word, 4);   /* in service: 0x43 */
+  word = 1u << 17;
+  memcpy(apic.regs + 0x210, &word, 4);   /* requested: 0x31 */
+  KVM(v->fd, KVM_SET_LAPIC, &apic);
+  struct kvm_vcpu_events e;
+  KVM(v->fd, KVM_GET_VCPU_EVENTS, &e);
+  e.exception.injected = 1, e.exception.nr = 13, e.interrupt.injected = 1, e.interrupt.nr = 0x61, e.nmi.pending = 1;
+  e.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+  KVM(v->fd, KVM_SET_VCPU_EVENTS, &e);
+
+  struct kvm_regs r;
+  struct kvm_sregs s;
+  struct kvm_debugregs d;
+  struct kvm_mp_state m;
+  KVM(v->fd, KVM_GET_REGS, &r);
+  KVM(v->fd, KVM_GET_SREGS, &s);
+  KVM(v->fd, KVM_GET_DEBUGREGS, &d);
+  KVM(v->fd, KVM_GET_MP_STATE, &m);
+  KVM(v->fd, KVM_GET_VCPU_EVENTS, &e);
+  KVM(v->fd, KVM_GET_LAPIC, &apic);
+  struct { const char *name; uint64_t value; } rows[] = {
+    {"RAX", r.rax}, {"RBX", r.rbx}, {"RCX", r.rcx}, {"RDX", r.rdx}, {"RSI", r.rsi}, {"RDI", r.rdi}, {"RBP", r.rbp}, {"R8", r.r8},
+    {"R9", r.r9}, {"R10", r.r10}, {"R11", r.r11}, {"R12", r.r12}, {"R13", r.r13}, {"R14", r.r14}, {"R15", r.r15},
+    {"GUEST_RSP", r.rsp}, {"GUEST_RIP", r.rip}, {"GUEST_RFLAGS", r.rflags}, {"CR2", s.cr2}, {"CR8", s.cr8}, {"APIC_BASE", s.apic_base},
+    {"DR0", d.db[0]}, {"DR1", d.db[1]}, {"DR2", d.db[2]}, {"DR3", d.db[3]}, {"DR6", d.dr6}, {"GUEST_DR7", d.dr7},
+    {"MP_STATE", m.mp_state}, {"EXCEPTION_INJECTED", e.exception.injected}, {"EXCEPTION_VECTOR", e.exception.nr},
+    {"INTERRUPT_INJECTED", e.interrupt.injected}, {"INTERRUPT_VECTOR", e.interrupt.nr}, {"NMI_PENDING", e.nmi.pending},
+    {"NMI_INJECTED", e.nmi.injected}, {"VCPU_MODE", 0},
+    /* Each segment register is asked for, so that KVM has all of them in its cache. */
+#define SEGMENT(upper, lower) {"GUEST_" upper "_SELECTOR", s.lower.selector}, {"GUEST_" upper "_BASE", s.lower.base}, {"GUEST_" upper "_LIMIT", s.lower.limit}
+    SEGMENT("CS", cs), SEGMENT("SS", ss), SEGMENT("DS", ds), SEGMENT("ES", es), SEGMENT("FS", fs), SEGMENT("GS", gs), SEGMENT("TR", tr),
+    SEGMENT("LDTR", ldt),
+  };
+  printf(",\"registers\":{");
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) printf("%s\"%s\":\"0x%llx\"", i ? "," : "", rows[i].name, (unsigned long long)rows[i].value);
+  for (int i = 0; i < 18; i++) {
+    int offset = i == 0 ? 0x80 : i == 1 ? 0xa0 : i < 10 ? 0x100 + 16 * (i - 2) : 0x200 + 16 * (i - 10);
+    memcpy(&word, apic.regs + offset, 4);
+    if (i < 2) printf(",\"APIC_%s\":\"0x%x\"", i ? "PPR" : "TPR", word);
+    else printf(",\"APIC_%s%d\":\"0x%x\"", i < 10 ? "ISR" : "IRR", (i - 2) % 8, word);
+  }
+  printf("}");
 }
 
 /* ---- The machine ---- */
@@ -443,6 +593,15 @@ static void report(const char *name) {
     printf(",\"%s\":%llu", kind_names[k], (unsigned long long)(k == EPT ? counts[k] * (uint64_t)vcpu_count : counts[k] * n));
   for (int i = 0; i < vcpu_count; i++)
     if (vcpus[i].nanoseconds > slowest) slowest = vcpus[i].nanoseconds;
+  if (registers) report_registers(&vcpus[0]);
+  if (nested) {
+    uint32_t done;
+    memcpy(&done, vcpus[0].data + NESTED_STATUS, 4);
+    printf(",\"nested\":%s,\"nested_last\":\"0x%x\",\"vmcs12\":{", done ? "true" : "false", NESTED_LAST_VALUE);
+    for (int i = 0; i < NESTED_WRITES; i++)
+      printf("%s\"%s\":\"0x%llx\"", i ? "," : "", nested_writes[i].name, (unsigned long long)nested_writes[i].value);
+    printf("}");
+  }
   printf(",\"flip\":%llu,\"end_out\":%llu,\"elapsed_ns\":%llu", (unsigned long long)flip_after, (unsigned long long)n, (unsigned long long)slowest);
 
   /* The same as kvm_exit names it, where the backend is known. Left out is what a race could change: the page faults of several vCPUs. */
@@ -499,6 +658,8 @@ static const char help[] =
   "  --fail-entry     after the first lap make the guest's state invalid: VM entry fails, the machine stays until SIGTERM\n"
   "  --disable-exits N  KVM_CAP_X86_DISABLE_EXITS with these bits: 1 MWAIT, 2 HLT, 4 PAUSE, 8 C-state\n"
   "  --flip LAPS      after so many laps of each vCPU change one of its controls, with 0.4 s of rest before and after\n"
+  "  --nested         first the guest turns VMX on and writes fields of a VMCS of its own, which stays current; \"vmcs12\" has them\n"
+  "  --registers      at the end give the first vCPU events and local APIC bits that show; \"registers\" has what KVM says of it\n"
   "  --linger SECONDS keep the virtual machine after it has finished\n"
   "\n"
   "At the end one line of JSON says what was made; \"reasons\" has it by the names of the kvm_exit tracepoint.\n"
@@ -519,14 +680,15 @@ static void on_signal(int signal) {
 static void on_kick(int signal) { (void)signal; }
 
 int main(int argc, char **argv) {
-  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, FAIL_ENTRY, DISABLE_EXITS, FLIP, HELP };
-  struct option options[KINDS + 14] = {0};
+  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, FAIL_ENTRY, DISABLE_EXITS, FLIP, NESTED, REGISTERS, HELP };
+  struct option options[KINDS + 16] = {0};
   for (int k = 0; k < KINDS; k++) options[k] = (struct option){kind_names[k], required_argument, NULL, k};
   static const struct option others[] = {
     {"vcpus", 1, NULL, VCPUS}, {"laps", 1, NULL, LAPS}, {"pace", 1, NULL, PACE}, {"wake", 1, NULL, WAKE},
     {"user-hlt", 0, NULL, USER_HLT}, {"start-paused", 0, NULL, PAUSED}, {"wait", 1, NULL, WAIT}, {"name", 1, NULL, NAME},
     {"linger", 1, NULL, LINGER},
-    {"fail-entry", 0, NULL, FAIL_ENTRY}, {"disable-exits", 1, NULL, DISABLE_EXITS}, {"flip", 1, NULL, FLIP}, {"help", 0, NULL, HELP}};
+    {"fail-entry", 0, NULL, FAIL_ENTRY}, {"disable-exits", 1, NULL, DISABLE_EXITS}, {"flip", 1, NULL, FLIP},
+    {"nested", 0, NULL, NESTED}, {"registers", 0, NULL, REGISTERS}, {"help", 0, NULL, HELP}};
   memcpy(options + KINDS, others, sizeof others);
   bool paused = false;
   const char *wait_file = NULL, *name = NULL;
@@ -545,12 +707,16 @@ int main(int argc, char **argv) {
     case FAIL_ENTRY: fail_entry = true; break;
     case DISABLE_EXITS: disabled_exits = number("disable-exits", optarg, 15); break;
     case FLIP: flip_after = number("flip", optarg, UINT32_MAX); break;
+    case NESTED: nested = true; break;
+    case REGISTERS: registers = true; break;
     case HELP: fputs(help, stdout); return 0;
     case '?': return 2;
     default: counts[option] = number(kind_names[option], optarg, UINT32_MAX);
   }
   if (optind < argc) fail(2, "unexpected argument %s (see --help)", argv[optind]);
   if (vcpu_count < 1) fail(2, "--vcpus: at least 1");
+  if (nested && (vcpu_count > 1 || laps != 1)) fail(2, "--nested is for one vCPU and one lap");
+  if (registers && user_hlt) fail(2, "--registers wants the local APIC in the kernel");
 
   find_vendor();
   FILE *parameter = fopen("/sys/module/kvm/parameters/tdp_mmu", "r");

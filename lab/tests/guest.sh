@@ -102,6 +102,15 @@ if [ -e $dump ]; then
   $VMCTOP state --format json > /out/state.json 2> /out/state.stderr; echo $? > /out/state.status
   $VMCTOP state > /out/state.txt 2>&1
   kill -TERM $machine; wait $machine
+
+  # A guest that wrote a VMCS of its own, and a vCPU that KVM's own ioctls describe.
+  for name in nested registers; do
+    exitgen --$name --cpuid 3 --linger 600 -name $name > /out/$name.exitgen.json 2> /out/$name.stderr & machine=$!
+    i=0; while [ ! -s /out/$name.exitgen.json ] && kill -0 $machine 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+    $VMCTOP state --format json > /out/$name.state.json 2>> /out/$name.stderr
+    $VMCTOP state > /out/$name.state.txt 2>&1
+    kill -TERM $machine; wait $machine
+  done
 fi
 
 say cost

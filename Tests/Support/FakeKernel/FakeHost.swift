@@ -15,6 +15,33 @@ public final class FakeHost {
   public static func vcpu(_ index: Int) -> UInt64 { direct + 0x4000 + UInt64(index) * 0x1000 }
   public static func bitmap(_ index: Int) -> UInt64 { direct + 0x10000 + UInt64(index) * 0x1000 }
 
+  /// Beside each vCPU: its `struct kvm_lapic`, its CPUID leaves, its virtual-APIC page, and the VMCS that L1 wrote.
+  public static func lapic(_ index: Int) -> UInt64 { vcpu(index) + 0x800 }
+  public static func leaves(_ index: Int) -> UInt64 { vcpu(index) + 0x840 }
+  public static func apicPage(_ index: Int) -> UInt64 { vcpu(index) + 0xc00 }
+  public static func vmcs12(_ index: Int) -> UInt64 { direct + 0x1a000 + UInt64(index) * 0x200 }
+  /// `gdt_page` of CPU 0, the page of `vmx_bitmap[1]`, `struct kvm_memslots`, `struct kvm_memory_slot`, page tables.
+  public static let gdt = direct + 0x1c000
+  public static let vmwriteBitmap = direct + 0x1d000
+  public static let slots = direct + 0x1e000
+  public static let slot = direct + 0x1e800
+  public static let pageTable = direct + 0x1f000
+  /// Where a `struct vcpu_vmx` has what tests change.
+  public enum Place {
+    /// Within it `struct kvm_vcpu_arch`.
+    public static let arch: UInt64 = 0x20
+    public static let lapic: UInt64 = arch + 0xa8
+    public static let requests: UInt64 = 0x1f0
+    public static let vmcs01: UInt64 = 0x200
+    public static let loadedCPU: UInt64 = vmcs01 + 56
+    public static let timerIsOff: UInt64 = vmcs01 + 60
+    public static let currentVMPointer: UInt64 = 0x340
+    public static let postedInterrupts: UInt64 = 0x440
+    public static let pmlPage: UInt64 = 0x480
+    public static let fail: UInt64 = 0x490
+    public static let featureControl: UInt64 = 0x498
+  }
+
   public var core = FakeCore()
   public let roots: HostRoots
   private let folder: String
@@ -57,6 +84,13 @@ public final class FakeHost {
       core.put(UInt64(0x7ffe), at: vcpu + 0x50)  // regs[4], RSP
       core.put(UInt64(0xffff_8000), at: vcpu + 0xb0)  // regs[16], RIP
     }
+    for index in 0..<vcpus {
+      let vcpu = Self.vcpu(index)
+      core.put(UInt64.max, at: vcpu + Place.currentVMPointer)
+      core.put(Self.vmcs12(index), at: vcpu + Place.currentVMPointer + 8)
+      core.put(Self.apicPage(index), at: Self.lapic(index))
+      core.put(Self.leaves(index), at: vcpu + Place.arch + 0x160)
+    }
     if !usesArray { core.put(vcpus == 1 ? Self.vcpu(0) : Self.node | 2, at: Self.kvm + 0x10) }
     try file("sys/kernel/btf/vmlinux", FakeTypes().bytes)
     try file("sys/kernel/btf/kvm_intel", types(without: without))
@@ -69,6 +103,10 @@ public final class FakeHost {
       \(String(Self.configuration, radix: 16)) D vmcs_config\t[kvm_intel]
       \(String(Self.capability, radix: 16)) D vmx_capability\t[kvm_intel]
       ffffffffc0abc000 T vmx_vmexit\t[kvm_intel]
+      \(String(Self.modules + 0x100, radix: 16)) D __per_cpu_offset
+      000000000000b000 A gdt_page
+      \(String(Self.modules + 0x180, radix: 16)) b vmx_bitmap\t[kvm_intel]
+      \(String(Self.modules + 0x1a0, radix: 16)) B host_efer\t[kvm]
 
       """
     try file("proc/kallsyms", Array(symbols.utf8))
@@ -78,7 +116,25 @@ public final class FakeHost {
   public func run(_ index: Int, by thread: Int32) {
     let pid = Self.direct + 0x2000 + UInt64(index) * 16
     core.put(thread, at: pid)
-    core.put(pid, at: Self.vcpu(index) + 0x170)
+    core.put(pid, at: Self.vcpu(index) + 0x1e0)
+  }
+
+  /// Gives a vCPU an APIC of KVM's, with its page empty.
+  public func addAPIC(_ index: Int = 0) { core.put(Self.lapic(index), at: Self.vcpu(index) + Place.lapic) }
+
+  /// Tells a guest of features: leaf, subleaf, then EAX, EBX, ECX, EDX; seven leaves at most.
+  public func setCPUID(_ leaves: [(UInt32, UInt32, [UInt32])], vcpu index: Int = 0) {
+    core.put(UInt32(leaves.count), at: Self.vcpu(index) + Place.arch + 0x158)
+    for (place, leaf) in leaves.enumerated() {
+      for (word, value) in ([leaf.0, leaf.1, 1] + leaf.2).enumerated() {
+        core.put(value, at: Self.leaves(index) + UInt64(place * 40 + word * 4))
+      }
+    }
+  }
+
+  /// A module parameter of kvm_intel.
+  public func parameter(_ name: String, _ value: String) throws {
+    try file("sys/module/kvm_intel/parameters/\(name)", Array("\(value)\n".utf8))
   }
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
@@ -114,35 +170,71 @@ public final class FakeHost {
     let xarray = types.structure("xarray", size: 8, [.init("xa_head", u64, at: 0)])
     _ = types.structure("xa_node", size: 520, [.init("shift", u8, at: 0), .init("slots", pointers, at: 8)])
     let kvmArch = types.structure(
-      "kvm_arch", size: 16,
+      "kvm_arch", size: 0x2d0,
       [
         .init("mwait_in_guest", u8, at: 0), .init("hlt_in_guest", u8, at: 1), .init("pause_in_guest", u8, at: 2),
         .init("cstate_in_guest", u8, at: 3), .init("apicv_inhibit_reasons", u64, at: 8),
+        .init("notify_vmexit_flags", u32, at: 0x2c0), .init("apic_access_memslot_enabled", u8, at: 0x2c4),
+        .init("bus_lock_detection_enabled", u8, at: 0x2c5), .init("notify_window", u32, at: 0x2c8),
       ])
+    let memory = types.structure("mm_struct", size: 8, [.init("pgd", u64, at: 0)])
+    let link = types.structure("hlist_node", size: 16, [.init("next", u64, at: 0), .init("pprev", u64, at: 8)])
+    let head = types.structure("hlist_head", size: 8, [.init("first", u64, at: 0)])
+    let heads = types.array(of: head, count: 128)
+    let slots = types.structure(
+      "kvm_memslots", size: 0x408, [.init("id_hash", heads, at: 0), .init("node_idx", u32, at: 0x400)])
+    let links = types.array(of: link, count: 2)
+    let u16 = types.integer("short", bytes: 2)
+    _ = types.structure(
+      "kvm_memory_slot", size: 0x48,
+      [
+        .init("id_node", links, at: 0), .init("base_gfn", u64, at: 0x20), .init("npages", u64, at: 0x28),
+        .init("userspace_addr", u64, at: 0x30), .init("id", u16, at: 0x38),
+      ])
+    let slotsPointer = types.pointer(to: slots)
+    let slotsPointers = types.array(of: slotsPointer, count: 2)
+    let memoryPointer = types.pointer(to: memory)
     _ = types.structure(
       "kvm", size: 0x400,
       [
         .init("userspace_pid", u32, at: 0), .init("online_vcpus", atomic, at: 4), .init("vm_list", list, at: 8),
-        .init("arch", kvmArch, at: 0x30),
+        .init("arch", kvmArch, at: 0x30), .init("mm", memoryPointer, at: 0x300),
+        .init("memslots", slotsPointers, at: 0x308), .init("nr_memslots_dirty_logging", atomic, at: 0x320),
         usesArray ? .init("vcpus", pointers, at: 0x40) : .init("vcpu_array", xarray, at: 0x10),
       ])
     _ = types.enumeration("kvm_reg", [("VCPU_REGS_RIP", 16), ("VCPU_EXREG_CR3", 19), ("VCPU_EXREG_SEGMENTS", 22)])
     let registers = types.array(of: u64, count: 17)
-    let apicPointer = types.pointer(to: u64)
+    let lapic = types.structure(
+      "kvm_lapic", size: 0x40,
+      [.init("regs", pointer, at: 0), .init("apicv_active", u8, at: 8), .init("vapic_addr", u64, at: 16)])
+    let apicPointer = types.pointer(to: lapic)
+    let exception = types.structure(
+      "kvm_queued_exception", size: 8,
+      [.init("pending", u8, at: 0), .init("injected", u8, at: 1), .init("vector", u8, at: 3)])
+    let interrupt = types.structure(
+      "kvm_queued_interrupt", size: 4, [.init("injected", u8, at: 0), .init("nr", u8, at: 2)])
+    let breakpoints = types.array(of: u64, count: 4)
     let arch = types.structure(
-      "kvm_vcpu_arch", size: 0x100,
+      "kvm_vcpu_arch", size: 0x1b8,
       [
         .init("cr3", u64, at: 0), .init("regs", registers, at: 0x10), .init("regs_avail", u32, at: 0xa0),
         .init("apic", apicPointer, at: 0xa8), .init("apicv_active", u8, at: 0xb0), .init("tsc_offset", u64, at: 0xb8),
         .init("cr0", u64, at: 0xc0), .init("cr0_guest_owned_bits", u64, at: 0xc8), .init("efer", u64, at: 0xd0),
+        .init("apic_base", u64, at: 0xd8), .init("switch_db_regs", u32, at: 0xe0), .init("cr4", u64, at: 0xe8),
+        .init("cr2", u64, at: 0x100), .init("cr8", u64, at: 0x108), .init("dr6", u64, at: 0x110),
+        .init("db", breakpoints, at: 0x118), .init("mp_state", u32, at: 0x138),
+        .init("nmi_pending", u32, at: 0x13c), .init("exception", exception, at: 0x140),
+        .init("interrupt", interrupt, at: 0x150), .init("nmi_injected", u8, at: 0x154),
+        .init("cpuid_nent", u32, at: 0x158), .init("cpuid_entries", pointer, at: 0x160),
       ].filter { !without.contains($0.name) })
     let upid = types.structure("upid", size: 16, [.init("nr", u32, at: 0)])
     let pid = types.structure("pid", size: 16, [.init("numbers", types.array(of: upid, count: 1), at: 0)])
     let vcpu = types.structure(
-      "kvm_vcpu", size: 0x180,
+      "kvm_vcpu", size: 0x1f8,
       [
         .init("vcpu_id", u32, at: 0), .init("cpu", u32, at: 4), .init("kvm", u64, at: 8), .init("mode", u32, at: 0x18),
-        .init("arch", arch, at: 0x20), .init("pid", types.pointer(to: pid), at: 0x170),
+        .init("arch", arch, at: 0x20), .init("pid", types.pointer(to: pid), at: 0x1e0),
+        .init("guest_debug", u64, at: 0x1e8), .init("requests", u64, at: 0x1f0),
       ])
     let shadow = types.structure(
       "vmcs_controls_shadow", size: 32,
@@ -151,20 +243,43 @@ public final class FakeHost {
         .init("exec", u32, at: 12),
         .init("secondary_exec", u32, at: 16), .init("tertiary_exec", u64, at: 24),
       ].filter { !without.contains($0.name) })
-    let hostState = types.structure("vmcs_host_state", size: 16, [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8)])
+    let hostState = types.structure(
+      "vmcs_host_state", size: 24,
+      [.init("cr3", u64, at: 0), .init("cr4", u64, at: 8), .init("fs_sel", u16, at: 22)])
     let loaded = types.structure(
       "loaded_vmcs", size: 64,
       [
         .init("controls_shadow", shadow, at: 0), .init("msr_bitmap", pointer, at: 32),
-        .init("host_state", hostState, at: 40),
+        .init("host_state", hostState, at: 40), .init("cpu", u32, at: 56), .init("hv_timer_soft_disabled", u8, at: 60),
       ])
-    let nested = types.structure("nested_vmx", size: 64, [.init("vmcs02", loaded, at: 0)])
+    let vmcs12 = types.structure(
+      "vmcs12", size: 0x200,
+      [
+        .init("virtual_processor_id", u16, at: 0x10), .init("tsc_offset", u64, at: 0x18),
+        .init("cpu_based_vm_exec_control", u32, at: 0x20), .init("secondary_vm_exec_control", u32, at: 0x24),
+        .init("guest_rip", u64, at: 0x28), .init("guest_cr3", u64, at: 0x30),
+      ])
+    let vmcs12Pointer = types.pointer(to: vmcs12)
+    let nested = types.structure(
+      "nested_vmx", size: 80,
+      [
+        .init("vmcs02", loaded, at: 0), .init("current_vmptr", u64, at: 64),
+        .init("cached_vmcs12", vmcs12Pointer, at: 72),
+      ])
+    let taskState = types.array(of: u8, count: 104)
+    let task = types.structure("tss_struct", size: 0x80, [.init("x86_tss", taskState, at: 0)])
+    let page = types.array(of: u8, count: 4096)
+    _ = types.structure("cpu_entry_area", size: 0x3000, [.init("gdt", page, at: 0), .init("tss", task, at: 0x2000)])
+    _ = types.structure("page", size: 64, [.init("flags", u64, at: 0)])
+    let descriptor = types.array(of: u64, count: 8)
     _ = types.structure(
       "vcpu_vmx", size: Self.vmxSize,
       [
         .init("vcpu", vcpu, at: 0), .init("loaded_vmcs", types.pointer(to: loaded), at: 0x10),
         .init("vmcs01", loaded, at: 0x200),
         .init("nested", nested, at: 0x300), .init("vpid", u32, at: 0x400),
+        .init("pi_desc", descriptor, at: 0x440), .init("pml_pg", pointer, at: 0x480), .init("fail", u8, at: 0x490),
+        .init("msr_ia32_feature_control", u64, at: 0x498),
       ])
     _ = types.structure(
       "vmcs_config", size: 32,

@@ -1,0 +1,32 @@
+import Architecture
+import Testing
+
+@Suite("What KVM keeps beside the VMCS")
+struct StateFieldTests {
+  @Test("has one name for each thing, none of them a field of the VMCS")
+  func names() {
+    let names = StateField.kept.map(\.name)
+    #expect(Set(names).count == names.count)
+    #expect(Set(names).isDisjoint(with: VMCSField.rows.map(\.name)))
+    #expect(names.count == 15 + 7 + 10 + 4 + 16 + 8)
+  }
+
+  @Test("is of the kind kvm, in a group, without a place, and described")
+  func rows() {
+    for field in StateField.kept {
+      #expect(
+        field.kind == .kvm && field.place == nil && field.group != nil && !field.description.isEmpty, "\(field.name)")
+      #expect([8, 16, 32, 64].contains(field.width))
+      #expect(StateField.kept(field.name) == field)
+    }
+    #expect(StateField.kept("RSP") == nil)
+    #expect(VMCSField.rows.allSatisfy { StateField($0).group == nil })
+  }
+
+  @Test("comes group by group, as pages show it")
+  func groups() {
+    var seen: [StateField.Group] = []
+    for group in StateField.kept.compactMap(\.group) where seen.last != group { seen.append(group) }
+    #expect(seen == StateField.Group.allCases)
+  }
+}
