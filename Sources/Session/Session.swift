@@ -15,6 +15,10 @@ public enum SessionCommand: Sendable {
   /// Recordings: so many samples forward or, negative, back.
   case step(Int)
   case setSpeed(Double)
+  /// Live: the threads of the vCPUs whose whole state is read with each interval, and of no others.
+  case watch(Set<Int32>)
+  /// Live: ask the VMM for the registers of this vCPU.
+  case askVMM(tid: Int32)
   /// A line for the log.
   case say(LogMessage.Level, String)
 }
@@ -199,6 +203,7 @@ public final class Session {
           let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
           seek(by: span, interval)
           publishNow = isRecording
+        case .watch, .askVMM: break
         }
       }
       let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
