@@ -20,7 +20,10 @@ extension Painter {
     // Where nothing but the exits is known of the controls, there is nothing to set beside them.
     let threads = model.scopeThreads
     let hasWords = threads.contains { model.words($0) != nil }
-    let hasHost = snapshot.hostControls != nil
+    let host = snapshot.hostControls
+    let hasConfiguration = host.map { $0.configuration.words != ControlSetting() } ?? false
+    // Of intercepts the processor allows all.
+    let hasAllowed = host != nil && snapshot.source.isa == "vmx"
     let reasons = hasWords ? differences(threads) : [:]
     func why(_ row: ControlRow) -> (text: String, isReason: Bool) {
       if let reason = reasons[row.control] { return (reason, true) }
@@ -29,7 +32,9 @@ extension Painter {
       {
         return (row.control.controlBit?.kvmCondition ?? row.name.title, true)
       }
-      return (row.name.title, false)
+      // What KVM does with an intercept says more than its name in other words.
+      let use = row.control.interceptCode.flatMap { ExitReason.lookup(isa: 2, code: $0)?.svm?.kvmUse }
+      return (use.map { "\(row.name.title): \($0)" } ?? row.name.title, false)
     }
     let shown: [(id: String, column: TableColumn)] = [
       ("bit", TableColumn(title: "WORD", minimum: min(9, words), ideal: min(16, words))),
@@ -40,8 +45,8 @@ extension Painter {
         TableColumn(title: "CONTROL", minimum: area.width >= 78 ? 22 : 16, ideal: min(40, ideal(16) { $0.name.short }))
       ),
       ("now", TableColumn(title: "NOW", minimum: 3, priority: hasWords ? 5 : 99)),
-      ("configured", TableColumn(title: "CFG", minimum: 3, priority: hasHost ? 4 : 99)),
-      ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasHost ? 6 : 99)),
+      ("configured", TableColumn(title: "CFG", minimum: 3, priority: hasConfiguration ? 4 : 99)),
+      ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasAllowed ? 6 : 99)),
       ("exits", TableColumn(title: window ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 1)),
       ("percent", TableColumn(title: "%", minimum: 5, alignRight: true, priority: 3)),
       ("time", TableColumn(title: "TIME%", minimum: 5, alignRight: true, priority: 2)),
@@ -49,7 +54,8 @@ extension Painter {
       (
         "why",
         TableColumn(
-          title: hasWords ? "WHY" : "WHAT IT DOES", minimum: 16, ideal: min(120, ideal(16) { why($0).text }),
+          title: hasWords ? "WHY" : "WHAT IT DOES", minimum: hasWords ? 26 : 16,
+          ideal: min(120, ideal(16) { why($0).text }),
           priority: 9)
       ),
     ].filter { $0.column.priority < 99 }
@@ -128,7 +134,7 @@ extension Painter {
       let legend =
         !hasWords
         ? "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)"
-        : hasHost
+        : hasAllowed && hasConfiguration
           ? "NOW: kernel memory  CFG: vmcs_config  ALLOW: the processor  ~ vCPUs differ"
           : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] struck (x key)"
       text(area, y: area.height - 1, legend, .dim)

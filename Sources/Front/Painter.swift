@@ -88,7 +88,7 @@ struct Painter {
       frame.regions.append(.init(area: area, target: .pane(model.pane)))
       paint(model.pane, area)
     } else {
-      if body.height >= Painter.high, model.stateReading != nil {
+      if body.height >= Painter.high, model.snapshot?.states.isEmpty == false {
         let state = body.height * 2 / 5
         upper -= state + 1
         sub(.guest, Rectangle(x: 0, y: body.y + upper + 1, width: columns, height: state), &self)

@@ -107,7 +107,7 @@ extension Painter {
     if let reading {
       head.append(reading.cpu.map { " · on CPU \($0)" } ?? " · not loaded on a CPU", .dim)
       if pane == .nested {
-        head.append(reading.vmcs12 == nil ? "" : "  vmcs12: what L1 wrote for L2", .heading)
+        head.append(reading.vmcs12 == nil ? "" : "  vmcs12, as L1 wrote it", .heading)
       }
       if reading.isNested {
         head.append(pane == .nested ? ", L2 runs" : "  L2 is current: this is vmcs02", .warning)
@@ -153,7 +153,7 @@ extension Painter {
   private mutating func paintStateFoot(_ pane: Pane, _ area: Rectangle, from: Int) -> Int {
     guard area.height - from >= 5 else { return area.height }
     paintLegend(area, pane)
-    let strip = pane != model.pane ? 0 : area.height >= 26 ? 3 : area.height >= 14 ? 2 : 0
+    let strip = pane != model.pane ? 0 : area.height >= 40 ? 3 : area.height >= 14 ? 2 : 0
     return area.height - 1 - strip
   }
 
@@ -173,8 +173,11 @@ extension Painter {
     if let main = row.main, row.isAvailable, row.note == nil {
       text += (text.isEmpty ? "" : " · ") + "\(main.provenance.rawValue): \(main.how)"
     }
-    for (offset, part) in text.wrapped(to: max(10, area.width - 2)).prefix(room - 1).enumerated() {
-      self.text(area, y: y + 1 + offset, part)
+    let lines = text.wrapped(to: max(10, area.width - 2))
+    for offset in 0..<min(room - 1, lines.count) {
+      // What does not fit is cut in the last line, and seen to be.
+      let isLast = offset == room - 2
+      self.text(area, y: y + 1 + offset, isLast ? lines[offset...].joined(separator: " ") : lines[offset])
     }
   }
 
@@ -223,7 +226,8 @@ extension Painter {
       head.append("   \(rows.count) differ\(rows.count == 1 ? "s" : "")", .dim)
     }
     frame.screen.put(head, x: area.x, y: area.y, limit: area.right)
-    let table = Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 2)
+    let strip = area.height >= 12 ? 1 : 0
+    let table = Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 2 - strip)
     frame.tops[pane] = 0
     if !missing.isEmpty {
       for (offset, line) in model.stateFailure.enumerated() {
@@ -265,6 +269,11 @@ extension Painter {
       }, marker: { _ in Span(" ") })
     if rows.isEmpty {
       text(table, y: 1, model.filter.isEmpty ? "nothing differs" : "no difference matches /\(model.filter)", .dim)
+    }
+    if strip > 0, rows.indices.contains(cursor) {
+      var line = Line(" \(rows[cursor].name)", .value)
+      line.append("  \(model.difference(rows[cursor]))")
+      frame.screen.put(line, x: area.x, y: table.bottom, limit: area.right)
     }
     text(area, y: area.height - 1, "= or Esc ends the comparison   Enter explains a row", .dim)
   }
@@ -340,7 +349,7 @@ extension Painter {
     let age = model.age(reading.readAt).map { " \(Format.duration($0)) ago" } ?? ""
     text(
       area, y: area.height - 1,
-      "measured\(age)   direct: without an exit   every MSR not listed exits, read and write", .dim)
+      "measured\(age)   direct: without an exit   MSRs not listed exit", .dim)
   }
 
   /// The MSRs of this vCPU's exits, most first.

@@ -374,7 +374,7 @@ extension FrontModel {
       guard let reading, let value = reading.value, let decoded = reading.field.decoded(value) else { return [] }
       let counterpart = Set(other?.value.flatMap { other?.field.decoded($0)?.parts } ?? [])
       return decoded.parts.filter { !counterpart.contains($0) }.map { part in
-        part.value == 1 && !part.bits.contains(":") ? part.name : "\(part.name) \(part.meaning)"
+        part.value == 1 && !part.bits.contains(":") ? Decoded.withoutWord(part.name) : "\(part.name) \(part.meaning)"
       }
     }
     let (a, b) = (parts(row.a, row.b), parts(row.b, row.a))

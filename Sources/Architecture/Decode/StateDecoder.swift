@@ -358,7 +358,7 @@ private func selectorText(_ value: UInt64) -> String {
 /// A TSC multiplier, which has 48 bits behind the point.
 private func scale(_ value: UInt64) -> String {
   let whole = value >> 48
-  let thousandths = (value & 0xffff_ffff_ffff) * 1000 >> 48
+  let thousandths = ((value & 0xffff_ffff_ffff) * 1000) >> 48
   let digits = "\(thousandths)"
   return "x \(whole).\(String(repeating: "0", count: 3 - digits.count))\(digits)"
 }

@@ -92,8 +92,8 @@ extension StateField {
     case "pausefilterthresh", "pausefiltercount", "busdlockcounter", "buslockcounter": return .timers
     default: break
     }
-    for prefix in ["avic", "int", "event", "vintr", "vapic", "vnmi"] where key.hasPrefix(prefix) { return .interrupts }
     for prefix in ["intercept", "msrpm", "iopm", "clean"] where key.hasPrefix(prefix) { return .controls }
+    for prefix in ["avic", "int", "event", "vintr", "vapic", "vnmi"] where key.hasPrefix(prefix) { return .interrupts }
     if ["crread", "crwrite", "drread", "drwrite", "exceptions"].contains(key) { return .controls }
     return .other
   }

@@ -163,7 +163,7 @@ public enum SyntheticState {
     (0x000, "control.intercepts[0]", 32, .control, 0x0110_0011, "intercepts of CR accesses"),
     (0x004, "control.intercepts[1]", 32, .control, 0, "intercepts of DR accesses"),
     (0x008, "control.intercepts[2]", 32, .control, 0x6_0042, "intercepts of exceptions"),
-    (0x00c, "control.intercepts[3]", 32, .control, 0xbc4c_8027, "intercepts of instructions"),
+    (0x00c, "control.intercepts[3]", 32, .control, 0xbd4c_8027, "intercepts of instructions"),
     (0x010, "control.intercepts[4]", 32, .control, 0x207f, "intercepts of instructions"),
     (0x040, "control.iopm_base_pa", 64, .control, 0x1_0450_0000, "address of the I/O permission map"),
     (0x048, "control.msrpm_base_pa", 64, .control, 0x1_0460_0000, "address of the MSR permission map"),
@@ -206,7 +206,7 @@ public enum SyntheticState {
     var reading = VCPUReading(
       isa: .svm, pid: pid, vcpuID: id, tid: tid, cpu: Int(id), isNested: false, readAt: 1_000_000_000 &* tick,
       fields: fields,
-      words: ControlSetting(intercepts: SIMD8(0x0110_0011, 0, 0x6_0042, 0xbc4c_8027, 0x207f, 0, 0, 0)),
+      words: ControlSetting(intercepts: SIMD8(0x0110_0011, 0, 0x6_0042, 0xbd4c_8027, 0x207f, 0, 0, 0)),
       differences: [], msrBitmap: nil)
     reading.others = others(tick).filter { $0.field.name != "PI_CONTROL" && $0.field.name != "RAX" }
     return reading
@@ -233,6 +233,49 @@ public enum SyntheticState {
     if isSVM {
       snapshot.source.backend = "kvm_amd"
       snapshot.source.isa = "svm"
+      translate(&snapshot)
+    }
+  }
+
+  /// The exits of AMD that stand for those of Intel.
+  private static let svmCodes: [UInt32: (code: UInt32, control: String)] = [
+    49: (0x400, "NPF_RESERVED"), 32: (0x7c, "INTERCEPT_MSR_PROT"), 31: (0x7c, "INTERCEPT_MSR_PROT"),
+    12: (0x78, "INTERCEPT_HLT"), 30: (0x7b, "INTERCEPT_IOIO_PROT"), 1: (0x60, "INTERCEPT_INTR"),
+    52: (0x60, "INTERCEPT_INTR"), 48: (0x400, "NPF_NOT_PRESENT"), 28: (0x10, "INTERCEPT_CR0_WRITE"),
+    10: (0x72, "INTERCEPT_CPUID"), 40: (0x77, "INTERCEPT_PAUSE"), 7: (0x64, "INTERCEPT_VINTR"),
+    0: (0x4e, "INTERCEPT_EXCEPTION_14"), 54: (0x89, "INTERCEPT_WBINVD"),
+  ]
+
+  private static func translate(_ snapshot: inout Snapshot) {
+    for scope in snapshot.scopes.indices {
+      var controls: [ControlID: ControlStatistics] = [:]
+      var reasons: [ReasonStatistics] = []
+      for reason in snapshot.scopes[scope].reasons {
+        guard let (code, name) = svmCodes[reason.code], !reasons.contains(where: { $0.code == code }) else { continue }
+        var next = reason
+        next.isa = 2
+        next.code = code
+        next.name = ExitReason.lookup(isa: 2, code: code)?.name ?? ""
+        let control = ControlID.lookup(name: name).first ?? ControlID(intercept: code) ?? .unknown
+        for index in next.charges.indices { next.charges[index].control = control }
+        reasons.append(next)
+        let cost = next.charges.first
+        controls[control] = ControlStatistics(
+          control: control, setting: .asFound, exits: cost?.count ?? 0, intervalExits: cost?.intervalCount ?? 0,
+          handling: cost?.handling ?? 0, intervalHandling: cost?.intervalHandling ?? 0)
+      }
+      snapshot.scopes[scope].reasons = reasons
+      snapshot.scopes[scope].controls = controls.values.sorted { ($1.exits, $0.control) < ($0.exits, $1.control) }
+      snapshot.scopes[scope].exits = reasons.reduce(0) { $0 + $1.count }
+      snapshot.scopes[scope].intervalExits = reasons.reduce(0) { $0 + $1.intervalCount }
+    }
+    for vm in snapshot.vms.indices {
+      for vcpu in snapshot.vms[vm].vcpus.indices {
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.isa = 2
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.reason = 0x7b
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.info1 = 0x03f8_0210
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.info2 = 0xffff_ffff_81a3_c2d5
+      }
     }
   }
 
