@@ -103,7 +103,7 @@ extension Painter {
       add("width", "\(field.width) bits")
       add("kept by", "KVM, beside the VMCS or VMCB")
     }
-    add("group", field.group.rawValue)
+    add("group", field.stateGroup.rawValue)
     if let decoded, !decoded.parts.isEmpty {
       lines.append("")
       lines.append(Line(" BITS", .heading))

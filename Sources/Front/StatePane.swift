@@ -107,7 +107,9 @@ extension Painter {
     if let reading {
       head.append(reading.cpu.map { " · on CPU \($0)" } ?? " · not loaded on a CPU", .dim)
       if pane == .nested {
-        head.append(reading.vmcs12 == nil ? "" : "  vmcs12, as L1 wrote it", .heading)
+        head.append(
+          reading.vmcs12 == nil ? "" : reading.isa == .svm ? "  L1's VMCB for L2" : "  vmcs12, as L1 wrote it", .heading
+        )
       }
       if reading.isNested {
         head.append(pane == .nested ? ", L2 runs" : "  L2 is current: this is vmcs02", .warning)
@@ -143,7 +145,7 @@ extension Painter {
     guard let reading = model.stateReading else { return "" }
     if pane == .nested {
       return reading.isa == .svm
-        ? "No vmcs12 on AMD: a nested guest has a VMCB."
+        ? "L1 runs no guest of its own on this vCPU."
         : "L1 has no current VMCS: it runs no guest of its own on this vCPU."
     }
     return "nothing of it could be read"

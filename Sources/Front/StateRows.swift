@@ -153,7 +153,7 @@ extension FrontModel {
     }
     var sections: [Section: [FieldReading]] = [:]
     for field in fields {
-      sections[Section(isHost: field.field.area == .host, group: field.field.group), default: []].append(field)
+      sections[Section(isHost: field.field.area == .host, group: field.field.stateGroup), default: []].append(field)
     }
     let order = [false, true].flatMap { isHost in StateGroup.allCases.map { Section(isHost: isHost, group: $0) } }
     for section in order {
@@ -354,7 +354,7 @@ extension FrontModel {
         guard reading.value != y?.value, pattern == nil || matches(reading.field) else { continue }
         rows.append(
           (
-            reading.field.group,
+            reading.field.stateGroup,
             ComparisonRow(key: .field(reading.field.name), name: reading.field.name, a: reading, b: y)
           ))
       }

@@ -18,11 +18,11 @@ import Testing
   ])
   func aFieldIsWhereAnEngineerLooksForIt(_ name: String, _ group: StateGroup) throws {
     let field = try #require(VMCSField.lookup(name: name))
-    #expect(StateField(field).group == group)
+    #expect(StateField(field).stateGroup == group)
   }
 
   @Test func fewFieldsAreInNoGroupOfTheirOwn() {
-    let other = VMCSField.rows.map(StateField.init).filter { $0.group == .other }.map(\.name)
+    let other = VMCSField.rows.map(StateField.init).filter { $0.stateGroup == .other }.map(\.name)
     #expect(other.count <= 6, "\(other)")
   }
 
@@ -34,7 +34,7 @@ import Testing
     ("control.intercepts[3]", .controls), ("control.msrpm_base_pa", .controls), ("cr_read", .controls),
   ])
   func theVMCBIsGroupedAlike(_ name: String, _ group: StateGroup) {
-    #expect(StateField(kind: .vmcb, name: name, place: 0, width: 64, area: .guest, description: "").group == group)
+    #expect(StateField(kind: .vmcb, name: name, place: 0, width: 64, area: .guest, description: "").stateGroup == group)
   }
 
   @Test(arguments: [
@@ -43,7 +43,7 @@ import Testing
     ("PENDING_NMI", .interrupts),
   ])
   func soIsWhatKVMKeepsBeside(_ name: String, _ group: StateGroup) {
-    #expect(StateField(kind: .kvm, name: name, width: 64, area: .guest, description: "").group == group)
+    #expect(StateField(kind: .kvm, name: name, width: 64, area: .guest, description: "").stateGroup == group)
   }
 
   @Test func segmentsArePutTogetherFromTheirParts() throws {
@@ -118,6 +118,20 @@ import Testing
     #expect(cr8(0) == "no interrupt held back")
     #expect(cr8(1) == "holds back vectors below 0x20")
     #expect(cr8(15) == "holds back vectors below 0x100")
+  }
+
+  @Test func whatKVMKeepsIsNamedToo() {
+    func kept(_ name: String, _ value: UInt64) -> String? {
+      StateField(kind: .kvm, name: name, width: 64, area: .guest, description: "").decoded(value)?.summary
+    }
+    #expect(kept("MP_STATE", 3) == "halted")
+    #expect(kept("MP_STATE", 99) == "unknown")
+    #expect(kept("VCPU_MODE", 1) == "in guest mode")
+    #expect(kept("APIC_IRR7", 0x1000) == "vectors 0xec")
+    #expect(kept("PI_PIR3", 1 << 44 | 1) == "vectors 0xc0, 0xec")
+    #expect(kept("APIC_ISR0", 0) == "no vector")
+    #expect(kept("APIC_IRR9", 1) == nil)
+    #expect(kept("RAX", 1) == nil)
   }
 
   @Test func everyFieldTakesEveryValue() {

@@ -14,7 +14,8 @@ extension StateField {
   }
 
   private func kvmDecoded(_ value: UInt64) -> Decoded? {
-    switch name.uppercased() {
+    if let first = firstVector { return .vectors(first: first, value) }
+    return switch name.uppercased() {
     case "CR0": .cr0(value)
     case "CR3": .cr3(value)
     case "CR4": .cr4(value)
@@ -26,8 +27,30 @@ extension StateField {
     case "IA32_EFER", "EFER": .efer(value)
     case "IA32_APIC_BASE", "APIC_BASE": .apicBase(value)
     case "PI_CONTROL": .postedInterrupt(value)
+    case "MP_STATE":
+      // KVM_MP_STATE_* of the kernel's uapi/linux/kvm.h.
+      .choice(
+        "mp-state", value,
+        [
+          "runnable", "uninitialized", "INIT received", "halted", "SIPI received", "stopped", "check stop", "operating",
+          "load", "AP reset hold", "suspended",
+        ])
+    case "VCPU_MODE":
+      .choice(
+        "vcpu-mode", value,
+        ["outside guest mode", "in guest mode", "exiting guest mode", "reading shadow page tables"])
     default: nil
     }
+  }
+
+  /// The vector of bit 0, for a field that is a part of a set of vectors: the APIC's ISR and IRR, posted requests.
+  private var firstVector: UInt64? {
+    for (prefix, bits) in [("APIC_ISR", UInt64(32)), ("APIC_IRR", 32), ("APIC_TMR", 32), ("PI_PIR", 64)]
+    where name.hasPrefix(prefix) {
+      guard let index = UInt64(name.dropFirst(prefix.count)), index < 256 / bits else { return nil }
+      return index * bits
+    }
+    return nil
   }
 
   private func vmcbDecoded(_ value: UInt64, other: (String) -> UInt64?) -> Decoded? {
@@ -190,6 +213,22 @@ extension Decoded {
     ).decode("apic-base", value)
   }
 
+  /// A number with a name for each value.
+  static func choice(_ kind: String, _ value: UInt64, _ names: [String]) -> Decoded {
+    .named(kind, value, value < UInt64(names.count) ? names[Int(truncatingIfNeeded: value)] : "unknown")
+  }
+
+  /// A set of interrupt vectors.
+  /// - Parameter first: the vector of bit 0.
+  static func vectors(first: UInt64, _ value: UInt64) -> Decoded {
+    let parts = (UInt64(0)..<64).filter { value >> $0 & 1 == 1 }.map { bit in
+      Part(bits: "\(bit)", name: hexadecimal(first &+ bit), value: 1, meaning: "vector \(first &+ bit)")
+    }
+    return Decoded(
+      kind: "vectors", value: value, width: 64,
+      summary: parts.isEmpty ? "no vector" : "vectors " + parts.map(\.name).joined(separator: ", "), parts: parts)
+  }
+
   /// A task priority: it holds back the interrupts of its class and of those below.
   static func taskPriority(_ value: UInt64, class priority: UInt64) -> Decoded {
     .named(
@@ -249,7 +288,8 @@ extension Decoded {
       return summary.split(separator: ", ").filter { $0 != "accessed" && $0 != "4 KiB granular" }
         .joined(separator: " ")
     case "pin", "primary", "secondary", "tertiary", "exit", "secondary-exit", "entry":
-      return listed(flags.filter { $0.value != 0 }) { Self.withoutWord($0.name) }
+      // Bits that are 1 because they have to be say nothing.
+      return listed(flags.filter { $0.value != 0 && !$0.name.hasPrefix("RESERVED_BIT") }) { Self.withoutWord($0.name) }
     default: return summary.split(separator: ", ").joined(separator: " ")
     }
   }

@@ -24,7 +24,7 @@ public enum StateGroup: String, Sendable, CaseIterable, Comparable {
 
 extension StateField {
   /// The group it is listed in.
-  public var group: StateGroup {
+  public var stateGroup: StateGroup {
     switch kind {
     case .vmcs: area == .exit ? .exitInformation : vmcsGroup
     case .vmcb: area == .exit ? .exitInformation : vmcbGroup
@@ -104,11 +104,12 @@ extension StateField {
     if upper.hasPrefix("CR"), upper.count <= 3 { return .controlRegisters }
     if upper.hasPrefix("XCR") { return .controlRegisters }
     if upper.hasPrefix("DR"), upper.count == 3 { return .debug }
-    if upper.hasPrefix("MSR") || upper.hasPrefix("IA32_") { return .modelSpecificRegisters }
+    if upper == "EFER" || upper.hasPrefix("MSR") || upper.hasPrefix("IA32_") { return .modelSpecificRegisters }
     for part in ["TIMER", "DEADLINE", "TMICT", "TMCCT"] where upper.contains(part) { return .timers }
     if upper.contains("TSC") { return .tsc }
     for prefix in [
       "APIC", "PI_", "AVIC", "PENDING", "NMI", "SMI", "INTERRUPT", "EXCEPTION", "EVENT", "MP_STATE", "HFLAGS",
+      "VCPU_MODE", "REQUESTS",
     ]
     where upper.hasPrefix(prefix) {
       return .interrupts

@@ -7,7 +7,7 @@ public enum SegmentPart: String, Sendable, CaseIterable {
 extension StateField {
   /// The register that the field is a part of, such as `CS` or `GDTR`, and which part; nil for fields of other groups.
   public var segment: (register: String, part: SegmentPart)? {
-    guard group == .segments || group == .descriptorTables else { return nil }
+    guard stateGroup == .segments || stateGroup == .descriptorTables else { return nil }
     let parts: [String]
     switch kind {
     case .vmcs: parts = name.split(separator: "_").dropFirst().map(String.init)
