@@ -80,7 +80,8 @@ let package = Package(
       name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
       swiftSettings: strict),
     .executableTarget(
-      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
+      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator", "Architecture"],
+      path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests(

@@ -278,12 +278,23 @@ final class LiveFeed: Feed {
     snapshot.source.isa = isa
     if let latest = stateWatch?.latest {
       snapshot.controlWords = latest.words
-      snapshot.states = latest.states
+      snapshot.states = freshened(latest.states, by: snapshot)
       snapshot.hostControls = latest.hostControls
       snapshot.stateFailure = latest.failure
     }
     if let questions { snapshot.vmmReadings = questions.readings(of: host) }
     return snapshot
+  }
+
+  /// What the last exit says of a vCPU's fields where it is newer: only where the trace clock is the one that readings have.
+  private func freshened(_ states: [Int32: VCPUReading], by snapshot: Snapshot) -> [Int32: VCPUReading] {
+    guard !states.isEmpty, sampler.instance.clock == "mono" else { return states }
+    var states = states
+    for vcpu in snapshot.vms.lazy.flatMap(\.vcpus) {
+      guard let state = states[vcpu.tid], let exit = vcpu.lastExit else { continue }
+      states[vcpu.tid] = state.updated(by: ExitEvent(exit))
+    }
+    return states
   }
 
   /// Only the VMs and vCPUs that were asked for.
@@ -315,6 +326,14 @@ final class LiveFeed: Feed {
   }
 
   var damage: [String] { [] }
+}
+
+extension ExitEvent {
+  fileprivate init(_ exit: LastExit) {
+    self.init(
+      timestamp: exit.timestamp, isa: ISA(rawValue: exit.isa), reason: exit.reason, rip: exit.rip, info1: exit.info1,
+      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
+  }
 }
 
 /// A recording, played at its own pace, stepped, or read in one go.

@@ -76,10 +76,8 @@ struct KVMRegisters: Sendable {
     /// All of it, or the reason why there is none.
     func readings(hidden: String?) -> [FieldReading] {
       var result: [FieldReading] = []
-      func put(
-        _ name: String, _ width: Int, _ description: String, _ value: UInt64?, _ how: String, isKVMs: Bool = true
-      ) {
-        let field = StateField(kind: .kvm, name: name, width: width, area: .guest, description: description)
+      func put(_ name: String, _ value: UInt64?, _ how: String, isKVMs: Bool = true) {
+        guard let field = StateField.kept(name) else { return }
         if let hidden {
           result.append(FieldReading(field, nil, .unavailable, hidden))
         } else if let value {
@@ -89,45 +87,36 @@ struct KVMRegisters: Sendable {
         }
       }
       /// KVM's copy of a register that the guest changes without it.
-      func register(_ name: String, _ description: String, isKVMs: Bool = false) {
-        put(name, 64, description, value(name), path(name) ?? "not in this kernel's structures", isKVMs: isKVMs)
+      func register(_ name: String, isKVMs: Bool = false) {
+        put(name, value(name), path(name) ?? "not in this kernel's structures", isKVMs: isKVMs)
       }
-      for name in KVMRegisters.general { register(name, "General register \(name)") }
-      register("RIP", "Instruction pointer, as the next VM entry takes it")
-      for name in ["CR0", "CR2", "CR3"] { register(name, "\(name) as the guest reads it") }
-      register("CR4", "CR4 as the guest reads it", isKVMs: true)
+      for name in KVMRegisters.general { register(name) }
+      for name in ["RIP", "CR0", "CR2", "CR3"] { register(name) }
+      register("CR4", isKVMs: true)
       if let taskPriority {
-        put("CR8", 64, "Task priority", taskPriority >> 4, "vcpu.arch.apic->regs + 0x80, bits 7:4", isKVMs: false)
+        put("CR8", taskPriority >> 4, "vcpu.arch.apic->regs + 0x80, bits 7:4", isKVMs: false)
       } else {
-        register("CR8", "Task priority")
+        register("CR8")
       }
-      register("EFER", "EFER as the guest reads it", isKVMs: true)
+      register("EFER", isKVMs: true)
       // While the guest has its debug registers (KVM_DEBUGREG_WONT_EXIT), KVM re-reads them at the exit.
       let ownsDebug = value("switch_db_regs").map { $0 & 2 != 0 } ?? false
-      for name in ["DR0", "DR1", "DR2", "DR3", "DR6", "DR7"] {
-        register(name, "Debug register \(name) of the guest", isKVMs: !ownsDebug)
-      }
-      for (name, width, description) in [
-        ("MP_STATE", 32, "KVM_MP_STATE_*: 0 runnable, 1 uninitialized, 2 INIT received, 3 halted, 4 SIPI received"),
-        ("EXCEPTION_PENDING", 8, "An exception waits to be injected"),
-        ("EXCEPTION_INJECTED", 8, "An exception is injected at the next VM entry"),
-        ("EXCEPTION_VECTOR", 8, "The vector of that exception"),
-        ("INTERRUPT_INJECTED", 8, "An interrupt is injected at the next VM entry"),
-        ("INTERRUPT_VECTOR", 8, "The vector of that interrupt"),
-        ("NMI_PENDING", 32, "NMIs that wait"), ("NMI_INJECTED", 8, "An NMI is injected at the next VM entry"),
-      ] { put(name, width, description, value(name), path(name) ?? "not in this kernel's structures") }
+      for name in ["DR0", "DR1", "DR2", "DR3", "DR6", "DR7"] { register(name, isKVMs: !ownsDebug) }
+      for name in [
+        "MP_STATE", "EXCEPTION_PENDING", "EXCEPTION_INJECTED", "EXCEPTION_VECTOR", "INTERRUPT_INJECTED",
+        "INTERRUPT_VECTOR", "NMI_PENDING", "NMI_INJECTED",
+      ] { put(name, value(name), path(name) ?? "not in this kernel's structures") }
       let absent = "no APIC of KVM's: the VMM emulates it (vcpu.arch.apic is null)"
-      for (name, offset, description) in Self.apicRegisters {
+      for (name, offset) in Self.apicRegisters {
         put(
-          name, 32, description, page(offset),
-          apic == nil ? absent : "vcpu.arch.apic->regs + 0x\(String(offset, radix: 16))", isKVMs: offset >= 0x100)
+          name, page(offset), apic == nil ? absent : "vcpu.arch.apic->regs + 0x\(String(offset, radix: 16))",
+          isKVMs: offset >= 0x100)
       }
       return result
     }
 
-    private static let apicRegisters: [(name: String, offset: Int, description: String)] =
-      [("APIC_TPR", 0x80, "Task priority"), ("APIC_PPR", 0xa0, "Processor priority")]
-      + (0..<8).map { ("APIC_IRR\($0)", 0x200 + 0x10 * $0, "Requested vectors \(32 * $0) to \(32 * $0 + 31)") }
-      + (0..<8).map { ("APIC_ISR\($0)", 0x100 + 0x10 * $0, "Vectors \(32 * $0) to \(32 * $0 + 31) in service") }
+    private static let apicRegisters: [(name: String, offset: Int)] =
+      [("APIC_TPR", 0x80), ("APIC_PPR", 0xa0)] + (0..<8).map { ("APIC_ISR\($0)", 0x100 + 0x10 * $0) }
+      + (0..<8).map { ("APIC_IRR\($0)", 0x200 + 0x10 * $0) }
   }
 }

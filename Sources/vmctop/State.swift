@@ -232,7 +232,7 @@ struct StatePage {
   /// they are from is in the JSON.
   private func beside(_ vcpu: VCPUReading) -> String {
     var text = ""
-    for group in StateField.Group.allCases {
+    for group in StateGroup.allCases {
       let rows = vcpu.others.filter { isWanted($0) && $0.field.group == group && $0.value != nil }
       if rows.isEmpty { continue }
       text += "\n\(group.rawValue.uppercased())\n"
