@@ -47,17 +47,78 @@ struct SVMFields {
     return words
   }
 
-  private func control(_ name: String) -> UInt64 { VMCBField.lookup(name: "control." + name)?.value(in: vmcb) ?? 0 }
+  /// What is the same in every reading of a field.
+  private struct Row {
+    var field: VMCBField
+    var state: StateField
+    var how: String
+    var whyUnused: Unused?
+  }
 
-  private func isSet(_ name: String, _ bit: UInt64) -> Bool { control(name) >> bit & 1 == 1 }
+  private static let rows: [Row] = VMCBField.rows.map {
+    Row(field: $0, state: StateField($0), how: "vcpu_svm.vmcb->\($0.name)", whyUnused: unused[$0.name])
+  }
 
-  private var isEncrypted: Bool { isSet("nested_ctl", 2) }
+  /// A field that means something only while a bit is 1.
+  private struct Unused {
+    var field: String
+    var bit: UInt64
+    var why: String
+
+    init(_ field: String, _ bit: UInt64, _ why: String) {
+      self.field = field
+      self.bit = bit
+      self.why = why
+    }
+  }
+
+  private static let unused: [String: Unused] = {
+    var result: [String: Unused] = [
+      "control.bus_lock_counter": Unused(
+        "control.intercepts[5]", 5, "not in use: bus locks are not intercepted"),
+      "control.int_vector": Unused("control.int_ctl", 8, "not in use: V_IRQ is 0"),
+      "control.event_inj_err": Unused("control.event_inj", 31, "not in use: no event is injected"),
+      "control.exit_int_info_err": Unused(
+        "control.exit_int_info", 31, "not in use: no event was being delivered"),
+    ]
+    for (names, why) in [
+      (
+        ["control.pause_filter_thresh", "control.pause_filter_count"],
+        Unused("control.intercepts[3]", 23, "not in use: PAUSE is not intercepted")
+      ),
+      (
+        ["control.nested_cr3", "save.g_pat"], Unused("control.nested_ctl", 0, "not in use: nested paging is off")
+      ),
+      (
+        [
+          "control.avic_vapic_bar", "control.avic_backing_page", "control.avic_logical_id", "control.avic_physical_id",
+        ], Unused("control.int_ctl", 31, "not in use: AVIC is off")
+      ),
+      (
+        ["control.ghcb_gpa", "control.vmsa_pa", "control.allowed_sev_features", "control.guest_sev_features"],
+        Unused("control.nested_ctl", 2, "not in use: no SEV-ES guest")
+      ),
+      (
+        ["save.dbgctl", "save.br_from", "save.br_to", "save.last_excp_from", "save.last_excp_to"],
+        Unused("control.virt_ext", 0, "the processor does not switch it: LBR virtualization is off")
+      ),
+    ] { for name in names { result[name] = why } }
+    return result
+  }()
+
+  private func isSet(_ name: String, _ bit: UInt64) -> Bool {
+    (VMCBField.lookup(name: name)?.value(in: vmcb) ?? 0) >> bit & 1 == 1
+  }
+
+  private var isEncrypted: Bool { isSet("control.nested_ctl", 2) }
 
   func reading(readAt: UInt64) -> VCPUReading {
+    let isEncrypted = isEncrypted
     let words = ControlSetting(intercepts: Self.intercepts(in: vmcb))
     var result = VCPUReading(
       isa: .svm, pid: machine.pid, vcpuID: layout.kvm.number(in: copy), tid: nil, cpu: layout.kvm.processor(in: copy),
-      isNested: isNested, readAt: readAt, fields: VMCBField.rows.map(reading) + [Self.hostState], words: words,
+      isNested: isNested, readAt: readAt,
+      fields: Self.rows.map { reading($0, isEncrypted: isEncrypted) } + [Self.hostState], words: words,
       differences: InterceptReasons(
         words: words.intercepts ?? SIMD8(repeating: 0), defaults: defaults, machine: machine, vmcb: vmcb,
         registers: registers, hasAPIC: value("apic").map { $0 != 0 }, guestDebug: value("guest_debug"),
@@ -87,8 +148,8 @@ struct SVMFields {
 
   // MARK: One field
 
-  private func reading(_ field: VMCBField) -> FieldReading {
-    let state = StateField(field)
+  private func reading(_ row: Row, isEncrypted: Bool) -> FieldReading {
+    let (field, state) = (row.field, row.state)
     if field.area == .guest, isEncrypted { return FieldReading(state, nil, .unavailable, Self.encrypted) }
     let member = field.name
     // VMLOAD and VMSAVE are done with vmcb01, whichever VMCB VMRUN takes.
@@ -97,8 +158,8 @@ struct SVMFields {
         state, field.value(in: vmcb01), isRunning ? .stale : .measured, "vcpu_svm.vmcb01.ptr->\(member)")
     }
     let value = field.value(in: vmcb)
-    var how = "vcpu_svm.vmcb->\(member)"
-    if let note = unused(field) { how += "; \(note)" }
+    var how = row.how
+    if let unused = row.whyUnused, !isSet(unused.field, unused.bit) { how += "; \(unused.why)" }
     if isRunning, field.area == .guest || Self.changing.contains(member) {
       return FieldReading(state, value, .stale, how)
     }
@@ -119,28 +180,6 @@ struct SVMFields {
 
   /// Save-area fields that svm_vcpu_run() writes before VMRUN.
   private static let written = ["save.rax": "RAX", "save.rsp": "RSP", "save.rip": "RIP", "save.cr2": "CR2"]
-
-  /// Why a field means nothing now; nil where it does.
-  private func unused(_ field: VMCBField) -> String? {
-    switch field.name {
-    case "control.pause_filter_thresh", "control.pause_filter_count":
-      intercepted(119) ? nil : "not in use: PAUSE is not intercepted"
-    case "control.nested_cr3", "save.g_pat": isSet("nested_ctl", 0) ? nil : "not in use: nested paging is off"
-    case "control.avic_vapic_bar", "control.avic_backing_page", "control.avic_logical_id", "control.avic_physical_id":
-      isSet("int_ctl", 31) ? nil : "not in use: AVIC is off"
-    case "control.ghcb_gpa", "control.vmsa_pa", "control.allowed_sev_features", "control.guest_sev_features":
-      isEncrypted ? nil : "not in use: no SEV-ES guest"
-    case "control.bus_lock_counter": intercepted(165) ? nil : "not in use: bus locks are not intercepted"
-    case "control.int_vector": isSet("int_ctl", 8) ? nil : "not in use: V_IRQ is 0"
-    case "control.event_inj_err": isSet("event_inj", 31) ? nil : "not in use: no event is injected"
-    case "control.exit_int_info_err": isSet("exit_int_info", 31) ? nil : "not in use: no event was being delivered"
-    case "save.dbgctl", "save.br_from", "save.br_to", "save.last_excp_from", "save.last_excp_to":
-      isSet("virt_ext", 0) ? nil : "the processor does not switch it: LBR virtualization is off"
-    default: nil
-    }
-  }
-
-  private func intercepted(_ code: UInt32) -> Bool { isSet("intercepts[\(code / 32)]", UInt64(code % 32)) }
 
   /// The map in force: while L2 is current, L1's or the merged one, as `msrpm_base_pa` says.
   private var permissionMap: [UInt8]? {

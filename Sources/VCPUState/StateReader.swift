@@ -30,7 +30,9 @@ public final class StateReader {
     case VMXReader.module: backend = try VMXReader(roots: roots)
     case SVMReader.module: backend = try SVMReader(roots: roots)
     default:
-      throw KernelMemoryError("neither kvm_intel nor kvm_amd is loaded: there is no VMCS and no VMCB on this host")
+      throw KernelMemoryError(
+        "neither kvm_intel nor kvm_amd is loaded: there is no VMCS and no VMCB on this host",
+        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM")
     }
   }
 
