@@ -11,8 +11,15 @@ extension Painter {
     let context = model.context(statistics)
     let rows = model.controlRows()
     let by = model.sort(.controls).column
-    let window = model.showsWindow
-    let interval = context.basis == .interval
+    // What was counted in a setting is counted over all of its time.
+    let setting = model.shownSetting
+    let window = model.showsWindow || setting != nil
+    let interval = setting == nil && context.basis == .interval
+    let exits = setting?.exits ?? context.exits
+    let busy =
+      setting.map { setting in
+        setting.controls.reduce(0) { $0 &+ $1.busy(halted: setting.time.halted) }
+      } ?? context.busy
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int {
       rows.reduce(least) { max($0, text($1).displayWidth) }
     }
@@ -24,11 +31,12 @@ extension Painter {
     let hasConfiguration = host.map { $0.configuration.words != ControlSetting() } ?? false
     // Of intercepts the processor allows all.
     let hasAllowed = host != nil && snapshot.source.isa == "vmx"
-    let reasons = hasWords ? differences(threads) : [:]
+    // Why a bit differs was read of what is in force now.
+    let reasons = hasWords && setting == nil ? differences(threads) : [:]
     func why(_ row: ControlRow) -> (text: String, isReason: Bool) {
       if let reason = reasons[row.control] { return (reason, true) }
       if let configured = model.configured(row.control), row.state != .mixed, row.state != .none,
-        snapshot.measured(row.control, on: threads) == (configured ? .off : .on)
+        model.now(row.control, threads) == (configured ? .off : .on)
       {
         return (row.control.controlBit?.kvmCondition ?? row.name.title, true)
       }
@@ -44,7 +52,7 @@ extension Painter {
         "name",
         TableColumn(title: "CONTROL", minimum: area.width >= 78 ? 22 : 16, ideal: min(40, ideal(16) { $0.name.short }))
       ),
-      ("now", TableColumn(title: "NOW", minimum: 3, priority: hasWords ? 5 : 99)),
+      ("now", TableColumn(title: setting == nil ? "NOW" : "SET", minimum: 3, priority: hasWords ? 5 : 99)),
       ("configured", TableColumn(title: "CFG", minimum: 3, priority: hasConfiguration ? 4 : 99)),
       ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasAllowed ? 6 : 99)),
       ("exits", TableColumn(title: window ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 1)),
@@ -92,15 +100,15 @@ extension Painter {
             }
           case "name": Span(control.name.short, isCause ? .charged : .normal)
           case "exits":
-            Span(Painter.rate(control, window, snapshot))
+            Span(Painter.rate(control, window, setting?.residence, snapshot))
           case "percent":
             Span(
               interval
-                ? share(control.intervalExits, context.intervalExits) : share(control.exits, context.exits))
+                ? share(control.intervalExits, context.intervalExits) : share(control.exits, exits))
           case "time":
-            Span(share(interval ? control.intervalHandling : control.handling, context.busy))
+            Span(share(interval ? control.intervalHandling : control.handling, busy))
           case "now":
-            switch snapshot.measured(control.control, on: threads) {
+            switch model.now(control.control, threads) {
             case .on: Span("1", differs(control.control, true) ? .changed : .normal)
             case .off: Span("0", differs(control.control, false) ? .changed : .normal)
             case .mixed: Span("~", .value)
@@ -131,6 +139,9 @@ extension Painter {
         line.append("  \(reason.text)", reason.isReason ? .changed : .normal)
         frame.screen.put(line, x: area.x, y: table.bottom, limit: area.right)
       }
+      if let line = setting.map({ "SETTING \(model.text(of: $0))" }) ?? model.settingsHint {
+        return text(area, y: area.height - 1, line, setting == nil ? .dim : .value)
+      }
       let legend =
         !hasWords
         ? "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)"
@@ -152,9 +163,11 @@ extension Painter {
     return result
   }
 
-  private static func rate(_ control: ControlRow, _ window: Bool, _ snapshot: Snapshot) -> String {
+  private static func rate(
+    _ control: ControlRow, _ window: Bool, _ residence: UInt64?, _ snapshot: Snapshot
+  ) -> String {
     let count = window ? control.exits : control.intervalExits
-    let nanoseconds = window ? snapshot.windowNanoseconds : snapshot.intervalNanoseconds
+    let nanoseconds = residence ?? (window ? snapshot.windowNanoseconds : snapshot.intervalNanoseconds)
     guard nanoseconds > 0 else { return "-" }
     return count == 0 ? "·" : Format.count(Double(count) * 1e9 / Double(nanoseconds))
   }

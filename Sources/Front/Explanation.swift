@@ -183,6 +183,12 @@ extension Painter {
       add("exit code", Format.hex(UInt64(code)))
       add("KVM's default", ExitReason.lookup(isa: 2, code: code)?.svm?.kvmUse)
     }
+    if let since = model.snapshot?.standing(id, on: threads).since, let snapshot = model.snapshot {
+      add(
+        "changed", "\(Format.duration(snapshot.age(of: since))) ago, as far as reading ten times a second can tell",
+        .changed)
+    }
+    lines += settingLines(id)
     lines.append("")
     lines.append(Line(" EXITS THAT IT CAUSES", .heading))
     let reasons = (model.scopeStatistics?.reasons ?? []).compactMap { reason in

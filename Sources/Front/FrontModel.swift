@@ -36,6 +36,8 @@ public struct FrontModel {
   /// Seconds.
   public private(set) var interval: Double
   public private(set) var struck: Set<ControlID> = []
+  /// The setting that the controls pane shows; nil for all.
+  public private(set) var setting: VCPUSetting?
   public private(set) var prompt: Prompt?
   /// Shown in the last line until the next key.
   public private(set) var message: String?
@@ -276,11 +278,25 @@ public struct FrontModel {
       showsUnavailable = !shown
       message = shown ? "fields that only VMREAD could tell: hidden" : "fields that only VMREAD could tell: shown"
     case .askVMM: return askVMM()
+    case .nextSetting: showNextSetting()
     case .live: return goLive()
     case .prompt: prompt = Prompt(kind: .command, text: "")
     case .redraw: redraws += 1
     }
     return []
+  }
+
+  private mutating func showNextSetting() {
+    let settings = self.settings.map(\.setting)
+    guard settings.count > 1 else {
+      message = "one setting of the controls so far: none has changed, and all vCPUs are set alike"
+      setting = nil
+      return
+    }
+    if pane != .controls { show(.controls) }
+    let next = setting.flatMap { settings.firstIndex(of: $0) }.map { $0 + 1 } ?? 0
+    setting = settings.indices.contains(next) ? settings[next] : nil
+    message = setting == nil ? "all settings of the controls together" : nil
   }
 
   private mutating func goLive() -> [Action] {

@@ -68,7 +68,7 @@ public enum Command: Sendable, Hashable {
   case stepForward, stepBack, jumpBack, jumpForward, jumpTo
   case drill, back
   case whatIf, clearWhatIf
-  case nextVCPU, previousVCPU, pin, unavailable, askVMM
+  case nextVCPU, previousVCPU, pin, unavailable, askVMM, nextSetting
   case live, prompt, redraw
 }
 
@@ -166,6 +166,8 @@ public enum Keymap {
       [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
       hint: "what-if", order: 2),
     Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
+    Binding(
+      [.character("s")], .nextSetting, "controls: what was counted in the next setting of the controls, or in all"),
     Binding([.character("n")], .nextVCPU, "the next vCPU", hint: "next vCPU", order: 9),
     Binding([.character("N")], .previousVCPU, "the previous vCPU"),
     Binding(

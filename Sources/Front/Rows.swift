@@ -265,8 +265,9 @@ extension FrontModel {
     guard let snapshot else { return [] }
     let statistics = scopeStatistics ?? ScopeStatistics()
     let context = context(statistics)
+    let setting = shownSetting
     var sums: [ControlID: ControlRow] = [:]
-    for row in statistics.controls {
+    for row in setting?.controls ?? statistics.controls {
       let name = names.control(row.control)
       let state: ControlRow.State = names.isUnconditional(row.control) ? .none : row.exits > 0 ? .on : .unknown
       sums[
@@ -276,7 +277,10 @@ extension FrontModel {
       ].add(row, state)
     }
     // The time halted is no cost of the control that HLT is charged to.
-    for reason in statistics.reasons where reason.halts {
+    for row in setting?.controls ?? [] {
+      sums[row.control]?.handling = row.busy(halted: setting?.time.halted ?? 0)
+    }
+    for reason in setting == nil ? statistics.reasons : [] where reason.halts {
       for charge in reason.charges {
         guard var row = sums[charge.control] else { continue }
         row.handling -= min(row.handling, charge.handling - context.busy(charge.handling, reason, .window))
@@ -296,7 +300,7 @@ extension FrontModel {
     }
     let threads = scopeThreads
     for index in rows.indices {
-      switch snapshot.measured(rows[index].control, on: threads) {
+      switch now(rows[index].control, threads) {
       case .on: rows[index].state = .on
       case .off: rows[index].state = .off
       case .mixed: rows[index].state = .mixed
@@ -312,7 +316,8 @@ extension FrontModel {
     for (index, row) in rows.enumerated() {
       order[row.control] = by.column != "bit" && names.isForced(row.control) ? index + rows.count : index
     }
-    let window = showsWindow
+    // What was counted in a setting is counted over all of its time.
+    let window = showsWindow || setting != nil
     func figure(_ row: ControlRow) -> (UInt64, UInt64) {
       switch by.column {
       case "exits": window ? (row.exits, 0) : (row.intervalExits, row.exits)
@@ -329,6 +334,12 @@ extension FrontModel {
       let before = order[a.control] ?? 0 < order[b.control] ?? 0
       return by.column == "bit" && by.descending ? !before && a.control != b.control : before
     }
+  }
+
+  /// What a control is now on these vCPUs, or was in the setting that is shown.
+  func now(_ control: ControlID, _ threads: [Int32]) -> MeasuredControl? {
+    guard let setting = shownSetting else { return snapshot?.measured(control, on: threads) }
+    return snapshot?.description(setting.setting)?.words?.value(of: control).map { $0 ? .on : .off }
   }
 
   func machineRows() -> [MachineRow] {

@@ -562,3 +562,80 @@ struct WatchedFront {
     try GoldenTests.check(front.screen, "state-\(name)-\(front.model.pane.title)-\(size.0)x\(size.1)")
   }
 }
+
+@Suite("Settings of the controls on the screen")
+struct SettingPaneTests {
+  private static let on = ControlSetting(primary: 0xb5a0_6dfa)
+  private static let off = ControlSetting(primary: 0xb5a0_6d7a)
+
+  private func model(settings count: Int) throws -> FrontModel {
+    var model = modelAfter(5)
+    var snapshot = try #require(model.snapshot)
+    snapshot.sequence += 1
+    snapshot.settings = [
+      SettingDescription(setting: .asFound),
+      SettingDescription(setting: VCPUSetting(rawValue: 2), number: 1, words: Self.on),
+      SettingDescription(setting: VCPUSetting(rawValue: 3), number: 2, words: Self.off),
+    ]
+    let hlt = try #require(ControlID(word: .primary, bit: 7))
+    let io = try #require(ControlID(word: .primary, bit: 24))
+    var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
+    first.exits = 3000
+    first.residence = 2_000_000_000
+    first.time.halted = 500
+    first.controls = [
+      ControlStatistics(control: hlt, exits: 2000, intervalExits: 0, handling: 700, intervalHandling: 0),
+      ControlStatistics(control: io, exits: 1000, intervalExits: 0, handling: 800, intervalHandling: 0),
+    ]
+    var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
+    second.exits = 500
+    second.vcpus = 1
+    second.residence = 1_000_000_000
+    second.controls = [
+      ControlStatistics(control: io, exits: 500, intervalExits: 500, handling: 400, intervalHandling: 400)
+    ]
+    snapshot.scopes[0].settings = Array([first, second].prefix(count))
+    model.observe(snapshot)
+    return model
+  }
+
+  @Test("s goes through them: each with what its controls were set to and what was charged to them then")
+  func walk() throws {
+    var model = try model(settings: 2)
+    press(&model, "2")
+    #expect(render(model, 120, 40).text.contains("2 settings of the controls (s shows each)"))
+    press(&model, "s")
+    let hlt = try #require(model.controlRows().first { $0.name.short == "HLT_EXITING" })
+    #expect((hlt.state, hlt.exits, hlt.handling) == (.on, 2000, 200))
+    let text = render(model, 120, 40).text
+    #expect(text.contains("SETTING #1: 0 vCPUs now, 3,000 exits in 2.00s (1500/s)") || text.contains("SETTING #1"))
+    press(&model, "s")
+    let off = try #require(model.controlRows().first { $0.name.short == "HLT_EXITING" })
+    #expect((off.state, off.exits) == (.off, 0))
+    #expect(render(model, 120, 40).text.contains("unlike #1: HLT_EXITING=0"))
+    press(&model, "s")
+    #expect(model.setting == nil)
+    #expect(model.message == "all settings of the controls together")
+  }
+
+  @Test("where there is one only, s says so")
+  func one() throws {
+    var model = try model(settings: 1)
+    press(&model, "2s")
+    #expect(model.setting == nil)
+    #expect(model.message?.hasPrefix("one setting of the controls so far") == true)
+  }
+
+  @Test("Enter on a control has them side by side")
+  func explanation() throws {
+    var model = try model(settings: 2)
+    press(&model, "2")
+    press(&model, "/IO_EXITING$")
+    _ = model.handle(.enter)
+    _ = model.handle(.enter)
+    let lines = render(model, 120, 40).text.split(separator: "\n").map(String.init)
+    let at = try #require(lines.firstIndex { $0.contains("BY SETTING OF THE CONTROLS") })
+    #expect(lines[at + 2].split(separator: " ").prefix(3) == ["#1", "1", "1,000"])
+    #expect(lines[at + 3].split(separator: " ").prefix(3) == ["#2", "1", "500"])
+  }
+}
