@@ -156,6 +156,49 @@ def machine(checks, name, triage, made, label):
     checks.that(not over, f"{name}: no vCPU's time is longer than the window", f"{over}")
 
 
+# The control that exitgen's --flip changes: word, place in it, and its value before. And what --disable-exits 7 turns off.
+FLIPPED = {"intel": ("secondary", None, 0, 1), "amd": ("intercepts", 2, 3, 0)}
+DISABLED = {
+    "intel": {"CPU_BASED_HLT_EXITING": "HLT", "CPU_BASED_MWAIT_EXITING": "MWAIT", "CPU_BASED_MONITOR_EXITING": "MWAIT",
+              "SECONDARY_EXEC_PAUSE_LOOP_EXITING": "PAUSE"},
+    "amd": {"INTERCEPT_HLT": "HLT"},
+}
+
+
+def settings(checks, triage, made, vendor):
+    """Exactly the exits of the laps before the change are in one setting, those after it in another."""
+    checks.equal(total(triage["settings"], "exits"), triage["exits"], "settings: their exits add up to all")
+    rows = [row for row in triage["settings"] if row["exits"]]
+    if not checks.equal(len(rows), 2, f"settings: two have exits; {[row['label'] for row in triage['settings']]}"):
+        return
+    word, index, bit, before = FLIPPED[vendor]
+    for row, laps, value in ((rows[0], made["flip"], before), (rows[1], made["laps"] - made["flip"], 1 - before)):
+        label = f"settings: {row['label']}"
+        known = row["words"][word]
+        if checks.that(known, f"{label} has its words", f"{row['words']}"):
+            number = int(known if index is None else known[index], 16)
+            checks.equal(number >> bit & 1, value, f"{label}: the control that was changed")
+        counts = {reason["name"]: reason["count"] for reason in row["reasons"]}
+        for reason in ("CPUID", "cpuid", "IO_INSTRUCTION", "io", "VMCALL", "hypercall"):
+            if reason in made["reasons"]:
+                checks.equal(counts.get(reason, 0), made["reasons"][reason] // made["laps"] * laps, f"{label}: {laps} laps of {reason}")
+        checks.equal(total(row["controls"], "exits"), row["exits"], f"{label}: its controls add up")
+        checks.equal(total(row["reasons"], "count"), row["exits"], f"{label}: its reasons add up")
+        checks.that(row["residence_ns"] > 0, f"{label}: it took time")
+    checks.equal([row["vcpus"] for row in rows], [0, 1], "settings: the vCPU is in the second")
+
+
+def disabled(checks, state, vendor):
+    """What the VMM turned off is off, differs from the rule, and the reason was read."""
+    if not checks.equal(len(state["vcpus"]), 1, "disabled exits: the one vCPU is found"):
+        return
+    found = {row["name"]: row for row in state["vcpus"][0]["differences"]}
+    for name, kind in DISABLED[vendor].items():
+        row = found.get(name)
+        checks.that(row and row["value"] is False and row["measured"] and f"KVM_X86_DISABLE_EXITS_{kind}" in row["why"],
+                    f"disabled exits: {name} is 0 for KVM_X86_DISABLE_EXITS_{kind}", f"{row}")
+
+
 def near(got, expected, share):
     return got is not None and abs(got - expected) <= share * expected + 1
 

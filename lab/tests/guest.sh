@@ -55,6 +55,25 @@ fi
 wait $watcher; echo $? > /out/late.status
 instances > /out/late.left
 
+# A control changes in the middle: exitgen rests before and after, and the counts must fall into two settings, to the exit.
+say settings
+rm -f /run/go
+exitgen $FLIP -name flip --wait /run/go --linger 1 > /out/flip.exitgen.json 2> /run/flip.ready & machine=$!
+ready /run/flip.ready
+$VMCTOP triage --duration "$SECONDS_FLIP" --format json > /out/flip.json 2> /out/flip.stderr & watcher=$!
+if tracing $watcher; then echo yes > /out/flip.traced; else echo no > /out/flip.traced; fi
+# The search for symbols and types comes first: what is counted before it is of the first setting anyhow.
+sleep 1
+touch /run/go
+i=0; while [ ! -s /out/flip.exitgen.json ] && [ $i -lt 3000 ]; do sleep 0.1; i=$((i+1)); done
+kill -0 $watcher 2>/dev/null && echo yes > /out/flip.inside || echo no > /out/flip.inside
+wait $machine; wait $watcher; echo $? > /out/flip.status
+# Exits that the VMM disabled, beside a machine that has them.
+exitgen --cpuid 1 -name disabled --disable-exits 7 --wait /run/never > /dev/null 2> /run/disabled.ready & machine=$!
+ready /run/disabled.ready
+$VMCTOP state -p $machine --format json > /out/disabled.json 2> /out/disabled.stderr; echo $? > /out/disabled.status
+kill -TERM $machine; wait $machine
+
 say recordings
 # trace-cmd copies all of kallsyms into each file; to print that costs an emulated CPU most of a minute, and no event needs it.
 mount --bind /dev/null /proc/kallsyms
