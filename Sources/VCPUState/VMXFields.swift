@@ -267,7 +267,7 @@ struct VMXFields {
     if !secondary(0) {
       unavailable("APIC_ACCESS_ADDR", "not in use: SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES is 0")
     } else if let page = host.apicAccessPage(
-      of: machine.address, hasFiveLevels: (loadedValue("host.cr4") ?? 0) >> 12 & 1 == 1)
+      of: machine.address, hasFiveLevels: (loadedValue("host.cr4") ?? 0) >> 12 & 1 == 1, memory)
     {
       put("APIC_ACCESS_ADDR", page, .derived, "the page of the VMM that KVM's memory slot for 0xfee00000 has now")
     } else {
@@ -670,7 +670,7 @@ struct VMXFields {
       for name in names { unavailable(name, "the vCPU's VMCS is loaded on no CPU, whose it would be") }
       return
     }
-    guard let bases = host.descriptorBases(cpu: loadedCPU) else {
+    guard let bases = host.descriptorBases(cpu: loadedCPU, memory) else {
       for name in names { unavailable(name, "the variables __per_cpu_offset and gdt_page of the kernel do not tell") }
       return
     }

@@ -53,12 +53,12 @@ struct VMXHost {
 
   /// Where HOST_TR_BASE and HOST_GDTR_BASE point on a CPU (vmx_vcpu_load_vmcs()): its task state segment, as its global
   /// descriptor table says, and that table's read-only alias; both lie in `struct cpu_entry_area`.
-  func descriptorBases(cpu: Int) -> (task: UInt64, table: UInt64)? {
+  func descriptorBases(cpu: Int, _ memory: BlockCache) -> (task: UInt64, table: UInt64)? {
     guard let perCPUOffsets, let gdtPage, (0..<1 << 16).contains(cpu), let gdt = places.entryAreaGDT,
       let tss = places.entryAreaTSS, let offset: UInt64 = core.integer(at: perCPUOffsets &+ UInt64(8 * cpu)),
       // GDT_ENTRY_TSS is 8; a system descriptor has 16 bytes (SDM volume 3, "TSS Descriptor in 64-bit mode").
-      let low: UInt64 = core.integer(at: gdtPage &+ offset &+ 64),
-      let high: UInt32 = core.integer(at: gdtPage &+ offset &+ 72)
+      let low: UInt64 = memory.integer(at: gdtPage &+ offset &+ 64),
+      let high: UInt32 = memory.integer(at: gdtPage &+ offset &+ 72)
     else { return nil }
     // Present, an available or busy 64-bit TSS.
     guard low >> 47 & 1 == 1, low >> 40 & 0x1d == 9 else { return nil }
@@ -77,34 +77,33 @@ struct VMXHost {
 
   /// Of a guest's APIC-access page: KVM's private memory slot for 0xfee00000, and the page of the VMM that is mapped there.
   /// `hasFiveLevels` is CR4.LA57 of the host.
-  func apicAccessPage(of vm: UInt64, hasFiveLevels: Bool) -> UInt64? {
-    guard places.apicAccessEnabled?.integer(from: vm, core).map({ $0 & 0xff != 0 }) ?? false,
-      let address = apicSlotAddress(of: vm), let table = places.pageTable?.integer(from: vm, core)
+  func apicAccessPage(of vm: UInt64, hasFiveLevels: Bool, _ memory: BlockCache) -> UInt64? {
+    guard places.apicAccessEnabled?.integer(from: vm, memory).map({ $0 & 0xff != 0 }) ?? false,
+      let address = apicSlotAddress(of: vm, memory), let table = places.pageTable?.integer(from: vm, memory)
     else { return nil }
     return page(of: address, in: table, levels: hasFiveLevels ? 5 : 4)
   }
 
   /// id_to_memslot() of APIC_ACCESS_PAGE_PRIVATE_MEMSLOT.
-  private func apicSlotAddress(of vm: UInt64) -> UInt64? {
+  private func apicSlotAddress(of vm: UInt64, _ memory: BlockCache) -> UInt64? {
     // KVM_MEM_SLOTS_NUM is SHRT_MAX, the last three are KVM's own, the second of them this one.
     let id: UInt32 = 32765
-    guard let slots: UInt64 = places.slots?.integer(from: vm, core), let hash = places.slotHash,
-      let index = places.slotIndex?.integer(from: slots, core), index < UInt64(places.slotLinks.count),
+    guard let slots: UInt64 = places.slots?.integer(from: vm, memory), let hash = places.slotHash,
+      let index = places.slotIndex?.integer(from: slots, memory), index < UInt64(places.slotLinks.count),
       let slotID = places.slotID, let frame = places.slotFrame, let pages = places.slotPages,
       let address = places.slotAddress
     else { return nil }
     let link = places.slotLinks[Int(index)]
     // hash_32(id, 7) of include/linux/hash.h.
     let bucket = (id &* 0x61c8_8647) >> 25
-    guard var node: UInt64 = core.integer(at: slots &+ UInt64(hash.offset) &+ UInt64(bucket) * 8) else { return nil }
+    guard var node: UInt64 = memory.integer(at: slots &+ UInt64(hash.offset) &+ UInt64(bucket) * 8) else { return nil }
     for _ in 0..<64 where node != 0 {
       let slot = node &- UInt64(link.offset)
-      let cache = BlockCache(core)
-      if slotID.integer(from: slot, cache) == UInt64(id) {
-        guard frame.integer(from: slot, cache) == 0xfee00, pages.integer(from: slot, cache) == 1 else { return nil }
-        return address.integer(from: slot, cache)
+      if slotID.integer(from: slot, memory) == UInt64(id) {
+        guard frame.integer(from: slot, memory) == 0xfee00, pages.integer(from: slot, memory) == 1 else { return nil }
+        return address.integer(from: slot, memory)
       }
-      guard let next: UInt64 = core.integer(at: node) else { return nil }
+      guard let next: UInt64 = memory.integer(at: node) else { return nil }
       node = next
     }
     return nil
