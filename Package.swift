@@ -80,14 +80,15 @@ let package = Package(
       name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
       swiftSettings: strict),
     .executableTarget(
-      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
+      name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator", "Architecture"],
+      path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests(
       "Session",
       [
-        "Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "HostFiles", "KVMHost", "CTinyGuest",
-        "FakeVMM",
+        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles", "KVMHost",
+        "CTinyGuest", "FakeKernel", "FakeVMM",
       ]),
     tests(
       "Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),

@@ -57,6 +57,9 @@ public struct Aggregator: ~Copyable {
   var firstTimestamp: UInt64 = 0
   var lastTimestamp: UInt64 = 0
   var builder = SnapshotBuilder()
+  var settings = SettingRegistry()
+  /// The control words of every vCPU thread as they were read last.
+  private var words: [Int32: ControlSetting] = [:]
 
   /// One stream's place in its present page.
   struct StreamState {
@@ -144,6 +147,9 @@ public struct Aggregator: ~Copyable {
     }
     heap.deallocate()
   }
+
+  /// Timestamp of the last event counted, raw; 0 before the first.
+  public var lastCounted: UInt64 { lastTimestamp }
 
   /// The earliest event that was read and not counted yet; nil where `run` left none behind.
   public var nextTimestamp: UInt64? {
@@ -269,7 +275,8 @@ public struct Aggregator: ~Copyable {
           } else {
             slot = makeSlot(
               thread,
-              vcpuID: exit.vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: exit.vcpu, as: UInt32.self))
+              vcpuID: exit.vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: exit.vcpu, as: UInt32.self),
+              at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -281,7 +288,8 @@ public struct Aggregator: ~Copyable {
           } else {
             let vcpu = table.entryVCPU
             slot = makeSlot(
-              thread, vcpuID: vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: vcpu, as: UInt32.self))
+              thread, vcpuID: vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: vcpu, as: UInt32.self),
+              at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -289,7 +297,7 @@ public struct Aggregator: ~Copyable {
         } else if let slot = lastSlot, !slot.pointee.isIgnored {
           countOther(kind, id, slot, record, timestamp)
         } else if kind == .apicvInhibit {
-          noteInhibit(record, thread: thread)
+          noteInhibit(record, thread: thread, at: timestamp)
         }
       } while cursor.next()
       events &+= counted
@@ -448,7 +456,7 @@ public struct Aggregator: ~Copyable {
   ) {
     func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
     func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
-    if kind == .apicvInhibit { return noteInhibit(record, thread: slot.pointee.tid) }
+    if kind == .apicvInhibit { return noteInhibit(record, thread: slot.pointee.tid, at: timestamp) }
     guard slot.pointee.activity == .handlingExit else { return }
     switch kind {
     case .userSpaceExit:
@@ -524,10 +532,15 @@ public struct Aggregator: ~Copyable {
   private static var cellLimit: Int { 65_536 }
 
   @inline(never)
-  private mutating func makeSlot(_ thread: Int32, vcpuID: UInt32?) -> UnsafeMutablePointer<VCPUSlot> {
+  private mutating func makeSlot(
+    _ thread: Int32, vcpuID: UInt32?, at timestamp: UInt64
+  ) -> UnsafeMutablePointer<VCPUSlot> {
     if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
     let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
-    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID))
+    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, at: timestamp))
+    if let words = words[thread] {
+      slot.pointee.learn(settings.setting(after: .asFound, words: words), at: timestamp)
+    }
     threadCount += 1
     if let threads = options.threads, !threads.contains(thread) { slot.pointee.isIgnored = true }
     if let ids = options.vcpuIDs, !(vcpuID.map(ids.contains) ?? false) { slot.pointee.isIgnored = true }
@@ -550,7 +563,7 @@ public struct Aggregator: ~Copyable {
   /// every vCPU of the VM (POSTED_INTR, APIC_REGISTER_VIRT, VIRTUAL_INTR_DELIVERY, IPI_VIRT): counting goes on in another
   /// setting. Which VM it was is known for the event of a vCPU's own thread, and where there is only one vCPU group.
   @inline(never)
-  private mutating func noteInhibit(_ record: UnsafeRawPointer, thread: Int32) {
+  private mutating func noteInhibit(_ record: UnsafeRawPointer, thread: Int32, at timestamp: UInt64) {
     guard table.inhibits >= 0 else { return }
     let now = record.loadUnaligned(fromByteOffset: table.inhibits, as: UInt64.self)
     let reason = record.loadUnaligned(fromByteOffset: table.inhibitReason, as: UInt32.self)
@@ -562,7 +575,23 @@ public struct Aggregator: ~Copyable {
     let group = builder.group(of: thread, in: slots)
     for tid in group {
       guard let slot = slots.find(tid), !slot.pointee.isIgnored else { continue }
-      slot.pointee.change(to: isSet ? .apicvInhibited : .apicvActive)
+      slot.pointee.change(
+        to: settings.setting(
+          after: slot.pointee.setting, apicVirtualization: isSet ? .inhibited : .active), at: timestamp)
+    }
+  }
+
+  /// Takes the control words of all vCPUs as they were read at one moment: counting goes on in another setting for those
+  /// whose controls are other ones now. `run` has counted all events until then, and none after.
+  ///
+  /// - Parameters:
+  ///   - words: by thread; those of a vCPU that is not among them are not known any more.
+  ///   - timestamp: when, on the trace clock.
+  public mutating func learn(_ words: [Int32: ControlSetting], at timestamp: UInt64) {
+    self.words = words
+    for (thread, words) in words {
+      guard let slot = slots.find(thread), !slot.pointee.isIgnored else { continue }
+      slot.pointee.learn(settings.setting(after: slot.pointee.setting, words: words), at: timestamp)
     }
   }
 }

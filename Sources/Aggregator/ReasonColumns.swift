@@ -109,12 +109,9 @@ public enum ReasonColumns {
   public static let all: [ReasonColumn] = [
     ReasonColumn(
       id: "reason", title: "REASON", unit: "", alignment: .left, width: 18, priority: 0,
-      help: "basic exit reason, named as kvm_exit prints it; #N where the controls changed and it was counted anew",
+      help: "basic exit reason, named as kvm_exit prints it",
       jsonKey: "name", metricName: nil, descendingFirst: false,
-      value: { reason, _ in
-        .text(
-          reason.setting == .asFound ? reason.name : "\(reason.name) #\(reason.setting.rawValue)")
-      }),
+      value: { reason, _ in .text(reason.name) }),
     ReasonColumn(
       id: "count", title: "COUNT", unit: "", alignment: .right, width: 9, priority: 8,
       help: "exits since the start", jsonKey: "count", metricName: "vmctop_exits_total", descendingFirst: true,
@@ -207,7 +204,7 @@ public enum ReasonColumns {
       }
       if a.row.count != b.row.count { return a.row.count > b.row.count }
       if a.row.name != b.row.name { return a.row.name < b.row.name }
-      return (a.row.setting, a.row.isa, a.row.code) < (b.row.setting, b.row.isa, b.row.code)
+      return (a.row.isa, a.row.code) < (b.row.isa, b.row.code)
     }.map(\.row)
   }
 

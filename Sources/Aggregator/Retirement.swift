@@ -35,7 +35,9 @@ extension Aggregator {
           all = ended
         } else {
           all = .allocate(capacity: 1)
-          all.initialize(to: VCPUSlot(tid: Self.endedThread, vcpuID: nil))
+          // In no setting itself: it only holds what others counted in theirs.
+          all.initialize(
+            to: VCPUSlot(tid: Self.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0), at: 0))
           ended = all
         }
         all.pointee.absorb(&slot.pointee)
@@ -55,9 +57,9 @@ extension VCPUSlot {
     time.add(other.time)
     shownExits &+= other.shownExits
     shownTime.add(other.shownTime)
-    for (setting, others) in other.settings {
-      change(to: setting)
-      let own = cells
+    for stay in other.stays(until: other.since) {
+      let own = absorb(stay)
+      let others = stay.cells
       for index in 0..<ReasonIndex.capacity {
         guard let cell = others[index] else { continue }
         if let known = own[index] {

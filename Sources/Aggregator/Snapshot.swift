@@ -28,8 +28,10 @@ public struct Snapshot: Sendable {
   public var vms: [VirtualMachineStatistics] = []
   /// Statistics by scope. `scopes[0]` is everything; each VM and vCPU names its own by index.
   public var scopes: [ScopeStatistics] = [ScopeStatistics()]
-  /// The control words in force by vCPU thread, read from kernel memory within the last second or so; empty where that
-  /// cannot be read.
+  /// The settings of the controls that occurred, in the order of their numbers.
+  public var settings = [SettingDescription(setting: .asFound)]
+  /// The control words in force by vCPU thread, read from kernel memory within the last tenth of a second or so; empty
+  /// where that cannot be read.
   public var controlWords: [Int32: ControlSetting] = [:]
   /// What was read of vCPUs last, by thread: of those that were asked for only, since reading costs something.
   public var states: [Int32: VCPUReading] = [:]
@@ -168,6 +170,8 @@ public struct VCPUStatistics: Sendable {
   public var cpu: Int?
   /// The setting of the controls it is in.
   public var setting = VCPUSetting.asFound
+  /// How it came to be in that setting: the latest changes, oldest first, at most 16. Empty where it is as it was found.
+  public var settingChanges: [SettingChange] = []
   /// True once the thread is gone.
   public var isGone = false
 
@@ -210,10 +214,12 @@ public struct ScopeStatistics: Sendable {
   /// Where the vCPUs' time went, since the start and in the last interval.
   public var time = TimeSplit()
   public var intervalTime = TimeSplit()
-  /// One row per setting, ISA and reason that occurred, most frequent first.
+  /// One row per ISA and reason that occurred, over all settings of the controls, most frequent first.
   public var reasons: [ReasonStatistics] = []
-  /// One row per setting and control that caused an exit, most exits first. Their sum is `exits`.
+  /// One row per control that caused an exit, most exits first. Their sum is `exits`.
   public var controls: [ControlStatistics] = []
+  /// The same by setting, in the order of their numbers: the sum over all is `exits` again.
+  public var settings: [SettingStatistics] = []
   /// Exits per second of the last intervals, oldest first, at most 240.
   public var history: [Double] = []
 
@@ -236,29 +242,7 @@ public struct TimeSplit: Sendable, Hashable {
   public var total: UInt64 { guest &+ kernel &+ user &+ halted }
 }
 
-/// What is known of a vCPU's controls while it was counted: KVM tells by an event when it flips the APICv (AVIC) ones.
-/// The same state is the same setting, however often it comes and goes.
-public enum VCPUSetting: Int, Sendable, CaseIterable, Comparable {
-  /// As they were when counting began.
-  case asFound = 1
-  /// An inhibit came: APIC virtualization is off.
-  case apicvInhibited
-  /// The last inhibit went: APIC virtualization is on.
-  case apicvActive
-
-  public static func < (a: VCPUSetting, b: VCPUSetting) -> Bool { a.rawValue < b.rawValue }
-
-  /// What to say of a row that was counted in it; nil where nothing changed.
-  public var note: String? {
-    switch self {
-    case .asFound: nil
-    case .apicvInhibited: "with APICv inhibited"
-    case .apicvActive: "with APICv back"
-    }
-  }
-}
-
-/// One exit reason in one scope and one setting.
+/// One exit reason in one scope.
 public struct ReasonStatistics: Sendable {
   /// 1 VMX, 2 SVM, as in the tracepoint's `isa`.
   public var isa: UInt32
@@ -266,8 +250,8 @@ public struct ReasonStatistics: Sendable {
   public var code: UInt32
   /// As kvm_exit prints it: `EPT_MISCONFIG`, `hlt`; the event's own print format or hex where the catalogue has none.
   public var name: String
-  /// The setting of the controls it was counted in.
-  public var setting: VCPUSetting
+  /// In how many settings of the controls it occurred.
+  public var settings: Int
   public var count: UInt64
   public var intervalCount: UInt64
   public var handling: LatencySummary
@@ -279,7 +263,7 @@ public struct ReasonStatistics: Sendable {
   public var details: [DetailStatistics]
 
   public init(
-    isa: UInt32, code: UInt32, name: String, setting: VCPUSetting = .asFound, count: UInt64 = 0,
+    isa: UInt32, code: UInt32, name: String, settings: Int = 1, count: UInt64 = 0,
     intervalCount: UInt64 = 0,
     handling: LatencySummary = LatencySummary(), intervalHandling: UInt64 = 0, charges: [ChargeStatistics] = [],
     details: [DetailStatistics] = []
@@ -287,7 +271,7 @@ public struct ReasonStatistics: Sendable {
     self.isa = isa
     self.code = code
     self.name = name
-    self.setting = setting
+    self.settings = settings
     self.count = count
     self.intervalCount = intervalCount
     self.handling = handling
@@ -333,21 +317,18 @@ public struct ChargeStatistics: Sendable, Hashable {
   }
 }
 
-/// All that was charged to one control in one scope and setting.
+/// All that was charged to one control in one scope, or in one setting of it.
 public struct ControlStatistics: Sendable, Hashable {
   public var control: ControlID
-  public var setting: VCPUSetting
   public var exits: UInt64
   public var intervalExits: UInt64
   public var handling: UInt64
   public var intervalHandling: UInt64
 
   public init(
-    control: ControlID, setting: VCPUSetting, exits: UInt64, intervalExits: UInt64, handling: UInt64,
-    intervalHandling: UInt64
+    control: ControlID, exits: UInt64, intervalExits: UInt64, handling: UInt64, intervalHandling: UInt64
   ) {
     self.control = control
-    self.setting = setting
     self.exits = exits
     self.intervalExits = intervalExits
     self.handling = handling

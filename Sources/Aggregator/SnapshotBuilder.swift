@@ -182,6 +182,7 @@ struct SnapshotBuilder {
       if let slot {
         row.cpu = cpu(Int(slot.pointee.mark.stream))
         row.setting = slot.pointee.setting
+        row.settingChanges = slot.pointee.changes
         row.lastExit = LastExit(slot.pointee)
       }
       row.isGone = hostKnown && !present.contains(tid)
@@ -284,62 +285,80 @@ struct SnapshotBuilder {
     return time
   }
 
-  private struct ReasonKey: Hashable {
-    var setting: VCPUSetting
-    var index: Int
-  }
-
   private func statistics(
     of slots: [Slot], now: UInt64, openTime: Bool, fallbackName: (UInt32, UInt32) -> String?,
     nanoseconds: (UInt64) -> UInt64
   ) -> ScopeStatistics {
+    typealias Cell = UnsafeMutablePointer<ReasonCell>
     var scope = ScopeStatistics()
-    var cells: [ReasonKey: [UnsafeMutablePointer<ReasonCell>]] = [:]
+    var settings: [VCPUSetting: SettingStatistics] = [:]
+    var cells: [VCPUSetting: [Int: [Cell]]] = [:]
     for slot in slots {
       scope.exits &+= slot.pointee.exits
       scope.intervalExits &+= slot.pointee.exits &- slot.pointee.shownExits
       let time = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
       scope.time.add(time)
       scope.intervalTime.add(time.since(slot.pointee.shownTime))
-      for (setting, table) in slot.pointee.settings {
+      for stay in slot.pointee.stays(until: now) where stay.setting.rawValue > 0 {
+        var setting = settings[stay.setting] ?? SettingStatistics(setting: stay.setting)
+        setting.residence &+= nanoseconds(stay.residence)
+        setting.time.add(stay.time)
+        if stay.setting == slot.pointee.setting {
+          setting.vcpus += 1
+          setting.time.add(time.since(slot.pointee.time))
+        }
+        settings[stay.setting] = setting
         for index in 0..<ReasonIndex.capacity {
-          if let cell = table[index] { cells[ReasonKey(setting: setting, index: index), default: []].append(cell) }
+          if let cell = stay.cells[index] { cells[stay.setting, default: [:]][index, default: []].append(cell) }
         }
       }
     }
-    var controls: [ControlKey: ControlStatistics] = [:]
-    for (key, cells) in cells {
-      let row = reason(cells, setting: key.setting, fallbackName: fallbackName)
-      for charge in row.charges {
-        let place = ControlKey(control: charge.control, setting: key.setting)
-        controls[
-          place,
-          default: ControlStatistics(
-            control: charge.control, setting: key.setting, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
-        ].add(charge)
+    var all: [Int: (cells: [Cell], settings: Int)] = [:]
+    for (setting, byReason) in cells {
+      for (index, cells) in byReason {
+        all[index, default: ([], 0)].cells += cells
+        all[index, default: ([], 0)].settings += 1
       }
+      // With one setting only, what follows from its reasons is what the scope has.
+      if settings.count > 1 { settings[setting]?.count(byReason.values.map { Self.counts($0) }) }
+    }
+    for (_, entry) in all {
+      var row = reason(entry.cells, fallbackName: fallbackName)
+      row.settings = entry.settings
       scope.reasons.append(row)
     }
-    scope.reasons.sort { ($1.count, $0.isa, $0.code, $0.setting) < ($0.count, $1.isa, $1.code, $1.setting) }
-    scope.controls = controls.values.sorted {
-      ($1.exits, $0.control, $0.setting) < ($0.exits, $1.control, $1.setting)
-    }
+    scope.controls = Self.controls(scope.reasons.flatMap(\.charges))
+    scope.reasons.sort { ($1.count, $0.isa, $0.code) < ($0.count, $1.isa, $1.code) }
+    if settings.count == 1, let only = settings.keys.first { settings[only]?.take(scope) }
+    scope.settings = settings.values.sorted { $0.setting < $1.setting }
     return scope
   }
 
-  private struct ControlKey: Hashable {
-    var control: ControlID
-    var setting: VCPUSetting
+  fileprivate static func controls(_ charges: [ChargeStatistics]) -> [ControlStatistics] {
+    var sums: [ControlID: ControlStatistics] = [:]
+    for charge in charges {
+      sums[
+        charge.control,
+        default: ControlStatistics(
+          control: charge.control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+      ].add(charge)
+    }
+    return sums.values.sorted { ($1.exits, $0.control) < ($0.exits, $1.control) }
   }
 
-  private func reason(
-    _ cells: [UnsafeMutablePointer<ReasonCell>], setting: VCPUSetting, fallbackName: (UInt32, UInt32) -> String?
-  ) -> ReasonStatistics {
-    let isa = cells[0].pointee.isa
-    let code = cells[0].pointee.code
-    var row = ReasonStatistics(
-      isa: isa, code: code, name: Self.name(isa: isa, code: code, fallbackName), setting: setting)
-    var minimum = UInt64.max
+  /// What the cells of one reason counted, and what it was charged to.
+  fileprivate struct Counts {
+    var isa: UInt32
+    var code: UInt32
+    var count: UInt64 = 0
+    var intervalCount: UInt64 = 0
+    var handling: UInt64 = 0
+    var intervalHandling: UInt64 = 0
+    var charges: [ChargeStatistics] = []
+  }
+
+  private static func counts(_ cells: [UnsafeMutablePointer<ReasonCell>]) -> Counts {
+    var counts = Counts(isa: cells[0].pointee.isa, code: cells[0].pointee.code)
     var charges: [ControlID: ChargeStatistics] = [:]
     func charge(_ control: ControlID, _ count: UInt64, _ interval: UInt64, _ handling: UInt64, _ recent: UInt64) {
       var sum =
@@ -355,13 +374,10 @@ struct SnapshotBuilder {
       let count = cell.pointee.count
       let interval = count &- cell.pointee.shownCount
       let recent = cell.pointee.handling &- cell.pointee.shownHandling
-      row.count &+= count
-      row.intervalCount &+= interval
-      row.handling.paired &+= cell.pointee.paired
-      row.handling.total &+= cell.pointee.handling
-      row.intervalHandling &+= recent
-      minimum = min(minimum, cell.pointee.minimum)
-      row.handling.max = max(row.handling.max, cell.pointee.maximum)
+      counts.count &+= count
+      counts.intervalCount &+= interval
+      counts.handling &+= cell.pointee.handling
+      counts.intervalHandling &+= recent
       if let control = cell.pointee.fixedControl {
         charge(control, count, interval, cell.pointee.handling, recent)
       } else if let entries = cell.pointee.charges.entries {
@@ -375,8 +391,26 @@ struct SnapshotBuilder {
         }
       }
     }
+    counts.charges = charges.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
+    return counts
+  }
+
+  private func reason(
+    _ cells: [UnsafeMutablePointer<ReasonCell>], fallbackName: (UInt32, UInt32) -> String?
+  ) -> ReasonStatistics {
+    let counts = Self.counts(cells)
+    var row = ReasonStatistics(
+      isa: counts.isa, code: counts.code, name: Self.name(isa: counts.isa, code: counts.code, fallbackName),
+      count: counts.count, intervalCount: counts.intervalCount, intervalHandling: counts.intervalHandling,
+      charges: counts.charges)
+    row.handling.total = counts.handling
+    var minimum = UInt64.max
+    for cell in cells {
+      row.handling.paired &+= cell.pointee.paired
+      minimum = min(minimum, cell.pointee.minimum)
+      row.handling.max = max(row.handling.max, cell.pointee.maximum)
+    }
     row.handling.min = minimum == .max ? 0 : minimum
-    row.charges = charges.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
     fillPercentiles(&row.handling, cells)
     if let kind = cells[0].pointee.detail.kind {
       row.details += merge(
@@ -448,9 +482,9 @@ struct SnapshotBuilder {
     for slot in slots {
       slot.pointee.shownExits = slot.pointee.exits
       slot.pointee.shownTime = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)
-      for (_, table) in slot.pointee.settings {
+      for stay in slot.pointee.stays(until: now) {
         for index in 0..<ReasonIndex.capacity {
-          guard let cell = table[index] else { continue }
+          guard let cell = stay.cells[index] else { continue }
           cell.pointee.shownCount = cell.pointee.count
           cell.pointee.shownHandling = cell.pointee.handling
           guard let charges = cell.pointee.charges.entries else { continue }
@@ -475,6 +509,38 @@ extension LastExit {
   }
 }
 
+extension SettingStatistics {
+  fileprivate mutating func count(_ reasons: [SnapshotBuilder.Counts]) {
+    for reason in reasons {
+      exits &+= reason.count
+      intervalExits &+= reason.intervalCount
+      handling &+= reason.handling
+      intervalHandling &+= reason.intervalHandling
+      self.reasons.append(
+        SettingReason(
+          isa: reason.isa, code: reason.code, count: reason.count, intervalCount: reason.intervalCount,
+          handling: reason.handling))
+    }
+    self.reasons.sort { ($1.count, $0.isa, $0.code) < ($0.count, $1.isa, $1.code) }
+    controls = SnapshotBuilder.controls(reasons.flatMap(\.charges))
+  }
+
+  /// The only setting has all of its scope.
+  fileprivate mutating func take(_ scope: ScopeStatistics) {
+    exits = scope.exits
+    intervalExits = scope.intervalExits
+    for reason in scope.reasons {
+      handling &+= reason.handling.total
+      intervalHandling &+= reason.intervalHandling
+    }
+    reasons = scope.reasons.map {
+      SettingReason(
+        isa: $0.isa, code: $0.code, count: $0.count, intervalCount: $0.intervalCount, handling: $0.handling.total)
+    }
+    controls = scope.controls
+  }
+}
+
 extension ControlStatistics {
   fileprivate mutating func add(_ charge: ChargeStatistics) {
     exits &+= charge.count
@@ -494,7 +560,7 @@ extension TimeSplit {
 
   /// What came since an earlier state. A share that shrank (running time taken for a halt that turned out to be
   /// user space) counts as nothing rather than as negative.
-  fileprivate func since(_ earlier: TimeSplit) -> TimeSplit {
+  func since(_ earlier: TimeSplit) -> TimeSplit {
     func grown(_ now: UInt64, _ then: UInt64) -> UInt64 { now > then ? now - then : 0 }
     var result = TimeSplit()
     result.guest = grown(guest, earlier.guest)
@@ -554,6 +620,7 @@ extension Aggregator {
       fallbackName: options.fallbackName, cpu: { cpus.indices.contains($0) ? cpus[$0] : nil },
       nanoseconds: { scale.nanoseconds($0) })
     self.builder = builder
+    snapshot.settings = settings.descriptions
     snapshot.source.isa = snapshot.total.reasons.first.map {
       switch $0.isa {
       case 1: "vmx"

@@ -281,16 +281,36 @@ struct VCPUSlot {
 
   let tid: Int32
   let vcpuID: UInt32?
-  private(set) var setting = VCPUSetting.asFound
-  /// The cells of the settings it was in before.
-  private var pastCells: [VCPUSetting: Cells] = [:]
+  private(set) var setting: VCPUSetting
+  /// Its control words were read at least once.
+  private var isSettingRead = false
+  /// Timestamp since when it is in the setting, and its time split then.
+  private(set) var settingSince: UInt64
+  private var settingTime = TimeSplit()
+  /// The latest changes, oldest first.
+  private(set) var changes: [SettingChange] = []
+  /// The settings it was in before.
+  private var past: [VCPUSetting: Stay] = [:]
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()
 
-  init(tid: Int32, vcpuID: UInt32?) {
+  /// What was counted in a setting.
+  struct Stay {
+    var setting: VCPUSetting
+    var cells: Cells
+    /// How long it was in it, on the trace clock.
+    var residence: UInt64 = 0
+    var time = TimeSplit()
+  }
+
+  static let mostChanges = 16
+
+  init(tid: Int32, vcpuID: UInt32?, setting: VCPUSetting = .asFound, at timestamp: UInt64 = 0) {
     self.tid = tid
     self.vcpuID = vcpuID
+    self.setting = setting
+    settingSince = timestamp
     cells = Self.makeCells()
   }
 
@@ -301,28 +321,60 @@ struct VCPUSlot {
   }
 
   mutating func deallocate() {
-    for (_, cells) in settings {
+    for stay in stays(until: settingSince) {
       for index in 0..<ReasonIndex.capacity {
-        guard let cell = cells[index] else { continue }
+        guard let cell = stay.cells[index] else { continue }
         cell.pointee.deallocate()
         cell.deallocate()
       }
-      cells.deallocate()
+      stay.cells.deallocate()
     }
-    pastCells = [:]
+    past = [:]
   }
 
-  /// Counting goes on in that setting's cells.
-  mutating func change(to new: VCPUSetting) {
+  /// Counting goes on in that setting's cells. What the open exit still costs stays with the cell it was counted in.
+  mutating func change(to new: VCPUSetting, at timestamp: UInt64) {
     guard new != setting else { return }
-    pastCells[setting] = cells
-    cells = pastCells.removeValue(forKey: new) ?? Self.makeCells()
+    past[setting] = present(until: timestamp)
+    let previous = setting
+    let again = past.removeValue(forKey: new)
+    cells = again?.cells ?? Self.makeCells()
+    setting = new
+    // As if it had been here all along: what it was before, from now on it adds to.
+    settingSince = timestamp &- (again?.residence ?? 0)
+    settingTime = time.since(again?.time ?? TimeSplit())
+    if changes.count >= Self.mostChanges { changes.removeFirst() }
+    changes.append(SettingChange(setting: new, previous: previous, timestamp: timestamp))
+  }
+
+  /// The setting as its control words tell. What was counted before anybody looked is of the first that was seen.
+  mutating func learn(_ new: VCPUSetting, at timestamp: UInt64) {
+    defer { isSettingRead = true }
+    guard new != setting else { return }
+    if isSettingRead || past[new] != nil { return change(to: new, at: timestamp) }
+    for index in changes.indices {
+      if changes[index].setting == setting { changes[index].setting = new }
+      if changes[index].previous == setting { changes[index].previous = new }
+    }
     setting = new
   }
 
-  /// The settings it was in so far, with their cells.
-  var settings: [(setting: VCPUSetting, cells: Cells)] {
-    pastCells.map { ($0.key, $0.value) } + [(setting, cells)]
+  private func present(until timestamp: UInt64) -> Stay {
+    Stay(
+      setting: setting, cells: cells, residence: timestamp > settingSince ? timestamp - settingSince : 0,
+      time: time.since(settingTime))
+  }
+
+  /// The settings it was in so far, with what was counted in each.
+  func stays(until timestamp: UInt64) -> [Stay] { Array(past.values) + [present(until: timestamp)] }
+
+  /// Adds what another slot's vCPU spent in a setting. Returns the cells for what it counted there.
+  mutating func absorb(_ stay: Stay) -> Cells {
+    var own = past[stay.setting] ?? Stay(setting: stay.setting, cells: Self.makeCells())
+    own.residence &+= stay.residence
+    own.time.add(stay.time)
+    past[stay.setting] = own
+    return own.cells
   }
 
   /// Nothing is known of what the open exit did.

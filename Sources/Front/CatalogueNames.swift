@@ -103,11 +103,4 @@ public struct CatalogueNames: Names {
     let bits = decoded.parts.filter { $0.name == "reserved" }.map { "reserved bits \($0.bits) are set" }
     return FieldNote(name: name, value: value, remark: ([decoded.summary] + bits).joined(separator: "; "))
   }
-
-  public func guestFields(isa: String?) -> [FieldNote] {
-    guard isa == "vmx" else { return [] }
-    return VMCSField.rows.filter { $0.area == .guest && $0.name != "GUEST_RIP" }.map { field in
-      FieldNote(name: field.name, value: nil, remark: field.valueWithoutVMREAD ?? "only VMREAD")
-    }
-  }
 }

@@ -1,9 +1,11 @@
 import Aggregator
+import Architecture
 import Screen
 
 extension Painter {
   mutating func paintControls(_ area: Rectangle) {
     guard let snapshot = model.snapshot else { return }
+    if model.comparison != nil { return paintComparison(.controls, area) }
     let model = model
     let statistics = model.scopeStatistics ?? ScopeStatistics()
     let context = model.context(statistics)
@@ -15,20 +17,53 @@ extension Painter {
       rows.reduce(least) { max($0, text($1).displayWidth) }
     }
     let words = ideal(7) { $0.name.word }
-    let ids = ["bit", "bit", "state", "name", "exits", "percent", "time", "count", "title"]
-    let columns = [
-      TableColumn(title: "WORD", minimum: min(12, words), ideal: min(16, words)),
-      TableColumn(title: "BIT", minimum: 3, alignRight: true, priority: 6),
-      TableColumn(title: "ON", minimum: 3),
-      TableColumn(title: "CONTROL", minimum: 16, ideal: min(40, ideal(16) { $0.name.short })),
-      TableColumn(title: window ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 1),
-      TableColumn(title: "%", minimum: 5, alignRight: true, priority: 3),
-      TableColumn(title: "TIME%", minimum: 5, alignRight: true, priority: 2),
-      TableColumn(title: "COUNT", minimum: 9, alignRight: true, priority: 5),
-      TableColumn(title: "WHAT IT DOES", minimum: 16, ideal: min(80, ideal(16) { $0.name.title }), priority: 4),
-    ]
+    // Where nothing but the exits is known of the controls, there is nothing to set beside them.
+    let threads = model.scopeThreads
+    let hasWords = threads.contains { model.words($0) != nil }
+    let host = snapshot.hostControls
+    let hasConfiguration = host.map { $0.configuration.words != ControlSetting() } ?? false
+    // Of intercepts the processor allows all.
+    let hasAllowed = host != nil && snapshot.source.isa == "vmx"
+    let reasons = hasWords ? differences(threads) : [:]
+    func why(_ row: ControlRow) -> (text: String, isReason: Bool) {
+      if let reason = reasons[row.control] { return (reason, true) }
+      if let configured = model.configured(row.control), row.state != .mixed, row.state != .none,
+        snapshot.measured(row.control, on: threads) == (configured ? .off : .on)
+      {
+        return (row.control.controlBit?.kvmCondition ?? row.name.title, true)
+      }
+      // What KVM does with an intercept says more than its name in other words.
+      let use = row.control.interceptCode.flatMap { ExitReason.lookup(isa: 2, code: $0)?.svm?.kvmUse }
+      return (use.map { "\(row.name.title): \($0)" } ?? row.name.title, false)
+    }
+    let shown: [(id: String, column: TableColumn)] = [
+      ("bit", TableColumn(title: "WORD", minimum: min(9, words), ideal: min(16, words))),
+      ("bit", TableColumn(title: "BIT", minimum: 3, alignRight: true, priority: 8)),
+      ("state", TableColumn(title: "ON", minimum: 3)),
+      (
+        "name",
+        TableColumn(title: "CONTROL", minimum: area.width >= 78 ? 22 : 16, ideal: min(40, ideal(16) { $0.name.short }))
+      ),
+      ("now", TableColumn(title: "NOW", minimum: 3, priority: hasWords ? 5 : 99)),
+      ("configured", TableColumn(title: "CFG", minimum: 3, priority: hasConfiguration ? 4 : 99)),
+      ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasAllowed ? 6 : 99)),
+      ("exits", TableColumn(title: window ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 1)),
+      ("percent", TableColumn(title: "%", minimum: 5, alignRight: true, priority: 3)),
+      ("time", TableColumn(title: "TIME%", minimum: 5, alignRight: true, priority: 2)),
+      ("count", TableColumn(title: "COUNT", minimum: 9, alignRight: true, priority: 10)),
+      (
+        "why",
+        TableColumn(
+          title: hasWords ? "WHY" : "WHAT IT DOES", minimum: hasWords ? 26 : 16,
+          ideal: min(120, ideal(16) { why($0).text }),
+          priority: 9)
+      ),
+    ].filter { $0.column.priority < 99 }
+    let ids = shown.map(\.id)
+    let columns = shown.map(\.column)
     let strip = area.height >= 12 ? 2 : 0
     let table = Rectangle(x: area.x, y: area.y, width: area.width, height: area.height - strip)
+    func differs(_ id: ControlID, _ isSet: Bool) -> Bool { model.configured(id).map { $0 != isSet } ?? false }
     let cursor = model.cursorIndex(.controls, rows.map { .control($0.control) })
     func share(_ part: UInt64, _ whole: UInt64) -> String {
       whole == 0 || part == 0 ? "·" : Format.percent(100 * Double(part) / Double(whole))
@@ -64,8 +99,18 @@ extension Painter {
                 ? share(control.intervalExits, context.intervalExits) : share(control.exits, context.exits))
           case "time":
             Span(share(interval ? control.intervalHandling : control.handling, context.busy))
+          case "now":
+            switch snapshot.measured(control.control, on: threads) {
+            case .on: Span("1", differs(control.control, true) ? .changed : .normal)
+            case .off: Span("0", differs(control.control, false) ? .changed : .normal)
+            case .mixed: Span("~", .value)
+            case nil: Span("·", .dim)
+            }
+          case "configured": Span(model.configured(control.control).map { $0 ? "1" : "0" } ?? "·", .normal)
+          case "allowed": Span(model.allowed(control.control) ?? "·", .dim)
           case "count": Span(Painter.text(.integer(control.exits), width: width))
-          default: Span(control.name.title, .dim)
+          default:
+            why(control).isReason ? Span(why(control).text, .changed) : Span(why(control).text, .dim)
           }
         if isStruck { return Span(span.text, .struck) }
         return Span(span.text, span.text == "·" || span.text == "0" ? .dim : span.role)
@@ -81,16 +126,30 @@ extension Painter {
     } else if strip > 0 {
       if rows.indices.contains(cursor) {
         let name = rows[cursor].name
+        let reason = why(rows[cursor])
         var line = Line(" \(name.name)", .value)
-        line.append("  \(name.title)")
+        line.append("  \(reason.text)", reason.isReason ? .changed : .normal)
         frame.screen.put(line, x: area.x, y: table.bottom, limit: area.right)
       }
       let legend =
-        snapshot.controlWords.isEmpty
+        !hasWords
         ? "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)"
-        : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] struck (x key)"
+        : hasAllowed && hasConfiguration
+          ? "NOW: kernel memory  CFG: vmcs_config  ALLOW: the processor  ~ vCPUs differ"
+          : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] struck (x key)"
       text(area, y: area.height - 1, legend, .dim)
     }
+  }
+
+  /// Why bits are not as configured, of the vCPUs of what is looked at that were read.
+  private func differences(_ threads: [Int32]) -> [ControlID: String] {
+    var result: [ControlID: String] = [:]
+    for tid in threads {
+      for difference in model.snapshot?.states[tid]?.differences ?? [] where result[difference.control] == nil {
+        result[difference.control] = difference.reason
+      }
+    }
+    return result
   }
 
   private static func rate(_ control: ControlRow, _ window: Bool, _ snapshot: Snapshot) -> String {

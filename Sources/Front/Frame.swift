@@ -24,6 +24,8 @@ public struct Frame: Sendable {
   /// Rows of each pane that fit.
   public var pageHeights: [Pane: Int] = [:]
   public var helpTop = 0
+  /// The first line shown of what is explained.
+  public var explanationTop = 0
   /// Which rows of the pane in focus are shown, such as `1-16/25`; empty where all are.
   public var position = ""
 }

@@ -61,6 +61,29 @@ public struct FrontModel {
   private var earlierPane: Pane?
   private var filterBefore = ""
 
+  /// CLOCK_MONOTONIC in nanoseconds when `tick` was called last, for ages; 0 where nobody says.
+  private(set) var now: UInt64 = 0
+  /// The vCPU whose state was shown last, by thread.
+  private(set) var favourite: Int32?
+  /// Earlier values of the vCPUs that are read, by thread.
+  private(set) var histories: [Int32: StateHistory] = [:]
+  /// Which MSRs do not exit, by thread; worked out when the bitmap is another one.
+  private(set) var msrRanges: [Int32: [MSRAccess]] = [:]
+  private var msrBitmaps: [Int32: [UInt8]] = [:]
+  /// The threads of the pinned vCPUs, in the order they were pinned: at most two, and with two they are compared.
+  private(set) var pins: [Int32] = []
+  /// Whether fields without a value are listed; nil for: where there is room for all.
+  private(set) var showsUnavailable: Bool?
+  /// The field or control that is explained in its pane's place.
+  private(set) var explained: RowKey?
+  private(set) var explanationTop = 0
+  /// What was asked to be read of whole, by thread.
+  private var watched: Set<Int32> = []
+  /// The panes that were on the screen when it was drawn last.
+  private var visible: Set<Pane> = []
+  /// When the VMM was asked last, as `now`.
+  private var asked: UInt64?
+
   public init(names: any Names, interval: Double = 1) {
     self.names = names
     self.interval = interval
@@ -87,6 +110,43 @@ public struct FrontModel {
       }
     }
     snapshot = next
+    for tid in Array(histories.keys) where next.states[tid] == nil && !pins.contains(tid) { histories[tid] = nil }
+    for (tid, reading) in next.states {
+      histories[tid, default: StateHistory()].add(reading)
+      if msrBitmaps[tid] != reading.msrBitmap {
+        msrBitmaps[tid] = reading.msrBitmap
+        msrRanges[tid] = reading.msrBitmap.map(MSRAccess.ranges)
+      }
+    }
+    for tid in Array(msrBitmaps.keys) where next.states[tid] == nil {
+      msrBitmaps[tid] = nil
+      msrRanges[tid] = nil
+    }
+    favourite = guestVCPU?.vcpu.tid
+  }
+
+  /// Says what time it is: CLOCK_MONOTONIC in nanoseconds.
+  public mutating func tick(_ now: UInt64) { self.now = now }
+
+  /// How long ago that was; nil where it is not known.
+  func age(_ time: UInt64) -> UInt64? { now == 0 ? nil : now - min(now, time) }
+
+  /// What to read from now on, where that is something else than before. To be called when a frame was adopted: what is
+  /// read depends on what is on the screen.
+  public mutating func watchAction() -> Action? {
+    guard !isHelpOpen else { return nil }
+    var wanted: Set<Int32> = []
+    if let snapshot, snapshot.playback == nil, snapshot.source.kind == .tracefs,
+      visible.contains(where: { $0.showsState || $0 == .controls })
+    {
+      wanted = Set(pins)
+      if let tid = guestVCPU?.vcpu.tid { wanted.insert(tid) }
+      // Not a thread, but the sum of those that ended.
+      wanted.remove(0)
+    }
+    guard wanted != watched else { return nil }
+    watched = wanted
+    return .watch(wanted)
   }
 
   /// Remembers where things were drawn, for the mouse, and how far panes were scrolled.
@@ -95,7 +155,12 @@ public struct FrontModel {
     pageHeights = frame.pageHeights
     for (pane, top) in frame.tops { states[pane.rawValue].top = top }
     helpTop = frame.helpTop
+    explanationTop = frame.explanationTop
+    visible = Set(frame.tops.keys)
   }
+
+  /// How many rows of a pane fit on the screen.
+  func capacity(_ pane: Pane) -> Int { pageHeights[pane] ?? 20 }
 
   /// Shows one line at the foot until the next key.
   public mutating func say(_ text: String) { message = text }
@@ -118,6 +183,7 @@ public struct FrontModel {
       return []
     }
     if isHelpOpen { return handleHelp(binding.command) }
+    if explained != nil, handleExplanation(binding.command) { return [] }
     if binding.needsRecording && !isRecording {
       message = "\(key.label): for recordings only"
       return []
@@ -144,6 +210,22 @@ public struct FrontModel {
     return []
   }
 
+  /// Scrolls what is explained, or closes it. False for keys that mean the same as elsewhere.
+  private mutating func handleExplanation(_ command: Command) -> Bool {
+    let page = max(1, pageHeights[pane] ?? 10)
+    switch command {
+    case .back, .drill: explained = nil
+    case .down: explanationTop += 1
+    case .up: explanationTop = max(0, explanationTop - 1)
+    case .pageDown: explanationTop += page
+    case .pageUp: explanationTop = max(0, explanationTop - page)
+    case .top: explanationTop = 0
+    case .bottom: explanationTop = 10_000
+    default: return false
+    }
+    return true
+  }
+
   private mutating func perform(_ command: Command) -> [Action] {
     switch command {
     case .quit: return [.quit]
@@ -157,7 +239,7 @@ public struct FrontModel {
     case .top: move(by: -1_000_000)
     case .bottom: move(by: 1_000_000)
     case .nextPane: show(Pane(rawValue: pane.rawValue + 1) ?? .exits)
-    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .log)
+    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .nested)
     case .pane(let pane): show(pane)
     case .filter:
       filterBefore = filter
@@ -186,6 +268,14 @@ public struct FrontModel {
     case .back: goBack()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
+    case .nextVCPU: nextVCPU(by: 1)
+    case .previousVCPU: nextVCPU(by: -1)
+    case .pin: pin()
+    case .unavailable:
+      let shown = showsUnavailable ?? (!pane.showsState || showsAllFields(pane))
+      showsUnavailable = !shown
+      message = shown ? "fields that only VMREAD could tell: hidden" : "fields that only VMREAD could tell: shown"
+    case .askVMM: return askVMM()
     case .live: return goLive()
     case .prompt: prompt = Prompt(kind: .command, text: "")
     case .redraw: redraws += 1
@@ -199,7 +289,74 @@ public struct FrontModel {
     detailKey = nil
     earlierCounts = [:]
     isPaused = false
+    pins = []
+    histories = [:]
+    watched = []
     return [.goLive]
+  }
+
+  // MARK: vCPUs
+
+  private mutating func nextVCPU(by step: Int) {
+    let threads = (snapshot?.vms ?? []).flatMap(\.vcpus).map(\.tid)
+    guard !threads.isEmpty else { return }
+    let at = guestVCPU.flatMap { threads.firstIndex(of: $0.vcpu.tid) } ?? 0
+    scope = .vcpu(tid: threads[(at + step + threads.count) % threads.count])
+    earlierCounts = [:]
+    message = scopeText
+  }
+
+  /// The vCPU that a key is about: under the cursor of the list of vCPUs, otherwise the one whose state is shown.
+  private var meant: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)? {
+    guard pane == .vcpus else { return guestVCPU }
+    let rows = machineRows()
+    let index = cursorIndex(.vcpus, rows.map(\.key))
+    guard rows.indices.contains(index) else { return nil }
+    return rows[index].vcpu.map { (rows[index].vm, $0) }
+  }
+
+  private mutating func pin() {
+    if pins.count == 2 {
+      pins = []
+      message = "comparison ended"
+      return
+    }
+    guard let (vm, vcpu) = meant, vcpu.tid != 0 else {
+      message = "no vCPU to pin here"
+      return
+    }
+    let name = "\(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))"
+    if pins == [vcpu.tid] {
+      pins = []
+      message = "\(name): not pinned any more"
+      return
+    }
+    pins.append(vcpu.tid)
+    explained = nil
+    if pins.count == 2 {
+      if pane != .host && pane != .controls { show(.guest) }
+      message = "only what differs; = or Esc ends it"
+    } else {
+      message = "\(name) is pinned: go to another vCPU (n) and press = again to see what differs"
+    }
+  }
+
+  private mutating func askVMM() -> [Action] {
+    guard !isRecording, snapshot?.source.kind == .tracefs else {
+      message = "R: a recording has no VMM to ask"
+      return []
+    }
+    guard let (vm, vcpu) = meant, vcpu.tid != 0, !vcpu.isGone else {
+      message = "R: no vCPU here to ask for"
+      return []
+    }
+    if let asked, now - min(now, asked) < 1_000_000_000 {
+      message = "R: asked less than a second ago"
+      return []
+    }
+    asked = now
+    message = "asked the VMM of \(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu)): this kicks the vCPU out of the guest"
+    return [.askVMM(tid: vcpu.tid)]
   }
 
   /// From the end of a recording one jumps to look, not to have it run away again.
@@ -216,6 +373,7 @@ public struct FrontModel {
   private mutating func show(_ next: Pane) {
     if next != pane { earlierPane = pane }
     if next != .details { detailKey = nil }
+    explained = nil
     pane = next
   }
 
@@ -257,7 +415,7 @@ public struct FrontModel {
     case .exits: ReasonColumns.all.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
     case .controls: ["bit", "name", "exits", "time"]
     case .vcpus: ["name", "exits", "guest", "kernel", "user", "halted"]
-    case .guest, .details, .log: []
+    case .guest, .host, .details, .log, .msrs, .nested: []
     }
   }
 
@@ -292,22 +450,12 @@ public struct FrontModel {
       earlierPane = pane
       pane = .details
       states[Pane.details.rawValue] = PaneState()
-    case .controls:
-      // The exits that the control causes.
-      let rows = controlRows()
-      let index = cursorIndex(.controls, rows.map { .control($0.control) })
-      guard rows.indices.contains(index) else { return }
-      let control = rows[index].control
-      guard
-        let reason = scopeStatistics?.reasons.first(where: { $0.charges.contains { $0.control == control } })
-      else {
-        message = "no exit is charged to \(rows[index].name.short)"
-        return
-      }
-      detailKey = RowKey(reason)
-      earlierPane = pane
-      pane = .details
-      states[Pane.details.rawValue] = PaneState()
+    case .controls, .guest, .host, .nested:
+      let keys = rowKeys(pane)
+      let index = cursorIndex(pane, keys)
+      guard keys.indices.contains(index) else { return }
+      explained = keys[index]
+      explanationTop = 0
     case .vcpus:
       let rows = machineRows()
       let index = cursorIndex(.vcpus, rows.map(\.key))
@@ -319,11 +467,15 @@ public struct FrontModel {
       }
       earlierCounts = [:]
       show(.exits)
-    case .guest, .details, .log: break
+    case .details, .log, .msrs: break
     }
   }
 
   private mutating func goBack() {
+    if pins.count == 2, pane == .controls || pane == .guest || pane == .host {
+      pins = []
+      return
+    }
     if pane == .details, let earlierPane {
       pane = earlierPane
       detailKey = nil
@@ -515,6 +667,7 @@ public struct FrontModel {
       }
     case .row(let pane, let index):
       if self.pane != pane { show(pane) }
+      explained = nil
       select(pane, index, rowKeys(pane))
     case .pane(let pane): if self.pane != pane { show(pane) }
     }
@@ -524,6 +677,8 @@ public struct FrontModel {
   private mutating func wheel(up: Bool) -> [Action] {
     if isHelpOpen {
       helpTop = max(0, helpTop + (up ? -3 : 3))
+    } else if explained != nil {
+      explanationTop = max(0, explanationTop + (up ? -3 : 3))
     } else {
       move(by: up ? -3 : 3)
     }

@@ -50,6 +50,11 @@ public enum Action: Sendable, Hashable {
   case step(Int)
   /// 1 is the pace of the recording.
   case setSpeed(Double)
+  /// The threads of the vCPUs whose whole state is on the screen: of them it is to be read with each interval, of no
+  /// others.
+  case watch(Set<Int32>)
+  /// Ask the VMM for the registers of one vCPU, which takes it out of the guest for a moment.
+  case askVMM(tid: Int32)
 }
 
 /// Everything a key can ask for.
@@ -63,22 +68,34 @@ public enum Command: Sendable, Hashable {
   case stepForward, stepBack, jumpBack, jumpForward, jumpTo
   case drill, back
   case whatIf, clearWhatIf
+  case nextVCPU, previousVCPU, pin, unavailable, askVMM
   case live, prompt, redraw
 }
 
 /// The panes, numbered as on the keys.
 public enum Pane: Int, Sendable, CaseIterable {
   case exits = 1
-  case controls, guest, vcpus, details, log
+  case controls, guest, host, vcpus, details, log, msrs, nested
 
   public var title: String {
     switch self {
     case .exits: "exits"
     case .controls: "controls"
     case .guest: "guest"
+    case .host: "host"
     case .vcpus: "vcpus"
     case .details: "details"
     case .log: "log"
+    case .msrs: "msrs"
+    case .nested: "nested"
+    }
+  }
+
+  /// True for the panes that show what was read of one vCPU.
+  var showsState: Bool {
+    switch self {
+    case .guest, .host, .msrs, .nested: true
+    case .exits, .controls, .vcpus, .details, .log: false
     }
   }
 }
@@ -122,14 +139,26 @@ public enum Keymap {
     Binding([.tab], .nextPane, "next pane"),
     Binding([.backTab], .previousPane, "previous pane"),
     Binding([.character("1")], .pane(.exits), "exits: why guests exit, how often, how long, and what causes it"),
-    Binding([.character("2")], .pane(.controls), "controls: every bit of the control words, and what it causes"),
-    Binding([.character("3")], .pane(.guest), "guest: what the last exit told of a vCPU's state"),
-    Binding([.character("4")], .pane(.vcpus), "vcpus: VMs and vCPUs, and where their time goes"),
-    Binding([.character("5")], .pane(.details), "details: all that is known of one exit reason"),
-    Binding([.character("6")], .pane(.log), "log: messages, lost events, events by kind"),
-    Binding([.enter], .drill, "exits: details of the reason; vcpus: only that VM or vCPU", hint: "drill", order: 5),
-    Binding([.escape], .back, "back: out of details, of a VM or vCPU, of a filter"),
-    Binding([.character("/")], .filter, "filter by a regular expression; Esc clears it", hint: "filter", order: 3),
+    Binding(
+      [.character("2")], .pane(.controls),
+      "controls: every bit of the control words, now, as configured and as allowed, and what it causes"),
+    Binding(
+      [.character("3")], .pane(.guest), "guest: what is in the VMCS (VMCB) of a vCPU, each value with where it is from"),
+    Binding([.character("4")], .pane(.host), "host: the host's state in the VMCS, which a VM exit loads"),
+    Binding([.character("5")], .pane(.vcpus), "vcpus: VMs and vCPUs, and where their time goes"),
+    Binding([.character("6")], .pane(.details), "details: all that is known of one exit reason"),
+    Binding([.character("7")], .pane(.log), "log: messages, lost events, events by kind"),
+    Binding([.character("8")], .pane(.msrs), "msrs: which MSRs the guest reaches without an exit, and which exit"),
+    Binding([.character("9")], .pane(.nested), "nested: the VMCS that L1 wrote for its own guest (vmcs12)"),
+    Binding(
+      [.enter], .drill,
+      "exits: details of the reason; vcpus: only that VM or vCPU; fields and controls: all that is known of them",
+      hint: "drill", order: 5),
+    Binding([.escape], .back, "back: out of details, of a comparison, of a VM or vCPU, of a filter"),
+    Binding(
+      [.character("/")], .filter,
+      "filter by a regular expression, fields by name, encoding or description; Esc clears it", hint: "filter",
+      order: 3),
     Binding([.character("<")], .previousSort, "sort by the column to the left"),
     Binding([.character(">"), .function(6)], .nextSort, "sort by the column to the right", hint: "sort", order: 4),
     Binding([.character("I")], .invert, "turn the order around"),
@@ -137,6 +166,16 @@ public enum Keymap {
       [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
       hint: "what-if", order: 2),
     Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
+    Binding([.character("n")], .nextVCPU, "the next vCPU", hint: "next vCPU", order: 9),
+    Binding([.character("N")], .previousVCPU, "the previous vCPU"),
+    Binding(
+      [.character("=")], .pin,
+      "pin this vCPU; on another, once more: only what differs between the two; a third time: end", hint: "pin",
+      order: 6),
+    Binding([.character("u")], .unavailable, "show or hide the fields that only VMREAD could tell"),
+    Binding(
+      [.character("R")], .askVMM,
+      "ask the VMM for this vCPU's registers: it takes the vCPU out of the guest for a moment"),
     Binding(
       [.character(" ")], .pause, "pause, and go on; at the end of a recording: play it again", hint: "pause", order: 6),
     Binding([.character("+")], .longerInterval, "longer interval"),

@@ -58,6 +58,7 @@ extension Painter {
         }
       },
       marker: { index in
+        if let tid = rows[index].vcpu?.tid, model.pins.contains(tid) { return Span("P", .warning) }
         let isShown: Bool =
           switch (model.scope, rows[index].key) {
           case (.vm(let a), .vm(let b)): a == b

@@ -21,12 +21,7 @@ public struct ControlName: Sendable, Hashable {
 
   /// The name without the word's prefix, for a table that has the word beside it.
   public var short: String {
-    for prefix in [
-      "CPU_BASED_", "SECONDARY_EXEC_", "TERTIARY_EXEC_", "PIN_BASED_", "VM_EXIT_", "VM_ENTRY_", "INTERCEPT_",
-    ] where name.hasPrefix(prefix) {
-      return String(name.dropFirst(prefix.count))
-    }
-    return name
+    Decoded.withoutWord(name)
   }
 }
 
@@ -68,8 +63,6 @@ public protocol Names: Sendable {
   func reason(isa: UInt32, code: UInt32) -> ReasonNote?
   /// The fields of the last exit, decoded.
   func exitFields(_ exit: LastExit) -> [FieldNote]
-  /// The rest of the guest's state, which an exit does not carry.
-  func guestFields(isa: String?) -> [FieldNote]
   /// True for what nothing can suppress.
   func isUnconditional(_ id: ControlID) -> Bool
   /// True for reserved bits that the architecture wants to be 1.

@@ -16,6 +16,8 @@ struct Painter {
 
   /// From this size on, several panes are shown at once.
   static let wide = (columns: 140, rows: 40)
+  /// From so many rows between the lines at the top and the foot on, state is shown beneath exits and controls.
+  static let high = 50
   /// Below this size there is no room for panes.
   static let least = (columns: 40, rows: 8)
 
@@ -46,30 +48,58 @@ struct Painter {
   }
 
   mutating func paint(_ pane: Pane, _ area: Rectangle) {
+    if pane == model.pane, let explained = model.explained { return paintExplanation(explained, pane, area) }
     switch pane {
     case .exits: paintExits(area)
     case .controls: paintControls(area)
-    case .guest: paintLines(.guest, area, guestLines(width: area.width))
+    case .guest, .host, .nested: paintState(pane, area)
+    case .msrs: paintMSRs(area)
     case .vcpus: paintMachines(area)
     case .details: paintLines(.details, area, detailLines(width: area.width))
     case .log: paintLines(.log, area, logLines(width: area.width))
     }
   }
 
-  /// Exits left, controls or the pane asked for right, VMs and vCPUs below.
+  private mutating func paintExplanation(_ key: RowKey, _ pane: Pane, _ area: Rectangle) {
+    let lines = explanationLines(key, pane, width: area.width)
+    frame.pageHeights[pane] = max(1, area.height)
+    frame.tops[pane] = model.state(pane).top
+    let top = min(max(0, model.explanationTop), max(0, lines.count - area.height))
+    frame.explanationTop = top
+    if lines.count > area.height { frame.position = "\(top + 1)-\(min(lines.count, top + area.height))/\(lines.count)" }
+    for offset in 0..<max(0, min(area.height, lines.count - top)) {
+      frame.screen.put(lines[top + offset], x: area.x, y: area.y + offset, limit: area.right)
+    }
+  }
+
+  /// Exits left, controls or the pane asked for right, VMs and vCPUs below; state takes all of the width, and where the
+  /// screen is high it has a place of its own.
   private mutating func paintWide(_ body: Rectangle) {
     let machines = min(max(3, model.machineRows().count + 1), body.height / 4)
-    let upper = body.height - machines - 2
-    let left = max(80, columns * 56 / 100)
-    let side: Pane = [.exits, .vcpus].contains(model.pane) ? .controls : model.pane
+    var upper = body.height - machines - 2
     func sub(_ pane: Pane, _ area: Rectangle, _ painter: inout Painter) {
       painter.frame.regions.append(.init(area: area, target: .pane(pane)))
       painter.paintHeading(pane, area)
       painter.paint(pane, Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 1))
     }
-    sub(.exits, Rectangle(x: 0, y: body.y, width: left, height: upper), &self)
-    sub(side, Rectangle(x: left + 2, y: body.y, width: columns - left - 2, height: upper), &self)
-    sub(.vcpus, Rectangle(x: 0, y: body.y + upper + 1, width: columns, height: machines + 1), &self)
+    if model.pane.showsState || model.pane == .controls && model.comparison != nil {
+      // The tabs say already which pane it is.
+      let area = Rectangle(x: 0, y: body.y, width: columns, height: upper)
+      frame.regions.append(.init(area: area, target: .pane(model.pane)))
+      paint(model.pane, area)
+    } else {
+      if body.height >= Painter.high, model.snapshot?.states.isEmpty == false {
+        let state = body.height * 2 / 5
+        upper -= state + 1
+        sub(.guest, Rectangle(x: 0, y: body.y + upper + 1, width: columns, height: state), &self)
+      }
+      let left = max(80, columns * (model.snapshot?.hostControls == nil ? 56 : 50) / 100)
+      let side: Pane = [.exits, .vcpus].contains(model.pane) ? .controls : model.pane
+      sub(.exits, Rectangle(x: 0, y: body.y, width: left, height: upper), &self)
+      sub(side, Rectangle(x: left + 2, y: body.y, width: columns - left - 2, height: upper), &self)
+    }
+    sub(
+      .vcpus, Rectangle(x: 0, y: body.bottom - machines - 1, width: columns, height: machines + 1), &self)
   }
 
   private mutating func paintHeading(_ pane: Pane, _ area: Rectangle) {
@@ -77,7 +107,7 @@ struct Painter {
     switch pane {
     case .details:
       if let reason = model.detailedReason { line.append(" \(reason.name)", .value) }
-    case .guest, .log: break
+    case .guest, .host, .msrs, .nested, .log: break
     default: line.append(" \(scopeText)", .dim)
     }
     frame.screen.put(line, x: area.x, y: area.y, limit: area.right)
@@ -85,22 +115,7 @@ struct Painter {
 
   // MARK: The frame around the panes
 
-  var scopeText: String {
-    guard let snapshot = model.snapshot else { return "" }
-    switch model.scope {
-    case .all: return snapshot.vms.count == 1 ? "\(MachineName.vm(snapshot.vms[0])) · all vCPUs" : "all VMs"
-    case .vm(let identity):
-      guard let vm = snapshot.vms.first(where: { VMIdentity($0) == identity }) else { return "a VM that is gone" }
-      return "\(MachineName.vm(vm)) · all vCPUs"
-    case .vcpu(let tid):
-      for vm in snapshot.vms {
-        if let vcpu = vm.vcpus.first(where: { $0.tid == tid }) {
-          return "\(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))"
-        }
-      }
-      return "thread \(tid), gone"
-    }
-  }
+  var scopeText: String { model.scopeText }
 
   private mutating func paintTitle(y: Int) {
     guard let snapshot = model.snapshot else {
@@ -246,30 +261,42 @@ struct Painter {
   }
 
   private mutating func paintTabs(y: Int) {
+    var right = Line()
+    if !model.filter.isEmpty { right.append("/\(model.filter)", .warning) }
+    if model.pins.count == 1 { right.append(right.spans.isEmpty ? "= pinned" : "  = pinned", .warning) }
+    let scope = Span(scopeText, model.scope == .all ? .dim : .value)
+    // That everything is looked at goes without saying where room is scarce.
+    if model.scope != .all || columns >= 100 {
+      right.append((right.spans.isEmpty ? "" : "  ") + scope.text, scope.role)
+    }
+    if !frame.position.isEmpty { right.append((right.spans.isEmpty ? "" : "  ") + frame.position, .dim) }
+    let gap = columns >= 100 ? 2 : 1
+    func width(_ named: Int) -> Int {
+      Pane.allCases.enumerated().reduce(1) { sum, next in
+        let isNamed = next.offset < named || next.element == model.pane
+        return sum + 1 + (isNamed ? 1 + next.element.title.count : 0) + gap
+      }
+    }
+    // The names of the last panes go first: their numbers stay.
+    let room = columns - min(right.width + 1, max(0, columns / 2))
+    let named = (0...Pane.allCases.count).last { width($0) <= room } ?? 0
     var x = 1
-    for pane in Pane.allCases {
+    for (index, pane) in Pane.allCases.enumerated() {
       let start = x
-      let isOn = pane == model.pane && !model.isHelpOpen
-      let label = "\(pane.rawValue) \(pane.title)"
-      if isOn {
-        x = frame.screen.put(" \(label) ", x: x - 1, y: y, role: .tab)
+      if pane == model.pane && !model.isHelpOpen {
+        x = frame.screen.put(" \(pane.rawValue) \(pane.title) ", x: x - 1, y: y, role: .tab) - 1
       } else {
-        frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
-        // Where there is no room for the names of all, the numbers have to do.
-        x = columns >= 60 ? frame.screen.put(" \(pane.title)", x: x + 1, y: y) + 1 : x + 1
+        x = frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
+        if index < named { x = frame.screen.put(" \(pane.title)", x: x, y: y) }
       }
       frame.regions.append(
         .init(area: Rectangle(x: start - 1, y: y, width: x - start + 1, height: 1), target: .tab(pane)))
-      x += 1
+      x += gap
       if x >= columns { return }
     }
-    var right = Line()
-    if !model.filter.isEmpty { right.append("/\(model.filter)  ", .warning) }
-    right.append(scopeText, model.scope == .all ? .dim : .value)
-    if !frame.position.isEmpty { right.append("  \(frame.position)", .dim) }
-    let room = columns - x - 1
-    guard room >= 6 else { return }
-    if right.width > room, !frame.position.isEmpty { right.spans.removeLast() }
+    let left = columns - x - 1
+    guard left >= 6 else { return }
+    while right.width > left, right.spans.count > 1 { right.spans.removeLast() }
     frame.screen.put(right, x: max(x, columns - right.width), y: y)
   }
 
@@ -303,7 +330,7 @@ struct Painter {
     }
     if let message = model.message {
       let isCut = message.displayWidth > columns - 1
-      let more = isCut ? "  6 log" : ""
+      let more = isCut ? "  7 log" : ""
       frame.screen.put(message, x: 1, y: y, role: .warning, limit: columns - more.count)
       frame.screen.putRight(more, end: columns, y: y, role: .key, from: columns - more.count)
       return
@@ -475,7 +502,14 @@ struct Painter {
       ("user", "in the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN"),
       ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to kvm_entry"),
       ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
-      ("[x]", "an exit proves that the control was on"), ("[?]", "no exit tells"), ("[-]", "struck by the what-if"),
+      ("[x]", "the control is on: read from kernel memory, or an exit proves it"), ("[ ]", "off"),
+      ("[~]", "on for some of the vCPUs"), ("[?]", "not read, and no exit tells"), ("[-]", "struck by the what-if"),
+      ("NOW CFG", "a control as it is in force and as KVM configures every vCPU (vmcs_config)"),
+      ("ALLOW", "what the processor takes: 0/1 either, 1 or 0 only that; ?/1 where only /proc/cpuinfo tells"),
+      ("~", "behind a value: stale, KVM has not read the register again since the guest ran"),
+      ("=", "behind a value: derived from values that were read"), ("c", "behind a value: configured"),
+      ("?", "in a value's place: unavailable, only VMREAD could tell"), ("*", "before a name: it changed just now"),
+      ("VMM", "what the VMM said when asked (R), where it is something else"),
       ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
     ] { add(term, text) }
     let top = min(max(0, model.helpTop), max(0, lines.count - area.height))

@@ -32,13 +32,17 @@ public enum VMIdentity: Sendable, Hashable {
 
 /// What stays the same about a row from one snapshot to the next, whatever its place.
 public enum RowKey: Sendable, Hashable {
-  case reason(isa: UInt32, code: UInt32, setting: VCPUSetting)
+  case reason(isa: UInt32, code: UInt32)
   case control(ControlID)
   case vm(VMIdentity)
   case vcpu(tid: Int32)
+  /// A field of a vCPU's state by name; a segment by its name.
+  case field(String)
+  /// A range of MSRs by its first.
+  case msr(UInt32)
 
   init(_ reason: ReasonStatistics) {
-    self = .reason(isa: reason.isa, code: reason.code, setting: reason.setting)
+    self = .reason(isa: reason.isa, code: reason.code)
   }
 }
 
@@ -155,6 +159,24 @@ extension FrontModel {
     return statistics(index)
   }
 
+  /// What is looked at, in words.
+  var scopeText: String {
+    guard let snapshot else { return "" }
+    switch scope {
+    case .all: return snapshot.vms.count == 1 ? "\(MachineName.vm(snapshot.vms[0])) · all vCPUs" : "all VMs"
+    case .vm(let identity):
+      guard let vm = snapshot.vms.first(where: { VMIdentity($0) == identity }) else { return "a VM that is gone" }
+      return "\(MachineName.vm(vm)) · all vCPUs"
+    case .vcpu(let tid):
+      for vm in snapshot.vms {
+        if let vcpu = vm.vcpus.first(where: { $0.tid == tid }) {
+          return "\(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))"
+        }
+      }
+      return "thread \(tid), gone"
+    }
+  }
+
   func statistics(_ index: Int) -> ScopeStatistics {
     guard let snapshot, snapshot.scopes.indices.contains(index) else { return ScopeStatistics() }
     return snapshot.scopes[index]
@@ -194,9 +216,9 @@ extension FrontModel {
     return WhatIf(scope: statistics, struck: struck, context: context(statistics))
   }
 
-  private func passes(_ texts: String...) -> Bool { passes(texts) }
+  func passes(_ texts: String...) -> Bool { passes(texts) }
 
-  private func passes(_ texts: [String]) -> Bool {
+  func passes(_ texts: [String]) -> Bool {
     guard let pattern else { return true }
     return texts.contains { pattern.matches($0) }
   }
@@ -229,7 +251,7 @@ extension FrontModel {
   }
 
   /// The vCPU threads of what is looked at.
-  private var scopeThreads: [Int32] {
+  var scopeThreads: [Int32] {
     guard let snapshot else { return [] }
     switch scope {
     case .all: return snapshot.vms.flatMap(\.vcpus).map(\.tid)
@@ -357,9 +379,11 @@ extension FrontModel {
   func rowKeys(_ pane: Pane) -> [RowKey] {
     switch pane {
     case .exits: exitRows().map { RowKey($0.reason) }
-    case .controls: controlRows().map { .control($0.control) }
+    case .controls: comparisonRows(pane)?.map(\.key) ?? controlRows().map { .control($0.control) }
     case .vcpus: machineRows().map(\.key)
-    case .guest, .details, .log: []
+    case .guest, .host, .nested: comparisonRows(pane)?.map(\.key) ?? stateRows(pane).map(\.key)
+    case .msrs: msrRows().map { .msr($0.first) }
+    case .details, .log: []
     }
   }
 
@@ -392,11 +416,13 @@ extension FrontModel {
     return scopeStatistics?.reasons.first { RowKey($0) == detailKey }
   }
 
-  /// The vCPU of the guest pane: the one looked at, otherwise the busiest of what is looked at.
+  /// The vCPU whose state is shown: the one looked at, otherwise the busiest of what is looked at. It stays the same
+  /// until another is clearly busier: two that take turns would make the pane unreadable.
   var guestVCPU: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)? {
     guard let snapshot else { return nil }
     var best: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)?
     var bestExits: UInt64 = 0
+    var earlier: (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)?
     for vm in snapshot.vms {
       if case .vm(let identity) = scope, VMIdentity(vm) != identity { continue }
       for vcpu in vm.vcpus {
@@ -406,9 +432,19 @@ extension FrontModel {
         }
         let exits = statistics(vcpu.scope).exits
         if best == nil || exits > bestExits { (best, bestExits) = ((vm, vcpu), exits) }
+        if vcpu.tid == favourite, !vcpu.isGone { earlier = (vm, vcpu) }
       }
     }
+    if let earlier, statistics(earlier.vcpu.scope).exits >= bestExits / 5 &* 4 { return earlier }
     return best
+  }
+
+  /// A vCPU by its thread.
+  func machine(_ tid: Int32) -> (vm: VirtualMachineStatistics, vcpu: VCPUStatistics)? {
+    for vm in snapshot?.vms ?? [] {
+      if let vcpu = vm.vcpus.first(where: { $0.tid == tid }) { return (vm, vcpu) }
+    }
+    return nil
   }
 }
 

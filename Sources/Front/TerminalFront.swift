@@ -96,8 +96,10 @@ private final class Loop {
   ) -> TerminalFront.Ending {
     var emptyReads = 0
     while true {
+      model.tick(monotonicNanoseconds())
       while let next = snapshots() { model.observe(next) }
       draw()
+      if let action = model.watchAction() { perform(action) }
       var polled = [
         pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0),
         pollfd(fd: wakeFD, events: Int16(POLLIN), revents: 0),
@@ -112,6 +114,7 @@ private final class Loop {
       if polled[2].revents != 0 { return .signal }
       if polled[0].revents & Int16(POLLIN) != 0 {
         var count = 0
+        model.tick(monotonicNanoseconds())
         while let key = nextKey() {
           count += 1
           guard let key else { continue }
@@ -195,6 +198,12 @@ private final class Loop {
     case TERMINAL_WHEEL_DOWN: return .wheel(up: false)
     default: return .some(nil)
     }
+  }
+
+  private func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(max(0, time.tv_sec)) &* 1_000_000_000 &+ UInt64(max(0, time.tv_nsec))
   }
 
   private func drain(_ descriptor: Int32) {

@@ -2,50 +2,8 @@ import Aggregator
 import Architecture
 import Screen
 
-/// The panes that are text to scroll through: guest, details, log.
+/// The panes that are text to scroll through: details, log.
 extension Painter {
-  func guestLines(width: Int) -> [Line] {
-    guard let snapshot = model.snapshot else { return [] }
-    guard let (vm, vcpu) = model.guestVCPU else { return [Line(" no vCPU yet", .dim)] }
-    var head = Line(" \(MachineName.vm(vm)) · \(MachineName.vcpu(vcpu))", .value)
-    head.append(" · thread \(vcpu.tid)", .dim)
-    var lines: [Line] = []
-    if let exit = vcpu.lastExit {
-      let age = snapshot.lastTimestamp - min(snapshot.lastTimestamp, exit.timestamp)
-      head.append(" · last exit, measured \(Format.duration(age)) before the newest event", .dim)
-      lines.append(head)
-      lines += fieldLines(model.names.exitFields(exit), width: width)
-    } else {
-      head.append(" · no exit seen yet", .dim)
-      lines.append(head)
-    }
-    let rest = model.names.guestFields(isa: snapshot.source.isa)
-    if !rest.isEmpty {
-      lines.append("")
-      var heading = Line(" GUEST STATE", .heading)
-      heading.append("  ? not in a trace: only VMREAD, or the place named, could tell", .dim)
-      lines.append(heading)
-      lines += fieldLines(rest, width: width)
-    }
-    return lines
-  }
-
-  private func fieldLines(_ fields: [FieldNote], width: Int) -> [Line] {
-    let nameWidth = min(34, fields.reduce(8) { max($0, $1.name.displayWidth) })
-    let valueWidth = fields.contains { $0.value != nil } ? 18 : 1
-    return fields.flatMap { field -> [Line] in
-      var line = Line(" " + field.name.padded(to: nameWidth))
-      line.append("  " + (field.value ?? "?").padded(to: valueWidth), field.value == nil ? .dim : .value)
-      let room = width - line.width - 3
-      if field.remark.isEmpty { return [line] }
-      guard room >= 16 else { return [line, Line("    \(field.remark)", .dim)] }
-      let wrapped = field.value == nil ? [field.remark.truncated(to: room)] : field.remark.wrapped(to: room)
-      line.append("  \(wrapped.first ?? "")", field.value == nil ? .dim : .normal)
-      let blanks = String(repeating: " ", count: nameWidth + valueWidth + 5)
-      return [line] + wrapped.dropFirst().map { Line(blanks + $0) }
-    }
-  }
-
   func detailLines(width: Int) -> [Line] {
     guard let reason = model.detailedReason else {
       if model.hasNoExits { return [Line(" no kvm_exit here; pane 1 has the events by kind", .dim)] }
@@ -62,7 +20,7 @@ extension Painter {
     var lines: [Line] = []
     var head = Line(" \(reason.name)", .title)
     head.append("  reason \(reason.code) (0x\(String(reason.code, radix: 16)))", .dim)
-    if let note = reason.setting.note { head.append("  #\(reason.setting.rawValue): \(note)", .dim) }
+    if reason.settings > 1 { head.append("  in \(reason.settings) settings of the controls", .dim) }
     if let note { head.append("  \(note.meaning)") }
     lines.append(head)
 

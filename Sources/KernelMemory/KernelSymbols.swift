@@ -24,7 +24,8 @@ public struct KernelSymbols: Sendable {
         return scanner.hasAddresses || scanner.lines <= 1000
       }
     } catch {
-      throw KernelMemoryError("\(error)")
+      throw KernelMemoryError(
+        "\(error)", hint: error.isAbsence ? "the kernel was built without CONFIG_KALLSYMS" : nil)
     }
     scanner.endLine()
     guard scanner.hasAddresses else {

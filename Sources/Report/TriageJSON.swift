@@ -65,6 +65,7 @@ private struct Document: Encodable {
   var vms: [VM]
   var reasons: [Reason]
   var controls: [Control]
+  var settings: [Setting]
   var advice: [Advice]
 
   struct Source: Encodable {
@@ -82,6 +83,10 @@ private struct Document: Encodable {
     var kernelNs: UInt64
     var userNs: UInt64
     var haltedNs: UInt64
+
+    init(_ time: TimeSplit) {
+      (guestNs, kernelNs, userNs, haltedNs) = (time.guest, time.kernel, time.user, time.halted)
+    }
   }
 
   struct Loss: Encodable {
@@ -125,8 +130,8 @@ private struct Document: Encodable {
     @Nullable var p99: UInt64?
     @Nullable var p999: UInt64?
     @Nullable var max: UInt64?
-    /// The percentiles are upper bounds: they come from several settings.
-    var approximate: Bool
+    /// Always false since percentiles of several settings come from one histogram; kept for those who read it.
+    var approximate = false
   }
 
   struct Charge: Encodable {
@@ -167,7 +172,59 @@ private struct Document: Encodable {
     /// A trace proves that a control was on for those exits; what it is set to now it cannot tell.
     @Nullable var value: Int?
     var provenance = "inferred"
+    @Nullable var configured: Int?
+    @Nullable var allowed: String?
+    /// How long ago it was seen to change last; null where it has not since counting began.
+    @Nullable var changedNsAgo: UInt64?
     var exits: UInt64
+    var handlingNs: UInt64
+  }
+
+  struct Setting: Encodable {
+    var label: String
+    var words: Words
+    var vcpus: Int
+    var residenceNs: UInt64
+    var exits: UInt64
+    @Nullable var rate: Double?
+    var time: Time
+    var reasons: [SettingReason]
+    var controls: [SettingControl]
+  }
+
+  struct Words: Encodable {
+    @Nullable var pin: String?
+    @Nullable var primary: String?
+    @Nullable var secondary: String?
+    @Nullable var tertiary: String?
+    @Nullable var exit: String?
+    @Nullable var entry: String?
+    @Nullable var intercepts: [String]?
+
+    init(_ words: ControlSetting?) {
+      func text(_ word: ControlWord) -> String? { words?.word(word).map { hex($0) } }
+      (pin, primary, secondary) = (text(.pin), text(.primary), text(.secondary))
+      (tertiary, exit, entry) = (text(.tertiary), text(.exit), text(.entry))
+      intercepts = words?.intercepts.map { words in (0..<6).map { hex(UInt64(words[$0])) } }
+    }
+  }
+
+  struct SettingReason: Encodable {
+    @Nullable var isa: String?
+    var code: UInt32
+    var name: String
+    var count: UInt64
+    var handlingNs: UInt64
+  }
+
+  struct SettingControl: Encodable {
+    var word: String
+    @Nullable var bit: Int?
+    var name: String
+    /// What the control was set to in this setting; null where that was not read, and for what is no bit.
+    @Nullable var value: Int?
+    var exits: UInt64
+    var handlingNs: UInt64
   }
 
   struct Advice: Encodable {
@@ -193,8 +250,7 @@ private struct Document: Encodable {
     damage = report.damage
     exits = total.exits
     _rate = Nullable(wrappedValue: report.exitsPerSecond.map(rounded))
-    time = Time(
-      guestNs: total.time.guest, kernelNs: total.time.kernel, userNs: total.time.user, haltedNs: total.time.halted)
+    time = Time(total.time)
     losses = snapshot.losses.perCPU.map { Loss(cpu: $0.cpu, lost: $0.lost) }
     eventCounts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
     vms = snapshot.vms.map { vm in
@@ -218,7 +274,7 @@ private struct Document: Encodable {
         percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
         rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
         timePercent: busy == 0 ? nil : rounded(100 * Double(reason.busy) / Double(busy)),
-        settings: reason.settings, handlingNs: Self.handling(row.handling, isMerged: reason.settings > 1),
+        settings: row.settings, handlingNs: Self.handling(row.handling),
         controls: row.charges.map { charge in
           let name = report.vocabulary.control(charge.control)
           return Charge(word: name.word, bit: name.bit, name: name.name, count: charge.count)
@@ -235,28 +291,56 @@ private struct Document: Encodable {
     }
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     controls = report.controls.map { control in
-      let name = report.vocabulary.control(control.id)
-      var row = Control(word: name.word, bit: name.bit, name: name.name, value: nil, exits: control.exits)
+      let name = report.vocabulary.control(control.control)
+      let standing = snapshot.standing(control.control, on: threads)
+      var row = Control(
+        word: name.word, bit: name.bit, name: name.name, value: nil, configured: standing.configured.map { $0 ? 1 : 0 },
+        allowed: standing.allowed, changedNsAgo: standing.since.map { snapshot.age(of: $0) }, exits: control.exits,
+        handlingNs: control.busy(halted: total.time.halted))
       // One value for all vCPUs, or none: an exit still proves that it was on for one of them.
-      switch snapshot.measured(control.id, on: threads) {
+      switch standing.now {
       case .on: (row.value, row.provenance) = (1, "measured")
       case .off: (row.value, row.provenance) = (0, "measured")
       case .mixed, nil: break
       }
       return row
     }
+    settings = total.settings.map { Self.setting($0, report) }
     advice = report.advice.map {
       Advice(reason: $0.reason, text: $0.text, knob: $0.knob, current: $0.current, satisfied: $0.isSatisfied)
     }
   }
 
-  private static func handling(_ summary: LatencySummary, isMerged: Bool) -> Handling {
+  private static func setting(_ row: SettingStatistics, _ report: TriageReport) -> Setting {
+    let description = report.snapshot.description(row.setting) ?? SettingDescription(setting: row.setting)
+    let names = Dictionary(
+      report.reasons.map { (UInt64($0.statistics.isa) << 32 | UInt64($0.statistics.code), $0.statistics.name) },
+      uniquingKeysWith: { first, _ in first })
+    return Setting(
+      label: description.label, words: Words(description.words), vcpus: row.vcpus, residenceNs: row.residence,
+      exits: row.exits, rate: row.rate.map(rounded), time: Time(row.time),
+      reasons: row.reasons.map { reason in
+        SettingReason(
+          isa: isaName(reason.isa), code: reason.code,
+          name: names[UInt64(reason.isa) << 32 | UInt64(reason.code)] ?? hex(UInt64(reason.code)), count: reason.count,
+          handlingNs: reason.handling)
+      },
+      controls: row.controls.map { control in
+        let name = report.vocabulary.control(control.control)
+        return SettingControl(
+          word: name.word, bit: name.bit, name: name.name,
+          value: description.words?.value(of: control.control).map { $0 ? 1 : 0 }, exits: control.exits,
+          handlingNs: control.busy(halted: row.time.halted))
+      })
+  }
+
+  private static func handling(_ summary: LatencySummary) -> Handling {
     let isKnown = summary.paired > 0
     func known(_ value: UInt64) -> UInt64? { isKnown ? value : nil }
     return Handling(
       paired: summary.paired, total: summary.total, min: known(summary.min), mean: summary.mean.map(rounded),
       p50: known(summary.p50), p90: known(summary.p90), p99: known(summary.p99), p999: known(summary.p999),
-      max: known(summary.max), approximate: isMerged)
+      max: known(summary.max))
   }
 }
 

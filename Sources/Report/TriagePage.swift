@@ -11,6 +11,7 @@ extension TriageReport {
       lines += whyItExits()
       lines += whatInParticular()
       lines += whichControls()
+      lines += bySetting()
       lines += who()
       lines += whatToDo()
     }
@@ -143,9 +144,6 @@ extension TriageReport {
         "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
           + " the vCPU was halted, which is idle, no cost, and not in TIME%.")
     }
-    if shown.contains(where: { $0.settings > 1 }) {
-      lines.append("Controls changed meanwhile: rows are sums over all settings, percentiles upper bounds.")
-    }
     return lines + [""]
   }
 
@@ -186,16 +184,100 @@ extension TriageReport {
 
   private func whichControls() -> [String] {
     guard !controls.isEmpty else { return [] }
+    let shown = controls.prefix(Self.shownControls)
+    let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
+    let isRead = !snapshot.controlWords.isEmpty
     var lines = ["WHICH CONTROLS CAUSE IT"]
-    let width = controls.prefix(5).reduce(0) { max($0, Figures.count($1.exits).count) }
-    for control in controls.prefix(5) {
-      let name = vocabulary.control(control.id)
-      let share = padded(Figures.share(control.exits, of: snapshot.total.exits), 5, right: true)
+    var rows = [["%", "EXITS", "TIME%"] + (isRead ? ["NOW", "CFG", "ALLOWED"] : []) + ["CONTROL"]]
+    for control in shown {
+      let name = vocabulary.control(control.control)
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
       let meaning = name.word == "none" ? "  (no control suppresses them)" : place
-      lines.append("\(share) %  \(padded(Figures.count(control.exits), width, right: true))  \(name.name)\(meaning)")
+      var row = [
+        Figures.share(control.exits, of: snapshot.total.exits), Figures.count(control.exits),
+        Figures.share(control.busy(halted: snapshot.total.time.halted), of: busy),
+      ]
+      if isRead {
+        let standing = snapshot.standing(control.control, on: threads)
+        row += [
+          Self.text(standing.now), standing.configured.map { $0 ? "1" : "0" } ?? "-",
+          standing.allowed.map(Self.compact) ?? "-",
+        ]
+      }
+      rows.append(row + [name.name + meaning])
     }
-    if controls.count > 5 { lines.append("and \(controls.count - 5) more, see --format json") }
+    let widths = rows[0].indices.map { column in rows.reduce(0) { max($0, $1[column].count) } }
+    for row in rows {
+      let cells = row.indices.map { column in
+        column == row.count - 1 ? row[column] : padded(row[column], widths[column], right: true)
+      }
+      lines.append(cells.joined(separator: "  "))
+    }
+    if controls.count > shown.count { lines.append("and \(controls.count - shown.count) more, see --format json") }
+    if isRead {
+      lines.append("NOW: read from kernel memory; CFG: vmcs_config; ALLOWED: by the processor. ~: vCPUs differ.")
+    }
+    return lines + [""]
+  }
+
+  private static let shownControls = 5
+
+  /// `1`, `0`, `~` where vCPUs differ, `-` for what is no bit of a control word.
+  private static func text(_ value: MeasuredControl?) -> String {
+    switch value {
+    case .on: "1"
+    case .off: "0"
+    case .mixed: "~"
+    case nil: "-"
+    }
+  }
+
+  /// `0 or 1` as `0/1`.
+  private static func compact(_ allowed: String) -> String {
+    switch allowed {
+    case "0 or 1": "0/1"
+    case "1 only": "1"
+    case "0 only": "0"
+    case "no such word": "-"
+    default: allowed
+    }
+  }
+
+  // MARK: - Settings
+
+  private static let shownSettings = 6
+
+  /// What was counted before and after a control changed; nothing where none has, and all vCPUs are set alike.
+  private func bySetting() -> [String] {
+    let settings = snapshot.total.settings.filter { $0.exits > 0 }
+    guard settings.count > 1 else { return [] }
+    var lines = ["SETTINGS OF THE CONTROLS"]
+    var before: SettingDescription?
+    for row in settings.prefix(Self.shownSettings) {
+      guard let description = snapshot.description(row.setting) else { continue }
+      var text = "\(row.vcpus == 0 ? "no vCPU" : Figures.plural(UInt64(row.vcpus), "vCPU")) now, "
+      text += "\(seconds(row.residence)) of vCPU time, \(Figures.plural(row.exits, "exit"))"
+      if let rate = row.rate { text += " (\(Figures.short(rate))/s)" }
+      if let before {
+        let changes = description.difference(from: before)
+        if !changes.isEmpty {
+          text += "; unlike \(before.label): "
+          text += changes.prefix(8).map { "\(vocabulary.control($0.control).name)=\($0.isOn ? 1 : 0)" }
+            .joined(separator: " ")
+          if changes.count > 8 { text += " and \(changes.count - 8) more" }
+        }
+      }
+      let most = row.controls.prefix(3).map { control in
+        "\(vocabulary.control(control.control).name) \(Figures.share(control.exits, of: row.exits)) %"
+          + " (\(Figures.duration(control.busy(halted: row.time.halted))))"
+      }
+      text += "; charged, with their time, to \(most.joined(separator: ", "))"
+      lines += wrapped(text, head: description.label + "  ", indent: 4, width: Self.width)
+      if description.words != nil { before = before ?? description }
+    }
+    if settings.count > Self.shownSettings {
+      lines.append("and \(settings.count - Self.shownSettings) more, see --format json")
+    }
     return lines + [""]
   }
 

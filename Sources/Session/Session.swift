@@ -15,6 +15,8 @@ public enum SessionCommand: Sendable {
   /// Recordings: so many samples forward or, negative, back.
   case step(Int)
   case setSpeed(Double)
+  /// Live: read all of the state of these vCPUs, by thread, and of no others.
+  case watch(Set<Int32>)
   /// A line for the log.
   case say(LogMessage.Level, String)
   /// Live: asks the VMM of a vCPU's thread for its own view (`Snapshot.vmmReadings`), which kicks the vCPU; at most once a
@@ -189,6 +191,7 @@ public final class Session {
           log.append(
             LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
           publishNow = true
+        case .watch(let threads): (feed as? LiveFeed)?.watch(threads)
         case .setSpeed(let speed):
           (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
           publishNow = isRecording

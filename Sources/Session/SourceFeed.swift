@@ -98,7 +98,7 @@ final class LiveFeed: Feed {
   private let options: SessionOptions
   private let description: SourceDescription
   private let roots: HostRoots
-  private var controls: ControlWatch?
+  private var stateWatch: StateWatch?
   private var questions: VMMQuestions?
   private var host: HostView
   private var messages: [LogMessage] = []
@@ -149,8 +149,11 @@ final class LiveFeed: Feed {
 
   /// Reads the control words from kernel memory from now on: for those who show them, since it costs something.
   func watchControls() {
-    if controls == nil { controls = ControlWatch(roots: roots) }
+    if stateWatch == nil { stateWatch = StateWatch(roots: roots) }
   }
+
+  /// Reads all of the state of these vCPUs, by thread, from now on.
+  func watch(_ threads: Set<Int32>) { stateWatch?.watch(threads) }
 
   /// Asks the VMM of a vCPU's thread, on another thread than this one: that may take two seconds. `say` is called on that
   /// thread when it is over.
@@ -205,12 +208,24 @@ final class LiveFeed: Feed {
   private func take(until end: UInt64) {
     repeat {
       watermark = sampler.drain()
+      learnWords(until: watermark)
       aggregator.run(sampler, until: watermark ?? .max)
     } while sampler.isBehind && monotonicNanoseconds() < end
     // A VM may live for less than a second: look who it is while its threads are there.
     if aggregator.threadCount > threadsSeen {
       threadsSeen = aggregator.threadCount
       lookAtHost()
+    }
+  }
+
+  /// Counting goes on in other settings from the moment on at which control words were seen to be others. Where the trace
+  /// clock is not the one that such moments are of, from now on.
+  private func learnWords(until watermark: UInt64?) {
+    guard let stateWatch else { return }
+    let isComparable = sampler.instance.clock == "mono"
+    for change in stateWatch.takeChanges(until: isComparable ? watermark ?? .max : .max) {
+      if isComparable { aggregator.run(sampler, until: change.time) }
+      aggregator.learn(change.words, at: isComparable ? change.time : aggregator.lastCounted)
     }
   }
 
@@ -240,7 +255,7 @@ final class LiveFeed: Feed {
     guard !isFinished else { return }
     sampler.maintain()
     for text in sampler.takeMessages() { note(.info, text) }
-    if let text = controls?.takeMessage() { note(.info, text) }
+    if let text = stateWatch?.takeMessage() { note(.info, text) }
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {
@@ -261,9 +276,25 @@ final class LiveFeed: Feed {
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
-    snapshot.controlWords = controls?.words ?? [:]
+    if let latest = stateWatch?.latest {
+      snapshot.controlWords = latest.words
+      snapshot.states = freshened(latest.states, by: snapshot)
+      snapshot.hostControls = latest.hostControls
+      snapshot.stateFailure = latest.failure
+    }
     if let questions { snapshot.vmmReadings = questions.readings(of: host) }
     return snapshot
+  }
+
+  /// What the last exit says of a vCPU's fields where it is newer: only where the trace clock is the one that readings have.
+  private func freshened(_ states: [Int32: VCPUReading], by snapshot: Snapshot) -> [Int32: VCPUReading] {
+    guard !states.isEmpty, sampler.instance.clock == "mono" else { return states }
+    var states = states
+    for vcpu in snapshot.vms.lazy.flatMap(\.vcpus) {
+      guard let state = states[vcpu.tid], let exit = vcpu.lastExit else { continue }
+      states[vcpu.tid] = state.updated(by: ExitEvent(exit))
+    }
+    return states
   }
 
   /// Only the VMs and vCPUs that were asked for.
@@ -289,12 +320,20 @@ final class LiveFeed: Feed {
   }
 
   func close() {
-    controls?.stop()
+    stateWatch?.stop()
     questions?.stop()
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 
   var damage: [String] { [] }
+}
+
+extension ExitEvent {
+  fileprivate init(_ exit: LastExit) {
+    self.init(
+      timestamp: exit.timestamp, isa: ISA(rawValue: exit.isa), reason: exit.reason, rip: exit.rip, info1: exit.info1,
+      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
+  }
 }
 
 /// A recording, played at its own pace, stepped, or read in one go.

@@ -28,16 +28,18 @@ public final class StateReader {
   public init(roots: HostRoots = HostRoots()) throws(KernelMemoryError) {
     switch Self.module(roots: roots) {
     case VMXReader.module: backend = try VMXReader(roots: roots)
+    case SVMReader.module: backend = try SVMReader(roots: roots)
     default:
       throw KernelMemoryError(
-        "kvm_intel is not loaded: there is no VMCS on this host")
+        "neither kvm_intel nor kvm_amd is loaded: there is no VMCS and no VMCB on this host",
+        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM")
     }
   }
 
   /// The module whose guests can be read, `kvm_intel` or `kvm_amd`; nil where there is neither. Where both are built in, both
   /// have a folder, and the processor's flags decide.
   public static func module(roots: HostRoots = HostRoots()) -> String? {
-    let modules = [VMXReader.module].filter { HostFile.isFolder("\(roots.sys)/module/\($0)") }
+    let modules = [VMXReader.module, SVMReader.module].filter { HostFile.isFolder("\(roots.sys)/module/\($0)") }
     if modules.count < 2 { return modules.first }
     let flags =
       (try? HostFile.text("\(roots.proc)/cpuinfo", limit: 1 << 16))?.split(separator: "\n")

@@ -281,6 +281,8 @@ final class SessionEngine: Engine {
           case .seekTo(let position): current.perform(.seek(position))
           case .step(let count): current.perform(.step(count))
           case .setSpeed(let speed): current.perform(.setSpeed(speed))
+          case .watch(let tids): current.perform(.watch(tids))
+          case .askVMM(let tid): current.perform(.askVMM(tid: tid))
           case .goLive:
             do {
               let live = try Self.live(settings, selection)

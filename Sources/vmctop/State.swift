@@ -7,15 +7,15 @@ import KernelMemory
 import Report
 import VCPUState
 
-/// `vmctop state`: what is in the VMCS of every vCPU now, each value with where it is from.
+/// `vmctop state`: what is in the VMCS or VMCB of every vCPU now, each value with where it is from.
 struct StateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "state",
-    abstract: "Print what is in the VMCS of every vCPU now, each value with where it is from.",
+    abstract: "Print what is in the VMCS or VMCB of every vCPU now, each value with where it is from.",
     discussion: """
       Reads KVM's own structures through /proc/kcore, once, without stopping or disturbing the guests. Values are marked \
-      m measured, c configured, d derived, s stale (KVM has not re-read the register since the guest ran); fields that \
-      only VMREAD could tell are listed as unavailable, with the reason. Needs root, kallsyms with addresses and BTF.
+      m measured, c configured, d derived, s stale (KVM has not re-read the register since the guest ran, or the guest runs); \
+      fields that only VMREAD could tell are listed as unavailable, with the reason. Needs root, kallsyms with addresses and BTF.
       """)
 
   @Option(
@@ -26,7 +26,7 @@ struct StateCommand: ParsableCommand {
   @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
   var vcpus: NumberList?
 
-  @Option(help: ArgumentHelp("Only the fields whose name or encoding matches.", valueName: "regex"))
+  @Option(help: ArgumentHelp("Only the fields whose name, encoding or VMCB offset matches.", valueName: "regex"))
   var field: String?
 
   @Flag(
@@ -110,6 +110,9 @@ struct StatePage {
 
   private static let words: [ControlWord] = [.pin, .primary, .secondary, .tertiary, .exit, .entry]
 
+  /// The intercept words of SVM, by what is in each.
+  private static let intercepts = ["cr", "dr", "exception", "3", "4", "5"]
+
   // MARK: JSON
 
   var json: CatalogueJSON {
@@ -120,6 +123,7 @@ struct StatePage {
     for word in Self.words {
       configured[word.rawValue] = CatalogueJSON(configuration.words.word(word).map { hex($0, digits: 8) })
     }
+    configured["intercepts"] = json(configuration.words.intercepts)
     return [
       "schema": "vmctop/state/1", "vmcs_config": .object(configured),
       "vcpus": .array(vcpus.indices.map { json(vcpus[$0], answer($0)) }),
@@ -143,12 +147,17 @@ struct StatePage {
       })
   }
 
+  private func json(_ intercepts: SIMD8<UInt32>?) -> CatalogueJSON {
+    intercepts.map { words in .array((0..<6).map { .string(hex(words[$0], digits: 8)) }) } ?? .null
+  }
+
   private func json(_ vcpu: VCPUReading, _ vmm: VMMReading?) -> CatalogueJSON {
     [
-      "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)), "vcpu": .number(UInt64(vcpu.vcpuID)),
+      "isa": .string(vcpu.isa.name), "pid": CatalogueJSON(Int(vcpu.pid)), "vm": CatalogueJSON(name(vcpu)),
+      "vcpu": .number(UInt64(vcpu.vcpuID)),
       "tid": CatalogueJSON(vcpu.tid.map(Int.init)), "cpu": CatalogueJSON(vcpu.cpu), "nested": .bool(vcpu.isNested),
       "fields": rows(vcpu.fields, of: vcpu), "other": rows(vcpu.others, of: vcpu),
-      "vmcs12": vcpu.vmcs12.map { rows($0, of: vcpu) } ?? .null,
+      "intercepts": json(vcpu.words.intercepts), "vmcs12": vcpu.vmcs12.map { rows($0, of: vcpu) } ?? .null,
       "reads": CatalogueJSON(vcpu.reads), "read_ns": .number(vcpu.nanoseconds),
       "differences": .array(
         vcpu.differences.map { difference in
@@ -189,19 +198,21 @@ struct StatePage {
     var text = "\(vm), vCPU \(vcpu.vcpuID)"
     if let tid = vcpu.tid { text += ", thread \(tid)" }
     text += vcpu.cpu.map { ", on CPU \($0)" } ?? ", not loaded on any CPU"
-    text += vcpu.isNested ? ", L2 is current: vmcs02\n" : "\n"
+    text += vcpu.isNested ? ", L2 is current: \(vcpu.isa == .svm ? "its VMCB" : "vmcs02")\n" : "\n"
     let wanted = vcpu.fields.filter(isWanted)
     if pattern == nil { text += controls(vcpu) }
-    for (area, title) in [
-      (StateField.Area.control, "CONTROL FIELDS"), (.exit, "VM-EXIT INFORMATION"), (.guest, "GUEST STATE"),
-      (.host, "HOST STATE"),
+    for (title, rows) in [
+      ("CONTROL FIELDS", wanted.filter { $0.field.area == .control }),
+      ("VM-EXIT INFORMATION", wanted.filter { $0.field.area == .exit }),
+      ("GUEST STATE", wanted.filter { $0.field.area == .guest }),
+      ("HOST STATE", wanted.filter { $0.field.area == .host }),
     ] {
-      let rows = wanted.filter { $0.field.area == area && $0.value != nil }
-      if rows.isEmpty { continue }
+      let known = rows.filter { $0.value != nil }
+      if known.isEmpty { continue }
       text += "\n\(title)\n"
       text += alignedTable(
         ["FIELD", "VALUE", "", "FROM"],
-        rows.map { [$0.field.name, hex($0.value ?? 0), Self.marks[$0.provenance] ?? "?", $0.how] }, right: [1])
+        known.map { [$0.field.name, hex($0.value ?? 0), Self.marks[$0.provenance] ?? "?", $0.how] }, right: [1])
     }
     text += beside(vcpu) + nested(vcpu)
     let missing = wanted.filter { $0.value == nil } + vcpu.others.filter { isWanted($0) && $0.value == nil }
@@ -221,7 +232,7 @@ struct StatePage {
   /// they are from is in the JSON.
   private func beside(_ vcpu: VCPUReading) -> String {
     var text = ""
-    for group in StateField.Group.allCases {
+    for group in StateGroup.allCases {
       let rows = vcpu.others.filter { isWanted($0) && $0.field.group == group && $0.value != nil }
       if rows.isEmpty { continue }
       text += "\n\(group.rawValue.uppercased())\n"
@@ -281,21 +292,41 @@ struct StatePage {
     return text + line + "\n"
   }
 
+  /// The six intercept words beside what KVM gives every vCPU at first.
+  private func interceptWords(_ vcpu: VCPUReading, _ now: SIMD8<UInt32>) -> String {
+    alignedTable(
+      ["INTERCEPTS", "NOW", "AT FIRST", "DIFFERS IN"],
+      Self.intercepts.enumerated().map { index, name in
+        let differing = vcpu.differences.filter { $0.control.interceptCode.map { $0 / 32 == UInt32(index) } ?? false }
+        return [
+          name, hex(now[index], digits: 8), configuration.words.intercepts.map { hex($0[index], digits: 8) } ?? "-",
+          Self.count(differing.count),
+        ]
+      })
+  }
+
+  private static func count(_ differing: Int) -> String {
+    differing == 0 ? "nothing" : differing == 1 ? "1 bit" : "\(differing) bits"
+  }
+
   /// Control words beside vmcs_config, the bits that differ with the reason, and the MSRs that do not exit.
   private func controls(_ vcpu: VCPUReading) -> String {
     var text = "\nCONTROL WORDS\n"
-    text += alignedTable(
-      ["WORD", "NOW", "VMCS_CONFIG", "DIFFERS IN"],
-      Self.words.map { word in
-        let now = vcpu.words.word(word)
-        let configured = configuration.words.word(word)
-        let differing = vcpu.differences.filter { $0.control.word == word.rawValue }.count
-        return [
-          word.rawValue, now.map { hex($0, digits: 8) } ?? "-", configured.map { hex($0, digits: 8) } ?? "-",
-          differing == 0
-            ? (now == nil || configured == nil ? "-" : "nothing") : differing == 1 ? "1 bit" : "\(differing) bits",
-        ]
-      })
+    if let intercepts = vcpu.words.intercepts {
+      text += interceptWords(vcpu, intercepts)
+    } else {
+      text += alignedTable(
+        ["WORD", "NOW", "VMCS_CONFIG", "DIFFERS IN"],
+        Self.words.map { word in
+          let now = vcpu.words.word(word)
+          let configured = configuration.words.word(word)
+          let differing = vcpu.differences.filter { $0.control.word == word.rawValue }.count
+          return [
+            word.rawValue, now.map { hex($0, digits: 8) } ?? "-", configured.map { hex($0, digits: 8) } ?? "-",
+            now == nil || configured == nil ? "-" : Self.count(differing),
+          ]
+        })
+    }
     if !vcpu.differences.isEmpty {
       text += "\nWHY THEY DIFFER\n"
       for difference in vcpu.differences where difference.isMeasured { text += Self.because(difference) }

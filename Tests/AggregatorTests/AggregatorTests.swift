@@ -11,6 +11,11 @@ func expectSumsToHold(_ snapshot: Snapshot, sourceLocation: SourceLocation = #_s
   for scope in snapshot.scopes {
     #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits, sourceLocation: sourceLocation)
     #expect(scope.controls.reduce(0) { $0 + $1.exits } == scope.exits, sourceLocation: sourceLocation)
+    #expect(scope.settings.reduce(0) { $0 + $1.exits } == scope.exits, sourceLocation: sourceLocation)
+    for setting in scope.settings {
+      #expect(setting.reasons.reduce(0) { $0 + $1.count } == setting.exits, sourceLocation: sourceLocation)
+      #expect(setting.controls.reduce(0) { $0 + $1.exits } == setting.exits, sourceLocation: sourceLocation)
+    }
     for reason in scope.reasons {
       #expect(reason.charges.reduce(0) { $0 + $1.count } == reason.count, sourceLocation: sourceLocation)
       #expect(reason.charges.reduce(0) { $0 + $1.handling } == reason.handling.total, sourceLocation: sourceLocation)
@@ -594,10 +599,15 @@ struct SettingTests {
     trace.exit(10, at: 3000)
     let snapshot = try trace.snapshot()
     expectSumsToHold(snapshot)
-    let halts = snapshot.total.reasons.filter { $0.name == "HLT" }
-    #expect(halts.map(\.setting).sorted() == [.asFound, .apicvInhibited])
-    #expect(snapshot.reason("CPUID")?.setting == .apicvInhibited, "a second inhibit flips nothing")
-    #expect(snapshot.vms[0].vcpus[0].setting == .apicvInhibited)
+    #expect(snapshot.reason("HLT")?.count == 2)
+    #expect(snapshot.reason("HLT")?.settings == 2)
+    #expect(
+      snapshot.total.settings.map { snapshot.settings[$0.setting.rawValue - 1].label } == [
+        "as found", "APICv inhibited",
+      ])
+    #expect(snapshot.total.settings.map(\.exits) == [1, 2], "a second inhibit flips nothing")
+    #expect(snapshot.total.settings[1].reasons.map(\.code).sorted() == [10, 12])
+    #expect(snapshot.vms[0].vcpus[0].settingChanges.map(\.timestamp) == [1200])
   }
 
   @Test("back and forth, the same state is the same setting, however often it comes (AVIC and its interrupt windows)")
@@ -612,341 +622,158 @@ struct SettingTests {
       trace.exit(12, at: 2005 + step * 10)
     }
     let snapshot = try trace.snapshot()
-    let counts = Dictionary(uniqueKeysWithValues: snapshot.total.reasons.map { ($0.setting, $0.count) })
-    #expect(counts == [.asFound: 1, .apicvInhibited: 150, .apicvActive: 150])
-    #expect(snapshot.vms[0].vcpus[0].setting == .apicvActive)
+    #expect(
+      snapshot.total.settings.map { snapshot.settings[$0.setting.rawValue - 1].label } == [
+        "as found", "APICv inhibited", "APICv back",
+      ])
+    #expect(snapshot.total.settings.map(\.exits) == [1, 150, 150])
+    #expect(snapshot.total.settings.map(\.vcpus) == [0, 0, 1])
+    // From the first event to the first flip; then ten nanoseconds each time.
+    #expect(snapshot.total.settings.map(\.residence) == [1000, 1500, 1495])
+    #expect(snapshot.vms[0].vcpus[0].settingChanges.count == 16)
     expectSumsToHold(snapshot)
   }
 }
 
-@Suite("Bounded tables")
-struct BoundedTableTests {
-  @Test("a histogram's percentile is at most 2 % off", arguments: [UInt64(1), 33, 1000, 123_457, 9_999_999_999])
-  func histogram(scale: UInt64) {
-    for step in 0..<UInt64(1000) {
-      let value = scale &+ step &* (scale / 97 + 1)
-      let shown = Histogram.value(at: Histogram.index(of: value))
-      #expect(abs(Double(shown) - Double(value)) <= 0.02 * Double(value))
-    }
-    #expect(Histogram.index(of: .max) == Histogram.bucketCount - 1)
+@Suite("Control words that were read")
+struct ReadWordsTests {
+  /// HLT_EXITING on, and off.
+  private static let on = ControlSetting(pin: 0x3f, primary: 0xb5a0_6dfa, secondary: 0x0210_17ea)
+  private static let off = ControlSetting(pin: 0x3f, primary: 0xb5a0_6d7a, secondary: 0x0210_17ea)
+
+  private func labels(_ snapshot: Snapshot) -> [String] {
+    snapshot.total.settings.map { snapshot.description($0.setting)?.label ?? "?" }
   }
 
-  @Test("details stay exact in total, and each count is a true lower bound", arguments: [300, 5000])
-  func details(distinct: Int) throws {
-    var generator = SplitMix(state: 42)
-    var truth: [UInt64: UInt64] = [:]
+  /// HLT exits one after another, ten nanoseconds apart; counting stops where it is told.
+  private func pages(exits: Int, threads: [Int32] = [100]) -> MemoryPages {
     var trace = SyntheticTrace()
-    for step in 0..<UInt64(20_000) {
-      // Half of the exits at three hot ports, the rest anywhere.
-      let port = generator.next() % 2 == 0 ? 0x3f8 + generator.next() % 3 : 0x8000 + generator.next() % UInt64(distinct)
-      truth[port, default: 0] += 1
-      trace.exit(30, at: 1000 + step * 10, info1: port << 16, rip: 0xffff_0000 + port)
+    for index in 0..<exits {
+      let thread = threads[index % threads.count]
+      trace.exit(12, at: 1000 + UInt64(index) * 10, thread: thread, vcpu: UInt64(index % threads.count))
+      trace.entry(at: 1005 + UInt64(index) * 10, thread: thread)
     }
-    let snapshot = try trace.snapshot()
-    let row = try #require(snapshot.reason("IO_INSTRUCTION"))
-    for (detail, base) in zip(row.details, [UInt64(0), 0xffff_0000]) {
-      #expect(detail.total == 20_000)
-      #expect(detail.isApproximate)
-      for entry in detail.entries {
-        let exact = truth[entry.value - base] ?? 0
-        #expect(entry.count <= exact && exact <= entry.count + entry.error, "\(detail.kind) \(entry)")
-      }
-      #expect(Set(detail.entries.prefix(3).map { $0.value - base }) == [0x3f8, 0x3f9, 0x3fa])
-    }
+    return MemoryPages(trace.finished())
   }
 
-  @Test("a value that comes and goes never occurred more often than its count and error say")
-  func upperBounds() {
-    var generator = SystemRandomNumberGenerator()
-    for _ in 0..<20 {
-      var table = DetailTable()
-      defer { table.deallocate() }
-      var pairs = FrequentValues()
-      defer { pairs.deallocate() }
-      var truth: [UInt64: UInt64] = [:]
-      for step in 0..<20_000 {
-        // Bursts of one value among many rare ones.
-        let key = step % 7 < 3 ? UInt64(step / 700 + 1) : UInt64.random(in: 1...600, using: &generator)
-        truth[key, default: 0] += 1
-        table.add(key, limit: 64)
-        pairs.add(key)
-      }
-      #expect(table.total == 20_000)
-      var counts: [UInt64: UInt64] = [:]
-      table.each { counts[$0.key] = $0.count }
-      var pairCounts: [UInt64: UInt64] = [:]
-      pairs.each { pairCounts[$0.key] = $0.count }
-      for (key, count) in truth {
-        #expect(count <= (counts[key] ?? 0) + table.error(of: key))
-        #expect(count >= (counts[key] ?? 0))
-        #expect(count <= (pairCounts[key] ?? 0) + pairs.error(of: key))
-      }
-    }
-  }
-
-  @Test("tables that are added up keep exact totals and bounds that hold")
-  func absorbed() {
-    var generator = SystemRandomNumberGenerator()
-    for _ in 0..<20 {
-      var tables = [DetailTable(), DetailTable(), DetailTable()]
-      var pairs = [FrequentValues(), FrequentValues(), FrequentValues()]
-      defer {
-        for index in tables.indices { tables[index].deallocate() }
-        for index in pairs.indices { pairs[index].deallocate() }
-      }
-      var truth: [UInt64: UInt64] = [:]
-      for step in 0..<9000 {
-        let which = step % 3
-        let key =
-          step % 7 < 3 ? UInt64(step / 700 + 1) : UInt64.random(in: 1...UInt64(20 + 400 * which), using: &generator)
-        truth[key, default: 0] += 1
-        tables[which].add(key, limit: 64)
-        pairs[which].add(key)
-      }
-      for other in 1...2 {
-        tables[0].absorb(tables[other], limit: 64)
-        pairs[0].absorb(pairs[other])
-      }
-      #expect(tables[0].total == 9000)
-      var counts: [UInt64: UInt64] = [:]
-      tables[0].each { counts[$0.key] = $0.count }
-      var pairCounts: [UInt64: UInt64] = [:]
-      pairs[0].each { pairCounts[$0.key] = $0.count }
-      for (key, count) in truth {
-        #expect(count >= (counts[key] ?? 0))
-        #expect(count <= (counts[key] ?? 0) + tables[0].error(of: key))
-        #expect(count >= (pairCounts[key] ?? 0))
-        #expect(count <= (pairCounts[key] ?? 0) + pairs[0].error(of: key))
-      }
-    }
-  }
-
-  @Test("merged over vCPUs, the error includes what a table that overflowed may have forgotten")
-  func mergedErrors() throws {
-    var trace = SyntheticTrace()
-    var truth: [UInt64: UInt64] = [:]
-    for step in 0..<6000 as Range<UInt64> {
-      // One vCPU touches few ports, the other very many, those few among them.
-      let isFirst = step % 2 == 0
-      let port = isFirst ? step % 8 : (step &* 7919) % 1500
-      truth[port, default: 0] += 1
-      trace.exit(30, at: 1000 + step, thread: isFirst ? 100 : 101, vcpu: isFirst ? 0 : 1, info1: port << 16)
-    }
-    let row = try #require(try trace.snapshot().reason("IO_INSTRUCTION"))
-    let ports = try #require(row.details.first { $0.kind == .port })
-    #expect(ports.isApproximate)
-    for entry in ports.entries {
-      let exact = truth[entry.value] ?? 0
-      #expect(entry.count <= exact && exact <= entry.count + entry.error)
-    }
-  }
-
-  @Test("a few values are counted exactly")
-  func exactDetails() throws {
-    var trace = SyntheticTrace()
-    for step in 0..<UInt64(1000) { trace.exit(30, at: 1000 + step, info1: (0x100 + step % 100) << 16) }
-    let detail = try #require(try trace.snapshot().reason("IO_INSTRUCTION")?.details.first)
-    #expect(!detail.isApproximate)
-    #expect(detail.entries.count == DetailStatistics.mostEntries)
-    #expect(detail.entries.allSatisfy { $0.count == 10 && $0.error == 0 })
-  }
-}
-
-@Suite("Other clocks and layouts")
-struct LayoutTests {
-  @Test("raw TSC values become nanoseconds")
-  func tsc() throws {
-    var trace = SyntheticTrace()
-    trace.exit(10, at: 3_000_000)
-    trace.entry(at: 3_003_000)
-    let scale = TimeScale(multiplier: (1 << 20) / 3, shift: 20)
-    let snapshot = try trace.snapshot(scale: scale)
-    let total = try #require(snapshot.reason("CPUID")?.handling.total)
-    #expect(total == 999 || total == 1000)
-  }
-
-  @Test("a kvm_exit without exit_reason is refused in one line")
-  func unknownLayout() throws {
-    var formats = SyntheticTrace.formats
-    let index = try #require(formats.firstIndex { $0.name == "kvm_exit" })
-    formats[index].fields.removeAll { $0.name == "exit_reason" }
-    let metadata = TraceMetadata(formats: formats, page: PageLayout())
-    do {
-      _ = try Aggregator(metadata: metadata)
-      Issue.record("it was accepted")
-    } catch {
-      #expect(error.description.contains("kvm_exit"))
-      #expect(!error.description.contains("\n"))
-    }
-  }
-
-  @Test("the record that is taken over as it is has the kernel's layout")
-  func nativeLayout() {
-    let layout = MemoryLayout<ExitRecord>.self
-    #expect(layout.offset(of: \.reason) == ExitRecord.Offset.reason)
-    #expect(layout.offset(of: \.rip) == ExitRecord.Offset.rip)
-    #expect(layout.offset(of: \.isa) == ExitRecord.Offset.isa)
-    #expect(layout.offset(of: \.info1) == ExitRecord.Offset.info1)
-    #expect(layout.offset(of: \.info2) == ExitRecord.Offset.info2)
-    #expect(layout.offset(of: \.interruptionInformation) == ExitRecord.Offset.interruptionInformation)
-    #expect(layout.offset(of: \.errorCode) == ExitRecord.Offset.errorCode)
-    #expect(layout.size == 48)
-  }
-
-  @Test("a kvm_exit laid out unlike that of today's kernels is counted alike")
-  func foreignLayout() throws {
-    // The bundled capture's records, as if the two words of information had changed places.
-    let file = try TraceFile(path: SyntheticTrace.demo)
-    var metadata = file.metadata
-    let exit = try #require(metadata.formats.firstIndex { $0.name == "kvm_exit" })
-    #expect(try EventTable(formats: metadata.formats).exit.isNative)
-    let fields = metadata.formats[exit].fields
-    let first = try #require(fields.firstIndex { $0.name == "info1" })
-    let second = try #require(fields.firstIndex { $0.name == "info2" })
-    metadata.formats[exit].fields[first].name = "info2"
-    metadata.formats[exit].fields[second].name = "info1"
-    #expect(try !EventTable(formats: metadata.formats).exit.isNative)
-    var native = try Aggregator(metadata: file.metadata)
-    native.run(file)
-    var foreign = try Aggregator(metadata: metadata)
-    foreign.run(try TraceFile(path: SyntheticTrace.demo))
-    let (one, other) = (native.snapshot(), foreign.snapshot())
-    #expect(one.total.reasons.map(\.count) == other.total.reasons.map(\.count))
-    #expect(one.total.reasons.map(\.handling) == other.total.reasons.map(\.handling))
-    for (a, b) in zip(one.vms.flatMap(\.vcpus), other.vms.flatMap(\.vcpus)) {
-      let (a, b) = (try #require(a.lastExit), try #require(b.lastExit))
-      #expect((a.info1, a.info2, a.rip, a.timestamp) == (b.info2, b.info1, b.rip, b.timestamp))
-    }
-  }
-
-  @Test("a kernel without vcpu_id, info1 or intr_info still counts exits by thread")
-  func oldLayout() throws {
-    var formats = SyntheticTrace.formats
-    for index in formats.indices where ["kvm_exit", "kvm_entry"].contains(formats[index].name) {
-      formats[index].fields.removeAll { ["vcpu_id", "info1", "info2", "intr_info", "error_code"].contains($0.name) }
-    }
-    var trace = SyntheticTrace()
-    trace.exit(12, at: 1000, vcpu: 3)
-    trace.entry(at: 1500, vcpu: 3)
-    var aggregator = try Aggregator(metadata: TraceMetadata(formats: formats, page: PageLayout()))
-    aggregator.run(MemoryPages(trace.finished()))
-    let snapshot = aggregator.snapshot()
-    #expect(snapshot.reason("HLT")?.handling.total == 500)
-    #expect(snapshot.vms[0].vcpus.map(\.id) == [nil])
-  }
-}
-
-@Suite("A histogram")
-struct HistogramTests {
-  @Test("counts on past 2^32 values of a kind")
-  func carries() {
-    var histogram = Histogram()
-    defer { histogram.deallocate() }
-    histogram.add(1000)
-    let bucket = Histogram.index(of: 1000)
-    #expect(histogram.count(at: bucket) == 1)
-    histogram.fill(bucket: bucket)
-    #expect(histogram.count(at: bucket) == 0xffff_ffff)
-    histogram.add(1000)
-    histogram.add(1000)
-    #expect(histogram.count(at: bucket) == 0x1_0000_0001)
-  }
-}
-
-@Suite("Hostile pages")
-struct HostilePageTests {
-  @Test("of random bytes are counted as damage, and nothing traps")
-  func randomPages() throws {
-    var generator = SplitMix(state: 7)
+  @Test("divide the exits at the moment they were seen to change, to the exit")
+  func change() throws {
     var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    let pages = (0..<2000).map { _ in
-      (0..<4096).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-    }
-    aggregator.run(MemoryPages([pages]))
+    let pages = pages(exits: 100)
+    aggregator.run(pages, until: 1195)
+    aggregator.learn([100: Self.on], at: 1195)
+    aggregator.run(pages, until: 1599)
+    aggregator.learn([100: Self.off], at: 1599)
+    aggregator.run(pages)
     let snapshot = aggregator.snapshot()
-    #expect(snapshot.malformedRecords > 0)
     expectSumsToHold(snapshot)
+    #expect(labels(snapshot) == ["#1", "#2"])
+    #expect(snapshot.total.settings.map(\.exits) == [60, 40], "what was counted before the first look is of the first")
+    #expect(snapshot.total.settings.map(\.vcpus) == [0, 1])
+    #expect(snapshot.total.settings.map(\.residence) == [599, 396])
+    #expect(snapshot.reason("HLT")?.count == 100)
+    let hlt = try #require(ControlID(word: .primary, bit: 7))
+    var shown = snapshot
+    shown.controlWords = [100: Self.off]
+    #expect(shown.standing(hlt, on: [100]).now == .off)
+    #expect(shown.standing(hlt, on: [100]).since == 1599)
+    let mwait = try #require(ControlID(word: .primary, bit: 10))
+    #expect(shown.standing(mwait, on: [100]).since == nil)
+    let second = try #require(snapshot.description(snapshot.total.settings[1].setting))
+    let first = try #require(snapshot.description(snapshot.total.settings[0].setting))
+    #expect(second.difference(from: first).map(\.control) == [hlt])
+    #expect(second.difference(from: first).map(\.isOn) == [false])
   }
 
-  @Test("of an event that is described twice are read no further than they reach")
-  func describedTwice() throws {
-    let exit = try #require(SyntheticTrace.formats.first { $0.name == "kvm_exit" })
-    var second = exit
-    second.id = exit.id &+ 1000
-    for index in second.fields.indices where second.fields[index].name == "info1" { second.fields[index].offset = 4000 }
-    for formats in [[exit, second], [second, exit]] {
-      let table = try EventTable(formats: formats)
-      for id in [exit.id, second.id] where table.rows[Int(id)].kind == .exit {
-        #expect(Int(table.rows[Int(id)].minimumLength) >= table.exit.info1.offset + 8)
-      }
+  @Test("that come back are the same setting again, and its time adds up")
+  func backAgain() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 90)
+    for (time, words) in [(UInt64(1000), Self.on), (1299, Self.off), (1599, Self.on)] {
+      aggregator.run(pages, until: time)
+      aggregator.learn([100: words], at: time)
     }
-    // The same id for two events.
-    let mmio = try #require(SyntheticTrace.formats.first { $0.name == "kvm_mmio" })
-    var fast = try #require(SyntheticTrace.formats.first { $0.name == "kvm_fast_mmio" })
-    fast.id = mmio.id
-    for index in fast.fields.indices where fast.fields[index].name == "gpa" { fast.fields[index].offset = 4000 }
-    let table = try EventTable(formats: [fast, mmio])
-    #expect(table.rows[Int(mmio.id)].minimumLength >= 4008)
-  }
-
-  @Test("with flipped bytes keep the sums, whatever they decode to")
-  func flippedBytes() throws {
-    var trace = SyntheticTrace()
-    for step in 0..<UInt64(3000) {
-      trace.exit([10, 12, 28, 30, 32, 48][Int(step % 6)], at: 1000 + step * 100, info1: step)
-      trace.add("kvm_msr", at: 1010 + step * 100, thread: 100, ["ecx": step])
-      trace.entry(at: 1050 + step * 100)
-    }
-    let clean = trace.finished()[0]
-    var generator = SplitMix(state: 99)
-    for _ in 0..<200 {
-      var pages = clean
-      for _ in 0..<50 {
-        let page = Int(generator.next() % UInt64(pages.count))
-        pages[page][Int(generator.next() % 4096)] = UInt8(truncatingIfNeeded: generator.next())
-      }
-      var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-      aggregator.run(MemoryPages([pages]))
-      let snapshot = aggregator.snapshot()
-      for scope in snapshot.scopes {
-        #expect(scope.controls.reduce(0) { $0 &+ $1.exits } == scope.exits)
-      }
-    }
-  }
-
-  @Test("cut short anywhere are read up to the cut")
-  func shortPages() throws {
-    var trace = SyntheticTrace()
-    for step in 0..<UInt64(40) { trace.exit(10, at: 1000 + step * 100) }
-    let page = trace.finished()[0][0]
-    for length in stride(from: 0, to: page.count, by: 13) {
-      var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-      aggregator.run(MemoryPages([[Array(page.prefix(length))]]))
-      #expect(aggregator.snapshot().total.exits <= 40)
-    }
-  }
-
-  @Test("that name a million threads do not take the memory of a million vCPUs")
-  func manyThreads() throws {
-    var trace = SyntheticTrace()
-    for step in 0..<UInt64(20_000) { trace.exit(10, at: 1000 + step, thread: Int32(step), vcpu: step) }
-    let snapshot = try trace.snapshot()
-    #expect(snapshot.total.exits == 20_000)
-    #expect(snapshot.vms.flatMap(\.vcpus).count <= 4097)
-    #expect(snapshot.vms.last?.endedThreads == 16_384)
+    aggregator.run(pages)
+    let snapshot = aggregator.snapshot()
     expectSumsToHold(snapshot)
+    #expect(snapshot.total.settings.map(\.exits) == [60, 30])
+    #expect(snapshot.total.settings.map(\.residence) == [299 + 296, 300])
+    #expect(snapshot.total.settings.map(\.time.total).reduce(0, +) == snapshot.total.time.total)
   }
-}
 
-/// A small generator with a fixed seed: the same bytes in every run.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
+  @Test("of two vCPUs that differ are two settings from the start, and alike ones are one")
+  func twoVCPUs() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 90, threads: [100, 101, 102])
+    aggregator.run(pages, until: 1500)
+    aggregator.learn([100: Self.on, 101: Self.off, 102: Self.on], at: 1500)
+    aggregator.run(pages)
+    let snapshot = aggregator.snapshot()
+    expectSumsToHold(snapshot)
+    #expect(labels(snapshot).sorted() == ["#1", "#2"])
+    let byWords = Dictionary(
+      uniqueKeysWithValues: snapshot.total.settings.map { (snapshot.description($0.setting)?.words, $0) })
+    #expect(byWords[Self.on]?.exits == 60)
+    #expect(byWords[Self.on]?.vcpus == 2)
+    #expect(byWords[Self.off]?.exits == 30)
+    #expect(snapshot.vms.flatMap(\.vcpus).allSatisfy { $0.settingChanges.isEmpty })
+  }
 
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
+  @Test("of a vCPU that could not be read are not taken from another")
+  func unread() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 40, threads: [100, 101])
+    aggregator.run(pages, until: 1200)
+    aggregator.learn([100: Self.on], at: 1200)
+    aggregator.run(pages)
+    let snapshot = aggregator.snapshot()
+    #expect(Set(labels(snapshot)) == ["as found", "#1"])
+    #expect(snapshot.total.settings.map(\.exits) == [20, 20])
+  }
+
+  @Test("that KVM flips in normal running open no setting: interrupt and NMI window, preemption timer")
+  func normalRunning() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 100)
+    for step in 0..<90 as Range<UInt64> {
+      aggregator.run(pages, until: 1000 + step * 10)
+      var words = Self.on
+      if step % 2 == 1 { words.primary = Self.on.primary.map { $0 | 1 << 2 } }
+      if step % 3 == 1 { words.primary = Self.on.primary.map { $0 | 1 << 22 } }
+      if step % 5 == 1 { words.pin = words.pin.map { $0 ^ 1 << 6 } }
+      aggregator.learn([100: words], at: 1000 + step * 10)
+    }
+    aggregator.run(pages)
+    #expect(labels(aggregator.snapshot()) == ["#1"])
+  }
+
+  @Test("more than a host has are counted together, and no exit is lost")
+  func tooMany() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 500)
+    for step in 0..<400 as Range<UInt64> {
+      aggregator.run(pages, until: 1000 + step * 10)
+      aggregator.learn([100: ControlSetting(secondary: UInt32(step) << 16)], at: 1000 + step * 10)
+    }
+    aggregator.run(pages)
+    let snapshot = aggregator.snapshot()
+    expectSumsToHold(snapshot)
+    #expect(snapshot.settings.count == SettingRegistry.limit)
+    #expect(snapshot.total.exits == 500)
+  }
+
+  @Test("stay with what was counted when the thread has ended")
+  func retirement() throws {
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let pages = pages(exits: 60)
+    aggregator.run(pages, until: 1299)
+    aggregator.learn([100: Self.on], at: 1299)
+    aggregator.learn([100: Self.off], at: 1299)
+    aggregator.run(pages)
+    aggregator.retireOldest(1) { _ in true }
+    let snapshot = aggregator.snapshot()
+    expectSumsToHold(snapshot)
+    #expect(snapshot.total.settings.map(\.exits) == [30, 30])
+    #expect(snapshot.total.settings.map(\.vcpus) == [0, 0])
   }
 }

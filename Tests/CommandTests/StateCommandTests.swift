@@ -134,13 +134,90 @@ struct StateCommandTests {
     #expect(answers[1].failure?.contains("process \(Int32.max) is gone") == true)
   }
 
+  private func svmPage(_ pattern: String? = nil) throws -> StatePage {
+    let host = try FakeSVMHost(vcpus: 2)
+    // HLT exits are disabled for the VM; the second vCPU's guest is current.
+    host.core.put(UInt64(2), at: FakeSVMHost.kvm + 0x30)
+    host.core.put(UInt32(0xbc4c_8027), at: FakeSVMHost.vmcb01(0) + 0xc)
+    host.core.put(UInt64(0x1234_5000), at: FakeSVMHost.vmcb01(0) + 0x550)
+    host.core.put([0x3f], at: FakeSVMHost.map(0) + 0x174 / 4)
+    host.enterL2(1)
+    try host.publish()
+    let reader = try StateReader(roots: host.roots)
+    let readings = reader.vcpus()
+    return StatePage(
+      configuration: reader.hostControls().configuration, vcpus: readings, names: [4242: "web01"],
+      pattern: pattern.flatMap { Pattern($0) }, now: (readings.first?.readAt ?? 0) + 5000)
+  }
+
+  @Test("of AMD prints the intercepts beside those of every vCPU, why they differ, and the VMCB")
+  func svmText() throws {
+    let text = try svmPage().text
+    for line in [
+      "web01 (pid 4242), vCPU 0, on CPU 0", "3           0xbc4c8027  0xbd4c8027  1 bit",
+      "vCPU 1, on CPU 1, L2 is current: its VMCB",
+      "INTERCEPT_HLT is 0: the VMM disabled these exits", "save.cr3",
+      "GENERAL REGISTERS", "HOST_STATE", "VM_HSAVE_PA",
+    ] { #expect(text.contains(line), "\(line)") }
+    #expect(text.split(separator: "\n").contains { $0.hasPrefix("0x177 ") && $0.hasSuffix("read, write") })
+    #expect(!text.contains("VMCS_CONFIG"))
+    let one = try svmPage("^save.cr3$").text
+    #expect(one.contains("0x12345000") && !one.contains("INTERCEPTS") && !one.contains("RAX"))
+    #expect(try svmPage("0x0550").text.contains("save.cr3"))
+  }
+
+  @Test("of AMD as JSON has the same schema: offsets as encodings, intercept words, what KVM keeps beside")
+  func svmJSON() throws {
+    let data = Data(try jsonLines([try svmPage().json]).utf8)
+    let root = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    #expect(root["schema"] as? String == "vmctop/state/1")
+    let configured = try #require(root["vmcs_config"] as? [String: Any])
+    #expect(configured["primary"] is NSNull)
+    #expect((configured["intercepts"] as? [String])?.first == "0x01110011")
+    let vcpus = try #require(root["vcpus"] as? [[String: Any]])
+    #expect(
+      vcpus.map { $0["isa"] as? String } == ["svm", "svm"] && vcpus.map { $0["nested"] as? Bool } == [false, true])
+    #expect((vcpus[0]["intercepts"] as? [String])?.count == 6)
+    #expect((vcpus[0]["reads"] as? Int).map { $0 > 0 } == true && (vcpus[0]["read_ns"] as? Int).map { $0 > 0 } == true)
+    let fields = try #require(vcpus[0]["fields"] as? [[String: Any]])
+    let cr3 = try #require(fields.first { $0["name"] as? String == "save.cr3" })
+    #expect(cr3["encoding"] as? String == "0x0550" && cr3["value"] as? String == "0x12345000")
+    #expect(fields.last?["encoding"] is NSNull && fields.last?["value"] is NSNull)
+    let others = try #require(vcpus[0]["other"] as? [[String: Any]])
+    #expect(others.first?["name"] as? String == "RAX" && others.first?["encoding"] is NSNull)
+  }
+
+  @Test("controls --host lists the intercepts of AMD with what KVM gives every vCPU and the parameter behind it")
+  func svmHost() throws {
+    let host = try FakeSVMHost(parameters: ["vls": "1"])
+    try host.publish()
+    let controls = try StateReader(roots: host.roots).hostControls()
+    let words = try #require(controls.configuration.words.intercepts)
+    let all = ControlID.all.filter { $0.interceptCode != nil }
+    let text = try HostControlsPage.intercepts(all, words, controls, .text)
+    func row(_ name: String) -> [String] {
+      let words = text.split(separator: "\n").first { $0.contains(" \(name) ") }?.split(separator: " ") ?? []
+      return words.prefix(3).map(String.init) + [words.dropFirst(3).joined(separator: " ")]
+    }
+    #expect(row("INTERCEPT_CPUID") == ["0x072", "INTERCEPT_CPUID", "1", "always"])
+    #expect(row("INTERCEPT_VMLOAD").dropFirst(2) == ["0", "kvm_amd.vls=1; on for a guest whose CPUID says Intel"])
+    #expect(row("INTERCEPT_CR3_READ").dropFirst(2) == ["0", "kvm_amd.npt=Y"])
+    #expect(row("INTERCEPT_PAUSE").last?.contains("kvm_amd.pause_filter_thresh=not in this kernel") == true)
+    #expect(text.split(separator: "\n").count == all.count + 2)
+    let line = try #require(
+      try HostControlsPage.intercepts([all[120]], words, controls, .json).split(separator: "\n").first)
+    let json = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+    #expect(
+      json["name"] as? String == "INTERCEPT_HLT" && json["configured"] as? Bool == true && json["bit"] as? Int == 120)
+  }
+
   @Test("ends in one line and the documented status where it cannot read or was asked for nonsense")
   func errors() throws {
     let bad = try vmctop(["state", "--field", "("])
     #expect(bad.status == 2)
     expectOneLine(bad.errors)
-    guard !HostFile.isFolder("/sys/module/kvm_intel") else {
-      print("SKIPPED: this host has kvm_intel: the refusal without it is not tested")
+    guard StateReader.module() == nil else {
+      print("SKIPPED: this host has kvm_intel or kvm_amd: the refusal without them is not tested")
       return
     }
     for arguments in [["state"], ["controls", "--host"], ["state", "--format", "json", "--vcpu", "0"]] {

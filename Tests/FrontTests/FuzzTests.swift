@@ -97,13 +97,13 @@ import Testing
         return ReasonStatistics(
           isa: UInt32.random(in: 0...4, using: &generator),
           code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff,
-          name: name(), setting: VCPUSetting.allCases.randomElement(using: &generator) ?? .asFound, count: number(),
+          name: name(), settings: Int.random(in: 1...3, using: &generator), count: number(),
           intervalCount: number(),
           handling: latency, intervalHandling: number(), charges: charges, details: details)
       }
       scope.controls = (0..<Int.random(in: 0...20, using: &generator)).map { _ in
         ControlStatistics(
-          control: control(), setting: .asFound, exits: number(), intervalExits: number(), handling: number(),
+          control: control(), exits: number(), intervalExits: number(), handling: number(),
           intervalHandling: number())
       }
       return scope
@@ -136,7 +136,72 @@ import Testing
       }
       return vm
     }
+    addStates(&snapshot, &generator)
     return snapshot
+  }
+
+  /// Readings of any shape: unknown fields, absurd widths, bitmaps cut short.
+  static func addStates(_ snapshot: inout Snapshot, _ generator: inout SeededGenerator) {
+    func maybe() -> Bool { Bool.random(using: &generator) }
+    func number() -> UInt64 {
+      [0, 1, .max, 0x8000_0000, UInt64.random(in: 0...UInt64.max, using: &generator)].randomElement(using: &generator)
+        ?? 0
+    }
+    func reading() -> FieldReading {
+      let field: StateField
+      if maybe(), let row = VMCSField.rows.randomElement(using: &generator) {
+        field = StateField(row)
+      } else if maybe(), let known = SyntheticState.svm(tid: 1, id: 0, tick: 1).fields.randomElement(using: &generator)
+      {
+        field = known.field
+      } else {
+        field = StateField(
+          kind: [.vmcs, .vmcb, .kvm].randomElement(using: &generator) ?? .kvm,
+          name: (hostileNames + ["CR8", "save..", "HOST_", "control.intercepts[9]", "PENDING_NMI"])
+            .randomElement(using: &generator) ?? "",
+          place: maybe() ? UInt32.random(in: 0...UInt32.max, using: &generator) : nil,
+          width: [-8, 0, 8, 16, 32, 64, 4096].randomElement(using: &generator) ?? 8,
+          area: StateField.Area.allCases.randomElement(using: &generator) ?? .guest,
+          description: hostileNames.randomElement(using: &generator) ?? "")
+      }
+      return FieldReading(
+        field, maybe() ? number() : nil, Provenance.allCases.randomElement(using: &generator) ?? .measured,
+        hostileNames.randomElement(using: &generator) ?? "", readAt: maybe() ? number() : nil)
+    }
+    func words() -> ControlSetting {
+      ControlSetting(
+        pin: UInt32(truncatingIfNeeded: number()), primary: maybe() ? UInt32(truncatingIfNeeded: number()) : nil,
+        secondary: UInt32(truncatingIfNeeded: number()), tertiary: maybe() ? number() : nil,
+        exit: nil, entry: UInt32(truncatingIfNeeded: number()),
+        intercepts: maybe() ? SIMD8(repeating: UInt32(truncatingIfNeeded: number())) : nil)
+    }
+    for tid in Int32(-1)...9 where maybe() {
+      var state = VCPUReading(
+        isa: maybe() ? .vmx : .svm, pid: 1, vcpuID: 0, tid: maybe() ? tid : nil,
+        cpu: maybe() ? Int.random(in: Int.min...Int.max, using: &generator) : nil, isNested: maybe(),
+        readAt: number(), fields: (0..<Int.random(in: 0...80, using: &generator)).map { _ in reading() },
+        words: words(),
+        differences: (0..<3).map { _ in
+          ControlDifference(
+            control: ControlID(rawValue: UInt16.random(in: 0...600, using: &generator)), isSet: maybe(),
+            reason: hostileNames.randomElement(using: &generator) ?? "", isMeasured: maybe())
+        },
+        msrBitmap: maybe()
+          ? [UInt8](
+            repeating: UInt8(truncatingIfNeeded: number()),
+            count: [0, 1, 4096, 8192].randomElement(using: &generator) ?? 0) : nil)
+      state.others = (0..<Int.random(in: 0...20, using: &generator)).map { _ in reading() }
+      state.vmcs12 = maybe() ? (0..<20).map { _ in reading() } : nil
+      snapshot.states[tid] = state
+      if maybe() { snapshot.controlWords[tid] = words() }
+      if maybe() {
+        snapshot.vmmReadings[tid] = VMMReading(
+          readAt: number(), fields: (0..<5).map { _ in reading() },
+          failure: maybe() ? hostileNames.randomElement(using: &generator) : nil)
+      }
+    }
+    if maybe() { snapshot.hostControls = SyntheticState.host }
+    if maybe() { snapshot.stateFailure = hostileNames.randomElement(using: &generator) }
   }
 
   static func key(_ generator: inout SeededGenerator) -> Key {
@@ -147,7 +212,7 @@ import Testing
     ]
     if UInt8.random(in: 0...1, using: &generator) == 0 { return keys.randomElement(using: &generator) ?? .up }
     // Mostly keys that mean something; digits and letters for prompts as well.
-    let characters = Array("?qhjkgG123456/<>Ixx  X+-LtT[]b:GI%.()*\u{c}\u{15}é日".unicodeScalars)
+    let characters = Array("?qhjkgG123456789=nNuR/<>Ixx  X+-LtT[]b:GI%.()*\u{c}\u{15}é日".unicodeScalars)
     return .character(characters.randomElement(using: &generator) ?? "x")
   }
 
@@ -162,8 +227,15 @@ import Testing
     ]
     for step in 0..<500 {
       if step % 5 == 0 {
-        model.observe(
-          Bool.random(using: &generator) ? host.next() : FuzzTests.hostileSnapshot(&generator, UInt64(step)))
+        var next = FuzzTests.hostileSnapshot(&generator, UInt64(step))
+        if Bool.random(using: &generator) {
+          next = host.next()
+          SyntheticState.fill(
+            &next, watched: Set(next.vms.flatMap(\.vcpus).map(\.tid)), tick: UInt64(step),
+            isNested: step % 2 == 0, isSVM: step % 15 == 0)
+        }
+        model.tick(UInt64(step) &* 1_000_000_000)
+        model.observe(next)
       }
       for action in model.handle(FuzzTests.key(&generator)) where action == .setPaused(true) {
         _ = model.handle(.character(" "))
@@ -181,6 +253,7 @@ import Testing
         if step % 7 == 0 && cell.scalar > 0x7e { Issue.record("\(cell.scalar) on an ASCII screen") }
       }
       model.adopt(frame)
+      _ = model.watchAction()
     }
   }
 

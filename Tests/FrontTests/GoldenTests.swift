@@ -26,7 +26,7 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
 @Suite struct GoldenTests {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Golden")
 
-  func check(_ screen: Screen, _ name: String) throws {
+  static func check(_ screen: Screen, _ name: String) throws {
     let file = GoldenTests.folder.appendingPathComponent(name + ".txt")
     let now = screen.text + String(repeating: "=", count: 8) + " roles\n" + screen.roles
     if ProcessInfo.processInfo.environment["VMCTOP_RECORD_GOLDEN"] == "1" {
@@ -40,38 +40,41 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
 
   @Test(arguments: [(80, 24), (120, 40), (140, 40), (250, 70), (40, 10), (20, 5)])
   func exits(_ columns: Int, _ rows: Int) throws {
-    try check(render(modelAfter(5), columns, rows), "exits-\(columns)x\(rows)")
+    try GoldenTests.check(render(modelAfter(5), columns, rows), "exits-\(columns)x\(rows)")
   }
 
   @Test(arguments: [(80, 24), (140, 40)], Pane.allCases)
   func everyPane(_ size: (Int, Int), _ pane: Pane) throws {
     var model = modelAfter(5)
     press(&model, String(pane.rawValue))
-    try check(render(model, size.0, size.1), "pane-\(pane.title)-\(size.0)x\(size.1)")
+    try GoldenTests.check(render(model, size.0, size.1), "pane-\(pane.title)-\(size.0)x\(size.1)")
   }
 
   @Test func ascii() throws {
-    try check(Renderer.render(modelAfter(5), columns: 80, rows: 24, isASCII: true).screen, "exits-ascii-80x24")
+    try GoldenTests.check(
+      Renderer.render(modelAfter(5), columns: 80, rows: 24, isASCII: true).screen, "exits-ascii-80x24")
     var model = modelAfter(5)
-    press(&model, "4")
-    try check(Renderer.render(model, columns: 120, rows: 40, isASCII: true).screen, "vcpus-ascii-120x40")
+    press(&model, "5")
+    try GoldenTests.check(Renderer.render(model, columns: 120, rows: 40, isASCII: true).screen, "vcpus-ascii-120x40")
   }
 
   @Test func whatIf() throws {
     var model = modelAfter(5)
     press(&model, "x2jjx")
-    try check(render(model), "what-if-controls-80x24")
+    try GoldenTests.check(render(model), "what-if-controls-80x24")
     press(&model, "1")
-    try check(render(model), "what-if-exits-80x24")
+    try GoldenTests.check(render(model), "what-if-exits-80x24")
   }
 
   @Test func help() throws {
     var model = modelAfter(5)
     press(&model, "?")
-    try check(render(model), "help-80x24")
+    try GoldenTests.check(render(model), "help-80x24")
   }
 
-  @Test func beforeTheFirstSnapshot() throws { try check(render(FrontModel(names: FixedNames())), "waiting-80x24") }
+  @Test func beforeTheFirstSnapshot() throws {
+    try GoldenTests.check(render(FrontModel(names: FixedNames())), "waiting-80x24")
+  }
 
   @Test func demoRecordingHeldAtItsEnd() throws {
     var host = SyntheticHost()
@@ -81,7 +84,7 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
         SyntheticHost.asRecording(
           host.next(), position: UInt64(i) * 1_000_000_000, duration: 4_000_000_000, isDemo: true))
     }
-    try check(render(model), "demo-held-80x24")
+    try GoldenTests.check(render(model), "demo-held-80x24")
   }
 
   @Test func hostWithoutExits() throws {
@@ -95,6 +98,6 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
     snapshot.eventCounts = [EventCount(name: "kvm_vcpu_wakeup", count: 4321, intervalCount: 99)]
     var model = FrontModel(names: FixedNames())
     model.observe(snapshot)
-    try check(render(model), "no-exits-80x24")
+    try GoldenTests.check(render(model), "no-exits-80x24")
   }
 }

@@ -39,7 +39,7 @@ import Testing
     _ = model.handle(.tab)
     #expect(model.pane == .exits)
     _ = model.handle(.backTab)
-    #expect(model.pane == .log)
+    #expect(model.pane == .nested)
   }
 
   @Test func theIntervalGrowsAndShrinksInSteps() {
@@ -143,7 +143,7 @@ import Testing
     #expect(!render(model).text.contains("cannot go live"))
     next.messages.append(LogMessage(level: .error, seconds: 3, text: String(repeating: "long ", count: 30)))
     model.observe(next)
-    #expect(render(model).text.split(separator: "\n").last?.hasSuffix("  6 log") == true)
+    #expect(render(model).text.split(separator: "\n").last?.hasSuffix("  7 log") == true)
   }
 
   @Test func ofTheTitleLossesAndKernelAreKeptLongest() {
@@ -192,7 +192,7 @@ import Testing
     var host = SyntheticHost()
     var model = FrontModel(names: FixedNames())
     model.observe(SyntheticHost.asRecording(host.next(), position: 1, duration: 2, isDemo: true))
-    press(&model, "4")
+    press(&model, "5")
     _ = model.handle(.enter)
     #expect(model.scope != .all)
     #expect(model.handle(.character("L")) == [.goLive])
@@ -325,7 +325,7 @@ import Testing
 
   @Test func enterOnAVCPUShowsThatVCPUOnly() {
     var model = modelAfter(3)
-    press(&model, "4jj")
+    press(&model, "5jj")
     _ = model.handle(.enter)
     #expect(model.scope == .vcpu(tid: 4011))
     #expect(model.pane == .exits)
@@ -358,7 +358,7 @@ import Testing
 
   @Test func enterOnAVMShowsAllItsVCPUs() {
     var model = modelAfter(3)
-    press(&model, "4")
+    press(&model, "5")
     _ = model.handle(.enter)
     #expect(model.scope == .vm(.known(1)))
     #expect(model.exitRows().reduce(0) { $0 + $1.reason.count } == model.statistics(1).exits)
@@ -366,7 +366,7 @@ import Testing
 
   @Test func aVMThatEndedIsSaidToBeGone() {
     var model = modelAfter(3)
-    press(&model, "4")
+    press(&model, "5")
     _ = model.handle(.enter)
     var snapshot = Snapshot()
     snapshot.sequence = 99
@@ -423,7 +423,7 @@ import Testing
     ]
     scope.controls = scope.reasons.map { reason in
       ControlStatistics(
-        control: reason.charges[0].control, setting: .asFound, exits: 10, intervalExits: 10,
+        control: reason.charges[0].control, exits: 10, intervalExits: 10,
         handling: reason.handling.total, intervalHandling: reason.handling.total)
     }
     var snapshot = Snapshot()
@@ -443,7 +443,7 @@ import Testing
     #expect(column.value(scope.reasons[1], model.context(scope)) == .percent(75))
     press(&model, "/hlt")
     _ = model.handle(.enter)
-    press(&model, "5")
+    press(&model, "6")
     #expect(render(model).text.contains("halted 900us of 1.0ms: idle"))
     press(&model, "1x")
     let whatIf = try #require(model.whatIf)
@@ -492,7 +492,7 @@ import Testing
   }
 
   @Test func theRowsAddUpToTheExits() {
-    for selection in ["", "4\r", "4jj\r"] {
+    for selection in ["", "5\r", "5jj\r"] {
       var model = modelAfter(3)
       for scalar in selection.unicodeScalars { _ = model.handle(scalar == "\r" ? .enter : .character(scalar)) }
       #expect(model.controlRows().reduce(0) { $0 + $1.exits } == model.scopeStatistics?.exits)
@@ -527,7 +527,7 @@ import Testing
     #expect(model.sort(.exits).descending)
     clicked(&model, "P99")
     #expect(!model.sort(.exits).descending)
-    clicked(&model, "4 vcpus")
+    clicked(&model, "5 vcpus")
     #expect(model.pane == .vcpus)
   }
 
@@ -562,7 +562,7 @@ import Testing
     let title = try #require(screen.text.split(separator: "\n").first)
     let at = try #require(title.range(of: "lost 41.6k+?"))
     #expect(screen[title.distance(from: title.startIndex, to: at.lowerBound), 0].role == .warning)
-    press(&model, "6")
+    press(&model, "7")
     #expect(render(model).text.contains("at least 41,600 lost, 7 in the last interval"))
     #expect(render(model).text.contains("CPU 3"))
   }

@@ -83,11 +83,11 @@ func sampleSnapshot() -> Snapshot {
   ]
   total.controls = [
     ControlStatistics(
-      control: unconditionalIO, setting: .asFound, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
+      control: unconditionalIO, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
     ControlStatistics(
-      control: hltExiting, setting: .asFound, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
+      control: hltExiting, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
     ControlStatistics(
-      control: noControl, setting: .asFound, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
+      control: noControl, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
   ]
   var second = ScopeStatistics()
   second.exits = 100

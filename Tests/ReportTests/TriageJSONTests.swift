@@ -26,7 +26,11 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     let root = try parsed(report(sampleSnapshot()))
     #expect(root["schema"] as? String == "vmctop/triage/1")
     expectKeys(
-      root, ["schema", "source", "window_ns", "events", "lost_events", "exits", "vms", "reasons", "controls", "advice"])
+      root,
+      [
+        "schema", "source", "window_ns", "events", "lost_events", "exits", "vms", "reasons", "controls", "settings",
+        "advice",
+      ])
     let source = try #require(root["source"] as? [String: Any])
     expectKeys(source, ["kind", "path", "kernel", "isa"], mayBeNull: ["path"])
     #expect(source["kind"] as? String == "tracefs")
@@ -49,7 +53,13 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
       }
     }
     for control in try objects(root["controls"]) {
-      expectKeys(control, ["word", "bit", "name", "value", "provenance", "exits"], mayBeNull: ["bit", "value"])
+      expectKeys(
+        control,
+        [
+          "word", "bit", "name", "value", "provenance", "configured", "allowed", "changed_ns_ago", "exits",
+          "handling_ns",
+        ],
+        mayBeNull: ["bit", "value", "configured", "allowed", "changed_ns_ago"])
       #expect(control["value"] is NSNull)
       #expect(control["provenance"] as? String == "inferred")
     }
@@ -130,69 +140,38 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     #expect(try hlt()["provenance"] as? String == "inferred")
   }
 
-  @Test("a reason that occurred in two settings is one entry with the sums of both") func settings() throws {
+  @Test("each setting of the controls has its exits, its words, and what was charged in it") func settings() throws {
     var snapshot = sampleSnapshot()
-    var second = snapshot.scopes[0].reasons[0]
-    second.setting = .apicvInhibited
-    second.count = 40
-    second.handling = latency([5000, 90_000])
-    second.charges = [charge(unconditionalIO, 30), charge(noControl, 10)]
-    second.details[0].total = 40
-    second.details[0].entries = [DetailCount(value: 0x70, count: 40, error: 0)]
-    snapshot.scopes[0].reasons.append(second)
-    let reasons = try objects(try parsed(report(snapshot))["reasons"])
-    let io = reasons.filter { $0["name"] as? String == "IO_INSTRUCTION" }
-    #expect(io.count == 1)
-    let entry = try #require(io.first)
-    #expect(try number(entry["count"]) == 100)
-    #expect(try number(entry["settings"]) == 2)
-    let handling = try #require(entry["handling_ns"] as? [String: Any])
-    #expect(try number(handling["paired"]) == 5)
-    #expect(try number(handling["min"]) == 5000)
-    #expect(try number(handling["max"]) == 90_000)
-    #expect(try number(handling["total"]) == 155_000)
-    #expect(handling["approximate"] as? Bool == true)
-    #expect(try objects(entry["controls"]).map { try number($0["count"]) } == [90, 10])
-    let details = try objects(entry["details"])
-    #expect(details.map { $0["value"] as? String } == ["0x3f8", "0x70"])
-    #expect(try details.map { try number($0["count"]) } == [54, 46])
-  }
-
-  @Test("a value below the end of one setting's list may have been there as often as the last one that is listed")
-  func cutLists() throws {
-    var snapshot = sampleSnapshot()
-    var second = snapshot.scopes[0].reasons[0]
-    second.setting = .apicvInhibited
-    second.details = [
-      DetailStatistics(
-        kind: .port, total: 64 * 6 + 5, isApproximate: false,
-        entries: (0..<64).map { DetailCount(value: 0x1000 + $0, count: 6, error: 0) })
+    snapshot.settings = [
+      SettingDescription(setting: .asFound),
+      SettingDescription(
+        setting: VCPUSetting(rawValue: 2), number: 1, words: ControlSetting(primary: 0xb5a0_6dfa)),
+      SettingDescription(
+        setting: VCPUSetting(rawValue: 3), number: 2, words: ControlSetting(primary: 0xb5a0_6d7a)),
     ]
-    snapshot.scopes[0].reasons.append(second)
-    let details = try objects(try #require(try objects(try parsed(report(snapshot))["reasons"]).first)["details"])
-    let serial = try #require(details.first { $0["value"] as? String == "0x3f8" })
-    #expect(try number(serial["count"]) == 54)
-    #expect(try number(serial["error"]) == 6)
-    #expect(serial["approximate"] as? Bool == true)
-  }
-
-  @Test("of two tables of details, one of which overflowed, the errors add up, and to what it may have dropped too")
-  func mergedErrors() throws {
-    var snapshot = sampleSnapshot()
-    var second = snapshot.scopes[0].reasons[0]
-    second.setting = .apicvInhibited
-    second.details = [
-      DetailStatistics(
-        kind: .port, total: 100, isApproximate: true,
-        entries: [DetailCount(value: 0x70, count: 50, error: 7), DetailCount(value: 0x60, count: 20, error: 9)])
+    var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
+    first.exits = 60
+    first.residence = 2_000_000_000
+    first.controls = [
+      ControlStatistics(control: hltExiting, exits: 60, intervalExits: 0, handling: 900, intervalHandling: 0)
     ]
-    snapshot.scopes[0].reasons.append(second)
-    let details = try objects(try #require(try objects(try parsed(report(snapshot))["reasons"]).first)["details"])
-    #expect(details.map { $0["value"] as? String } == ["0x70", "0x3f8", "0x60"])
-    #expect(try details.map { try number($0["count"]) } == [56, 54, 20])
-    #expect(try details.map { try number($0["error"]) } == [7, 9, 9])
-    #expect(details.allSatisfy { $0["approximate"] as? Bool == true })
-    #expect(report(snapshot).page().contains("port 0x70 >35.0 %"))
+    var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
+    second.exits = 40
+    second.vcpus = 1
+    snapshot.scopes[0].settings = [first, second]
+    snapshot.scopes[0].reasons[0].settings = 2
+    let root = try parsed(report(snapshot))
+    let settings = try objects(root["settings"])
+    #expect(settings.map { $0["label"] as? String } == ["#1", "#2"])
+    #expect(try settings.map { try number($0["exits"]) } == [60, 40])
+    #expect(try settings.map { try number($0["vcpus"]) } == [0, 1])
+    #expect(settings[0]["rate"] as? Double == 30)
+    #expect((settings[1]["words"] as? [String: Any])?["primary"] as? String == "0xb5a06d7a")
+    #expect((settings[1]["words"] as? [String: Any])?["pin"] is NSNull)
+    #expect(try objects(settings[0]["controls"]).map { try number($0["handling_ns"]) } == [900])
+    #expect(try number(try #require(try objects(root["reasons"]).first)["settings"]) == 2)
+    let page = report(snapshot).page()
+    #expect(page.contains("SETTINGS OF THE CONTROLS"))
   }
 
   @Test("no exits at all is a complete report with empty lists") func empty() throws {

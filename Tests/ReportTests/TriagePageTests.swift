@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import Report
 import Testing
 
@@ -21,9 +22,10 @@ import Testing
       IO_INSTRUCTION  port 0x3f8 COM1 90.0 %, 0x70 10.0 %
 
       WHICH CONTROLS CAUSE IT
-       60.0 %  60  CPU_BASED_UNCOND_IO_EXITING  (primary bit 24)
-       30.0 %  30  CPU_BASED_HLT_EXITING  (primary bit 7)
-       10.0 %  10  UNCONDITIONAL  (no control suppresses them)
+         %  EXITS  TIME%  CONTROL
+      60.0     60    0.0  CPU_BASED_UNCOND_IO_EXITING  (primary bit 24)
+      30.0     30    0.0  CPU_BASED_HLT_EXITING  (primary bit 7)
+      10.0     10    0.0  UNCONDITIONAL  (no control suppresses them)
 
       WHO
       VM pid 1234, 1 vCPU: 100 exits (100 %)  qemu  web01
@@ -40,6 +42,20 @@ import Testing
 
       """
     #expect(page == expected)
+  }
+
+  @Test("says of each control what it is now, what vmcs_config has and what the processor allows, where they were read")
+  func standing() {
+    var snapshot = sampleSnapshot()
+    for vcpu in snapshot.vms.flatMap(\.vcpus) { snapshot.controlWords[vcpu.tid] = ControlSetting(pin: 1 << 5) }
+    var host = HostControls()
+    host.configuration.words = ControlSetting(pin: 1 << 5)
+    host.capabilities.words[.pin] = ControlCapability(word: .pin, allowed0: 0, allowed1: 1 << 5)
+    snapshot.hostControls = host
+    let page = report(snapshot).page()
+    #expect(page.contains("   %  EXITS  TIME%  NOW  CFG  ALLOWED  CONTROL"))
+    #expect(page.contains("30.0     30    0.0    1    1      0/1  CPU_BASED_HLT_EXITING  (primary bit 7)"))
+    #expect(page.contains("10.0     10    0.0    -    -        -  UNCONDITIONAL  (no control suppresses them)"))
   }
 
   @Test("says of losses where they were and that counts are lower bounds") func losses() {

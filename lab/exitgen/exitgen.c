@@ -103,6 +103,7 @@ static uint64_t counts[KINDS];
 static uint64_t laps = 1, pace_us, wake_us = 100;
 static int vcpu_count = 1;
 static bool fail_entry, user_hlt, nested, registers;
+static uint64_t disabled_exits, flip_after;
 static uint32_t ept_stride = PAGE;
 static const char *vendor = "unknown";
 static int vm = -1;
@@ -400,6 +401,10 @@ static void make_machine(void) {
   if (dev < 0) fail(3, "/dev/kvm: %s", strerror(errno));
   if (ioctl(dev, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) fail(4, "/dev/kvm: not the KVM API");
   vm = KVM(dev, KVM_CREATE_VM, 0);
+  if (disabled_exits) {
+    struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_DISABLE_EXITS, .args = {disabled_exits}};
+    KVM(vm, KVM_ENABLE_CAP, &cap);
+  }
   /* Intel CPUs without unrestricted guest want these; elsewhere they do no harm. */
   ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000ul);
   uint64_t identity_map = 0xfffbc000;
@@ -474,6 +479,23 @@ static void *wake_halted(void *unused) {
   }
 }
 
+/* Changes a control that no exit of ours depends on, as a VMM or the guest itself would while it runs. Intel: the APIC is
+ * disabled, and KVM clears SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES. AMD: a debugger's breakpoints, and KVM intercepts #BP.
+ * Before and after it nothing runs for a while, so that whoever looks ten times a second sees each lap in one setting. */
+static void flip(struct vcpu *v) {
+  pause_us(400000);
+  if (!strcmp(vendor, "amd")) {
+    struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP};
+    KVM(v->fd, KVM_SET_GUEST_DEBUG, &debug);
+  } else {
+    struct kvm_sregs s;
+    KVM(v->fd, KVM_GET_SREGS, &s);
+    s.apic_base &= ~0x800ull;
+    KVM(v->fd, KVM_SET_SREGS, &s);
+  }
+  pause_us(400000);
+}
+
 static void *run_vcpu(void *argument) {
   struct vcpu *v = argument;
   char name[16];
@@ -511,6 +533,7 @@ static void *run_vcpu(void *argument) {
         KVM(v->fd, KVM_GET_REGS, &r);
         r.rip = CODE_BASE + (uint64_t)v->index * VCPU_STRIDE;
         KVM(v->fd, KVM_SET_REGS, &r);
+        if (flip_after && v->laps == flip_after) flip(v);
         if (fail_entry) {
           struct kvm_sregs s;
           KVM(v->fd, KVM_GET_SREGS, &s);
@@ -579,7 +602,7 @@ static void report(const char *name) {
       printf("%s\"%s\":\"0x%llx\"", i ? "," : "", nested_writes[i].name, (unsigned long long)nested_writes[i].value);
     printf("}");
   }
-  printf(",\"end_out\":%llu,\"elapsed_ns\":%llu", (unsigned long long)n, (unsigned long long)slowest);
+  printf(",\"flip\":%llu,\"end_out\":%llu,\"elapsed_ns\":%llu", (unsigned long long)flip_after, (unsigned long long)n, (unsigned long long)slowest);
 
   /* The same as kvm_exit names it, where the backend is known. Left out is what a race could change: the page faults of several vCPUs. */
   uint64_t io = (counts[IN] + counts[OUT] + 1) * n, first_touches = (uint64_t)vcpu_count * (2 + counts[EPT] + (counts[MMIO] > 0));
@@ -633,6 +656,8 @@ static const char help[] =
   "  --wait FILE      the same, but run when FILE exists\n"
   "  --name NAME      what the virtual machine is called (also -name, as QEMU has it)\n"
   "  --fail-entry     after the first lap make the guest's state invalid: VM entry fails, the machine stays until SIGTERM\n"
+  "  --disable-exits N  KVM_CAP_X86_DISABLE_EXITS with these bits: 1 MWAIT, 2 HLT, 4 PAUSE, 8 C-state\n"
+  "  --flip LAPS      after so many laps of each vCPU change one of its controls, with 0.4 s of rest before and after\n"
   "  --nested         first the guest turns VMX on and writes fields of a VMCS of its own, which stays current; \"vmcs12\" has them\n"
   "  --registers      at the end give the first vCPU events and local APIC bits that show; \"registers\" has what KVM says of it\n"
   "  --linger SECONDS keep the virtual machine after it has finished\n"
@@ -655,14 +680,15 @@ static void on_signal(int signal) {
 static void on_kick(int signal) { (void)signal; }
 
 int main(int argc, char **argv) {
-  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, FAIL_ENTRY, NESTED, REGISTERS, HELP };
-  struct option options[KINDS + 14] = {0};
+  enum { VCPUS = 100, LAPS, PACE, WAKE, USER_HLT, PAUSED, WAIT, NAME, LINGER, FAIL_ENTRY, DISABLE_EXITS, FLIP, NESTED, REGISTERS, HELP };
+  struct option options[KINDS + 16] = {0};
   for (int k = 0; k < KINDS; k++) options[k] = (struct option){kind_names[k], required_argument, NULL, k};
   static const struct option others[] = {
     {"vcpus", 1, NULL, VCPUS}, {"laps", 1, NULL, LAPS}, {"pace", 1, NULL, PACE}, {"wake", 1, NULL, WAKE},
     {"user-hlt", 0, NULL, USER_HLT}, {"start-paused", 0, NULL, PAUSED}, {"wait", 1, NULL, WAIT}, {"name", 1, NULL, NAME},
     {"linger", 1, NULL, LINGER},
-    {"fail-entry", 0, NULL, FAIL_ENTRY}, {"nested", 0, NULL, NESTED}, {"registers", 0, NULL, REGISTERS}, {"help", 0, NULL, HELP}};
+    {"fail-entry", 0, NULL, FAIL_ENTRY}, {"disable-exits", 1, NULL, DISABLE_EXITS}, {"flip", 1, NULL, FLIP},
+    {"nested", 0, NULL, NESTED}, {"registers", 0, NULL, REGISTERS}, {"help", 0, NULL, HELP}};
   memcpy(options + KINDS, others, sizeof others);
   bool paused = false;
   const char *wait_file = NULL, *name = NULL;
@@ -679,6 +705,8 @@ int main(int argc, char **argv) {
     case NAME: name = optarg; break;
     case LINGER: linger = number("linger", optarg, 86400); break;
     case FAIL_ENTRY: fail_entry = true; break;
+    case DISABLE_EXITS: disabled_exits = number("disable-exits", optarg, 15); break;
+    case FLIP: flip_after = number("flip", optarg, UINT32_MAX); break;
     case NESTED: nested = true; break;
     case REGISTERS: registers = true; break;
     case HELP: fputs(help, stdout); return 0;

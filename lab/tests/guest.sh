@@ -113,6 +113,32 @@ if [ -e $dump ]; then
   done
 fi
 
+# A QEMU guest whose registers are all different, paused: what vmctop reads, then what QEMU says. Twice: the second time QEMU
+# turns exits off for it.
+paused() { # NAME OPTIONS...
+  name=$1; shift
+  rm -f /run/monitor /run/serial; mkfifo /run/monitor; : > /out/$name.qmp
+  qemu-system-x86_64 -name $name -M microvm,x-option-roms=off,auto-kernel-cmdline=off -accel kvm -cpu host -m 16 -nodefaults \
+    -display none -serial file:/run/serial -qmp stdio -bios /registers.rom "$@" < /run/monitor > /out/$name.qmp 2> /out/$name.stderr & machine=$!
+  exec 3> /run/monitor
+  echo '{"execute":"qmp_capabilities"}' >&3
+  i=0; while [ ! -s /run/serial ] && kill -0 $machine 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+  echo '{"execute":"stop"}' >&3
+  i=0; while ! grep -q '"STOP"' /out/$name.qmp && kill -0 $machine 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+  $VMCTOP state -p $machine --format json > /out/$name.json 2>> /out/$name.stderr; echo $? > /out/$name.status
+  echo '{"execute":"human-monitor-command","arguments":{"command-line":"info registers"}}' >&3
+  i=0; while ! grep -q EFER /out/$name.qmp && kill -0 $machine 2>/dev/null && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done
+  echo '{"execute":"quit"}' >&3
+  exec 3>&-
+  wait $machine
+}
+if [ -e /registers.rom ]; then
+  say registers
+  paused registers
+  paused powered -overcommit cpu-pm=on
+  $VMCTOP controls --host > /out/host.txt 2>&1; echo $? > /out/host.status
+fi
+
 say cost
 # What an exit costs the guest: the same number of CPUID exits without tracing and at each level, three times each.
 for round in 1 2 3; do

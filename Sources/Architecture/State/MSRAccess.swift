@@ -1,5 +1,6 @@
-/// What the MSR bitmap says of a range of MSRs (SDM volume 3, section "MSR-Bitmap Address"). An MSR outside the two
-/// ranges of the bitmap always exits.
+/// What the page that says which MSRs exit has for a range of them: the MSR bitmap of VMX (SDM volume 3, section "MSR-Bitmap
+/// Address") or the MSR permission map of SVM (AMD APM volume 2, section "MSR Intercepts"). An MSR outside its ranges always
+/// exits.
 public struct MSRAccess: Sendable, Hashable {
   public var first: UInt32
   public var last: UInt32
@@ -14,14 +15,32 @@ public struct MSRAccess: Sendable, Hashable {
   }
 
   /// Neighbours that are treated alike, one row each, in ascending order: only those that do not exit on both accesses.
-  /// The bitmap is 4096 bytes: reads of 0...0x1fff, reads of 0xc0000000...0xc0001fff, then the same of writes.
-  public static func ranges(in bitmap: [UInt8]) -> [MSRAccess] {
-    guard bitmap.count == 4096 else { return [] }
-    func isSet(_ base: Int, _ index: Int) -> Bool { bitmap[base + index / 8] >> UInt8(index % 8) & 1 == 1 }
+  ///
+  /// The MSR bitmap is 4096 bytes: reads of 0...0x1fff, reads of 0xc0000000...0xc0001fff, then the same of writes. The MSR
+  /// permission map is 8192 bytes, two bits for each MSR, read and write: 0...0x1fff, 0xc0000000...0xc0001fff,
+  /// 0xc0010000...0xc0011fff; the last 2 KiB mean nothing. Bytes of any other number are neither.
+  public static func ranges(in page: [UInt8]) -> [MSRAccess] {
+    func isSet(_ base: Int, _ bit: Int) -> Bool { page[base + bit / 8] >> UInt8(bit % 8) & 1 == 1 }
+    switch page.count {
+    case 4096:
+      return ranges([0, 0xc000_0000]) { part, index in
+        (isSet(0x400 * part, index), isSet(0x800 + 0x400 * part, index))
+      }
+    case 8192:
+      return ranges([0, 0xc000_0000, 0xc001_0000]) { part, index in
+        (isSet(0x800 * part, 2 * index), isSet(0x800 * part, 2 * index + 1))
+      }
+    default: return []
+    }
+  }
+
+  private static func ranges(
+    _ starts: [UInt32], _ exits: (_ part: Int, _ index: Int) -> (read: Bool, write: Bool)
+  ) -> [MSRAccess] {
     var result: [MSRAccess] = []
-    for (read, write, start) in [(0, 0x800, UInt32(0)), (0x400, 0xc00, 0xc000_0000)] {
+    for (part, start) in starts.enumerated() {
       for index in 0..<0x2000 {
-        let (readExits, writeExits) = (isSet(read, index), isSet(write, index))
+        let (readExits, writeExits) = exits(part, index)
         if readExits && writeExits { continue }
         let msr = start + UInt32(index)
         if let last = result.last, last.last &+ 1 == msr, last.readExits == readExits, last.writeExits == writeExits {

@@ -24,7 +24,7 @@ public struct StateField: Sendable, Hashable {
   public var name: String
   /// The encoding, or the offset in the VMCB; nil for what has neither.
   public var place: UInt32?
-  /// Bits: 8, 16, 32 or 64.
+  /// Bits: 8, 16, 32 or 64; 56 for the rest of the VMCB's instruction bytes.
   public var width: Int
   public var area: Area
   /// What it holds, in a sentence.

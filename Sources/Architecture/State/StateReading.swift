@@ -52,9 +52,12 @@ public struct VMCSConfiguration: Sendable, Hashable {
 
 /// What a control may be on this host and what KVM settled on: the same for all of its vCPUs.
 public struct HostControls: Sendable {
-  /// Empty words on AMD, where nothing of the kind exists.
+  /// SVM has no `vmcs_config`: there, `words.intercepts` alone is known, those that KVM gives every vCPU at first
+  /// (`InterceptDefault`).
   public var configuration: VMCSConfiguration
   public var capabilities: HostCapabilities
+  /// SVM: the parameters of kvm and kvm_amd that decide the intercepts, by `module.name`.
+  public var parameters: [String: String] = [:]
 
   public init(
     configuration: VMCSConfiguration = VMCSConfiguration(), capabilities: HostCapabilities = HostCapabilities()
@@ -64,7 +67,7 @@ public struct HostControls: Sendable {
   }
 }
 
-/// A bit of a control word that differs from `vmcs_config`, and why.
+/// A bit of a control word that differs from `vmcs_config`, or an intercept that differs from `InterceptDefault`, and why.
 public struct ControlDifference: Sendable, Hashable {
   public var control: ControlID
   /// Its value in force.
@@ -97,19 +100,20 @@ public struct VCPUReading: Sendable {
   public var isNested: Bool
   /// CLOCK_MONOTONIC at the moment of reading, in nanoseconds.
   public var readAt: UInt64
-  /// VMX: all 206 fields, in order of encoding. SVM: all of the VMCB, in order of offset.
+  /// VMX: all 206 fields, in order of encoding. SVM: all of the VMCB, in order of offset, and a row that says where the host's
+  /// state is.
   public var fields: [FieldReading]
   /// What KVM keeps beside it: general registers, CR2, CR8, debug registers, pending events, the APIC page, the
   /// posted-interrupt descriptor.
   public var others: [FieldReading] = []
   /// The control words in force.
   public var words: ControlSetting
-  /// The bits that differ from `vmcs_config`.
+  /// The bits that differ from `vmcs_config`, or on SVM from what KVM gives every vCPU at first.
   public var differences: [ControlDifference]
   /// The page that says which MSRs exit: 4 KiB on VMX, 8 KiB on SVM. Nil where there is none or it could not be read.
   public var msrBitmap: [UInt8]?
   /// The VMCS that L1 wrote for its guest, as KVM caches it (`struct vmcs12`), field by field; nil where L1 has no
-  /// current VMCS.
+  /// current VMCS. SVM: the control area that L1 wrote (`nested.ctl`), while L2 is current.
   public var vmcs12: [FieldReading]?
   /// What the reading cost: system calls on /proc/kcore, and nanoseconds.
   public var reads = 0

@@ -17,7 +17,10 @@ struct ControlsCommand: ParsableCommand {
   var control: String?
 
   @Flag(
-    help: "What KVM settled on here (vmcs_config), what the processor allows, and what is behind each bit. Needs root.")
+    help: """
+      What KVM settled on here (vmcs_config; on AMD the intercepts of every vCPU), what the processor allows, and what is \
+      behind each bit. Needs root.
+      """)
   var host = false
 
   @Option(help: "text or json.")
@@ -25,7 +28,7 @@ struct ControlsCommand: ParsableCommand {
 
   func run() throws {
     let controls = try selected()
-    if host { return try HostControlsPage.print(controls.compactMap(\.controlBit), format) }
+    if host { return try HostControlsPage.print(control == nil ? nil : controls, format) }
     switch format {
     case .json: Output.standard.write(try jsonLines(controls.map(json)))
     case .text where controls.count == 1: Output.standard.write(card(controls[0]))

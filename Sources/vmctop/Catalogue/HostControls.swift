@@ -2,10 +2,18 @@ import Architecture
 import Report
 import VCPUState
 
-/// `vmctop controls --host`: the bits of vmcs_config beside what the processor allows.
+/// `vmctop controls --host`: the bits of vmcs_config beside what the processor allows; on SVM the intercepts that KVM gives every
+/// vCPU.
 enum HostControlsPage {
-  static func print(_ bits: [ControlBit], _ format: CatalogueFormat) throws {
+  /// - Parameter controls: those that were asked for; nil: all that this host has.
+  static func print(_ controls: [ControlID]?, _ format: CatalogueFormat) throws {
     let host = try openStateReader().hostControls()
+    if let words = host.configuration.words.intercepts {
+      let asked = (controls ?? ControlID.all).filter { $0.interceptCode != nil }
+      Output.standard.write(try intercepts(asked, words, host, format))
+      return try Output.standard.flush()
+    }
+    let bits = (controls ?? ControlID.all).compactMap(\.controlBit)
     let configuration = host.configuration.words
     let capabilities = host.capabilities
     func value(_ bit: ControlBit) -> Bool? { configuration.word(bit.word).map { $0 >> UInt64(bit.bit) & 1 == 1 } }
@@ -42,6 +50,44 @@ enum HostControlsPage {
       Output.standard.write(text)
     }
     try Output.standard.flush()
+  }
+
+  /// A row for each intercept: what KVM gives every vCPU at first, and what decides it.
+  static func intercepts(
+    _ controls: [ControlID], _ words: SIMD8<UInt32>, _ host: HostControls, _ format: CatalogueFormat
+  ) throws -> String {
+    let rows = controls.compactMap { control in
+      control.interceptCode.map { code in
+        (control, code, words[Int(code / 32)] >> (code % 32) & 1 == 1, behind(code, host))
+      }
+    }
+    if format == .json {
+      return try jsonLines(
+        rows.map { control, code, isSet, behind in
+          [
+            "word": .string(control.word), "bit": CatalogueJSON(Int(code)), "name": .string(control.name),
+            "configured": .bool(isSet), "allowed": .null, "kvm_use": .null, "kvm_condition": CatalogueJSON(behind),
+            "cpuinfo_flag": .null,
+          ]
+        })
+    }
+    var text = "Intercepts that kvm_amd gives every vCPU at first\n"
+    text += alignedTable(
+      ["CODE", "NAME", "SET", "BEHIND IT"],
+      rows.map { control, code, isSet, behind in
+        [hex(code, digits: 3), control.name, isSet ? "1" : "0", behind ?? "-"]
+      }, right: [0])
+    return text
+  }
+
+  /// The parameters with their values, and what changes the bit for one vCPU later; nil for an intercept that KVM never has.
+  private static func behind(_ code: UInt32, _ host: HostControls) -> String? {
+    guard let row = InterceptDefault.lookup(code: code) else {
+      return ExitReason.lookup(isa: ISA.svm.rawValue, code: code)?.svm?.kvmUse
+    }
+    let parameters = row.parameters.map { "\($0)=\(host.parameters[$0] ?? "not in this kernel")" }
+    let parts = [parameters.isEmpty ? "always" : parameters.joined(separator: ", "), row.change].compactMap { $0 }
+    return parts.joined(separator: "; ")
   }
 
   private static func name(_ bit: ControlBit) -> String {

@@ -151,6 +151,13 @@ public final class FakeHost {
   /// Writes the memory as it is now.
   public func publish() throws { try file("proc/kcore", core.bytes) }
 
+  /// Changes what was published, for those who have it open.
+  public func update() throws {
+    let file = try FileHandle(forUpdating: URL(fileURLWithPath: "\(folder)/proc/kcore"))
+    try file.write(contentsOf: Data(core.bytes))
+    try file.close()
+  }
+
   private func types(without: Set<String>) -> [UInt8] {
     var types = FakeTypes(after: FakeTypes())
     let u8 = types.integer("unsigned char", bytes: 1)

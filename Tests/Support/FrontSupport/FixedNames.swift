@@ -35,10 +35,6 @@ public struct FixedNames: Names {
     ]
   }
 
-  public func guestFields(isa: String?) -> [FieldNote] {
-    ["GUEST_CR0", "GUEST_CR3", "GUEST_RSP"].map { FieldNote(name: $0, value: nil, remark: "vcpu.arch, or VMREAD") }
-  }
-
   public func isUnconditional(_ id: ControlID) -> Bool { id == .unconditional }
   public func isForced(_ id: ControlID) -> Bool { id == ControlID(word: .pin, bit: 1) }
 }

@@ -257,7 +257,7 @@ public struct SyntheticHost {
     } else {
       scope.controls.append(
         ControlStatistics(
-          control: kind.control, setting: .asFound, exits: count, intervalExits: count, handling: handling,
+          control: kind.control, exits: count, intervalExits: count, handling: handling,
           intervalHandling: handling))
     }
     snapshot.scopes[index] = scope

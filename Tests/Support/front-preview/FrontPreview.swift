@@ -1,5 +1,7 @@
-// Shows the front on made-up figures, to look at it without a host: `swift run front-preview [recording|demo|nokvm]`.
+// Shows the front on made-up figures, to look at it without a host: `swift run front-preview [recording|demo|nokvm|
+// svm|nested|nokcore]`.
 import Aggregator
+import Architecture
 import Front
 import FrontSupport
 import Glibc
@@ -21,6 +23,8 @@ struct FrontPreview {
       write(signals[1], "1", 1)
     }
     var ticks: UInt64 = 0
+    var watched: Set<Int32> = []
+    var asked: [Int32: VMMReading] = [:]
     var last = 0
     do {
       let ending = try TerminalFront.run(
@@ -31,6 +35,22 @@ struct FrontPreview {
           last = now
           ticks += 1
           var snapshot = host.next()
+          if arguments.contains("nokcore") {
+            snapshot.stateFailure = "/proc/kcore: permission denied; run as root"
+          } else if !arguments.contains("recording"), !arguments.contains("demo") {
+            SyntheticState.fill(
+              &snapshot, watched: watched, tick: ticks, isNested: arguments.contains("nested"),
+              isSVM: arguments.contains("svm"))
+            // Read 40 ms before they are drawn.
+            var time = timespec()
+            clock_gettime(CLOCK_MONOTONIC, &time)
+            let readAt = UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec) - 40_000_000
+            for tid in snapshot.states.keys { snapshot.states[tid]?.readAt = readAt }
+            for (tid, answer) in asked where answer.readAt == 0 {
+              if let reading = snapshot.states[tid] { asked[tid] = SyntheticState.vmm(reading) }
+            }
+            snapshot.vmmReadings = asked
+          }
           if arguments.contains("recording") || arguments.contains("demo") {
             snapshot = SyntheticHost.asRecording(
               snapshot, position: ticks * 1_000_000_000, duration: 20_000_000_000, isDemo: arguments.contains("demo"))
@@ -48,7 +68,14 @@ struct FrontPreview {
             snapshot = other
           }
           return snapshot
-        }, wakeFD: wake[0], exitFD: signals[0], perform: { _ in })
+        }, wakeFD: wake[0], exitFD: signals[0],
+        perform: { action in
+          switch action {
+          case .watch(let tids): watched = tids
+          case .askVMM(let tid): asked[tid] = VMMReading(readAt: 0)
+          default: break
+          }
+        })
       print("ended: \(ending)")
     } catch {
       print("front-preview: \(error)")

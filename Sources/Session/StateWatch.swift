@@ -1,0 +1,164 @@
+import Architecture
+import Glibc
+import HostFiles
+import Synchronization
+import VCPUState
+
+/// Reads vCPUs from kernel memory on a thread of its own: the control words of all of them ten times a second, and all of the
+/// state of those that somebody looks at. To find symbols and types takes a good part of a second at the start, and nothing
+/// else is to wait for that.
+final class StateWatch: Sendable {
+  /// Control words that are other ones than before, with the CLOCK_MONOTONIC time at which reading them began.
+  struct Change {
+    var time: UInt64
+    var words: [Int32: ControlSetting]
+  }
+
+  /// What was read last.
+  struct Latest {
+    var words: [Int32: ControlSetting] = [:]
+    var states: [Int32: VCPUReading] = [:]
+    var hostControls: HostControls?
+    /// Why nothing can be read; nil where it can.
+    var failure: String?
+  }
+
+  private struct State {
+    var latest = Latest()
+    /// Oldest first; taken by the one who counts.
+    var changes: [Change] = []
+    /// Threads of vCPUs whose state is wanted.
+    var watched: Set<Int32> = []
+    /// What there is to say; taken once.
+    var message: String?
+    var isStopped = false
+  }
+
+  private let state = Mutex(State())
+  private let roots: HostRoots
+
+  /// Between two readings of the control words, nanoseconds.
+  private static let period: UInt64 = 100_000_000
+  /// States are read at every so many of these.
+  private static let ticksPerState = 2
+  /// Reading takes at most this part of a core: on a host with very many vCPUs it is done less often.
+  private static let mostShare: UInt64 = 50
+  /// More changes than this between two looks are not told apart.
+  private static let mostChanges = 64
+
+  init(roots: HostRoots) {
+    self.roots = roots
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    defer { pthread_attr_destroy(&attributes) }
+    let reference = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    if pthread_create(&thread, &attributes, runStateWatch, reference.toOpaque()) != 0 { reference.release() }
+  }
+
+  var latest: Latest { state.withLock(\.latest) }
+
+  /// The changes of control words since the last call, oldest first, up to a moment of CLOCK_MONOTONIC.
+  func takeChanges(until time: UInt64) -> [Change] {
+    state.withLock { state in
+      let count = state.changes.prefix { $0.time <= time }.count
+      defer { state.changes.removeFirst(count) }
+      return Array(state.changes.prefix(count))
+    }
+  }
+
+  func takeMessage() -> String? {
+    state.withLock { state in
+      defer { state.message = nil }
+      return state.message
+    }
+  }
+
+  /// All of the state of these vCPUs is read from now on, and of no others.
+  func watch(_ threads: Set<Int32>) {
+    state.withLock { state in
+      state.watched = threads
+      state.latest.states = state.latest.states.filter { threads.contains($0.key) }
+    }
+  }
+
+  /// Ends the thread at its next look.
+  func stop() { state.withLock { $0.isStopped = true } }
+
+  fileprivate func run() {
+    beginThread()
+    // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C
+    // library/kernel differences").
+    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+    let reader: StateReader
+    do {
+      reader = try StateReader(roots: roots)
+    } catch {
+      state.withLock { state in
+        state.latest.failure = "\(error)"
+        state.message = "the state of vCPUs is not read: \(error)"
+      }
+      return
+    }
+    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 0)
+    let hostControls = reader.hostControls()
+    state.withLock { state in
+      state.latest.hostControls = hostControls
+      state.message = "control words are read from kernel memory, ten times a second"
+    }
+    watch(reader)
+  }
+
+  private func watch(_ reader: StateReader) {
+    var before: [Int32: ControlSetting] = [:]
+    var tick = 0
+    var isFirst = true
+    while true {
+      let start = monotonicNanoseconds()
+      let words = reader.controlWords()
+      let governing = words.mapValues(\.governing)
+      let change = isFirst || governing != before ? Change(time: start, words: words) : nil
+      (before, isFirst) = (governing, false)
+      let watched = state.withLock(\.watched)
+      var states: [Int32: VCPUReading]?
+      if tick % Self.ticksPerState == 0 {
+        states = [:]
+        for reading in watched.isEmpty ? [] : reader.vcpus(threads: watched) {
+          if let tid = reading.tid { states?[tid] = reading }
+        }
+      }
+      let isStopped = state.withLock { state in
+        state.latest.words = words
+        // Whoever stopped being watched meanwhile is not shown any more.
+        if let states { state.latest.states = states.filter { state.watched.contains($0.key) } }
+        if let change {
+          if state.changes.count >= Self.mostChanges { state.changes.removeLast() }
+          state.changes.append(change)
+        }
+        return state.isStopped
+      }
+      if isStopped { return }
+      tick &+= 1
+      let cost = monotonicNanoseconds() &- start
+      var left = max(Self.period, cost &* Self.mostShare)
+      // In short steps, so that the end is not waited for; somebody who begins to look waits no longer than that either.
+      while left > 0 {
+        let step = min(left, Self.period)
+        usleep(UInt32(step / 1000))
+        left -= step
+        if state.withLock(\.isStopped) { return }
+        if state.withLock({ $0.watched != watched }) {
+          tick = 0
+          break
+        }
+      }
+    }
+  }
+}
+
+private func runStateWatch(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  guard let argument else { return nil }
+  Unmanaged<StateWatch>.fromOpaque(argument).takeRetainedValue().run()
+  return nil
+}
