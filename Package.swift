@@ -87,8 +87,8 @@ let package = Package(
     tests(
       "Session",
       [
-        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles", "KVMHost",
-        "CTinyGuest", "FakeKernel", "FakeVMM",
+        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles",
+        "KVMHost", "CTinyGuest", "FakeKernel", "FakeVMM",
       ]),
     tests(
       "Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),

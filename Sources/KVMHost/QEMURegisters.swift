@@ -4,24 +4,56 @@ import Architecture
 /// fields of the VMCS, of the VMCB, or of what KVM keeps beside them.
 ///
 /// QEMU prints 16 digits of a register only while 64-bit code runs, and 8 otherwise, of segment bases too: such a reading is
-/// as wide as what was printed. Its CR0 and CR4, and on SVM its EFER, are the guest's view, which is not what KVM puts into
-/// the VMCS or VMCB; they have names of their own.
+/// as wide as what was printed. What is the guest's view and not what KVM puts into the VMCS or VMCB has the name of that view:
+/// CR0 and CR4, and on SVM RIP, RSP, CR3, EFER and DR7 too.
 public enum QEMURegisters {
   /// What QEMU prints that has a field neither in the VMCS or VMCB nor among those that KVM keeps.
   static let own: [String: StateField] = Dictionary(
     uniqueKeysWithValues: [
-      ("CR0", 64, "CR0 as the guest sees it"), ("CR4", 64, "CR4 as the guest sees it"),
-      ("EFER", 64, "IA32_EFER as the guest sees it"), ("CPL", 8, "the current privilege level"),
-      ("II", 8, "1 while interrupts are blocked by STI or MOV SS"), ("A20", 8, "1 while address line 20 is not masked"),
-      ("SMM", 8, "1 in system-management mode"), ("HLT", 8, "1 while the vCPU is halted"),
-    ].map { ($0, StateField(kind: .kvm, name: $0, width: $1, area: .guest, description: $2)) })
+      ("CPL", "the current privilege level"), ("II", "1 while interrupts are blocked by STI or MOV SS"),
+      ("A20", "1 while address line 20 is not masked"), ("SMM", "1 in system-management mode"),
+      ("HLT", "1 while the vCPU is halted"),
+    ].map { ($0, StateField(kind: .kvm, name: $0, width: 8, area: .guest, description: $1)) })
 
-  private static let vmcs = Dictionary(uniqueKeysWithValues: VMCSField.rows.map { ($0.name, StateField($0)) })
   private static let segments = ["ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR"]
-  private static let general = Set(
-    ["RAX", "RCX", "RDX", "RBX", "RBP", "RSI", "RDI"] + (8..<16).map { "R\($0)" } + [
-      "CR2", "DR0", "DR1", "DR2", "DR3", "DR6",
-    ])
+  private static let vmx = fields([
+    "RIP": "GUEST_RIP", "RSP": "GUEST_RSP", "RFL": "GUEST_RFLAGS", "CR3": "GUEST_CR3", "DR7": "GUEST_DR7",
+    "EFER": "GUEST_IA32_EFER", "GDT base": "GUEST_GDTR_BASE", "GDT limit": "GUEST_GDTR_LIMIT",
+    "IDT base": "GUEST_IDTR_BASE", "IDT limit": "GUEST_IDTR_LIMIT",
+  ]) { segment in
+    ["selector": "SELECTOR", "base": "BASE", "limit": "LIMIT", "rights": "AR_BYTES"].mapValues {
+      "GUEST_\(segment)_\($0)"
+    }
+  }
+  private static let svm = fields([
+    "RFL": "save.rflags", "CPL": "save.cpl", "GDT base": "save.gdtr.base", "GDT limit": "save.gdtr.limit",
+    "IDT base": "save.idtr.base", "IDT limit": "save.idtr.limit",
+  ]) { segment in
+    ["selector": "selector", "base": "base", "limit": "limit", "rights": "attrib"].mapValues {
+      "save.\(segment.lowercased()).\($0)"
+    }
+  }
+
+  /// What QEMU prints, by its own name of it, such as `EAX` or `CS base`.
+  private static func fields(_ named: [String: String], segment: (String) -> [String: String]) -> [String: StateField] {
+    var names = named
+    for name in segments {
+      for (part, field) in segment(name == "LDT" ? "LDTR" : name) { names["\(name) \(part)"] = field }
+    }
+    var result = own
+    for field in StateField.kept + StateField.guestView
+    where field.name.hasPrefix("R") || field.name.hasPrefix("CR") || field.name.hasPrefix("DR") || field.name == "EFER"
+    {
+      if field.name != "REQUESTS", field.name != "CR8" { result[field.name] = field }
+    }
+    for (name, field) in names {
+      result[name] =
+        VMCSField.rows.first { $0.name == field }.map { StateField($0) }
+        ?? VMCBField.lookup(name: field).map { StateField($0) }
+    }
+    for name in ["AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "IP", "FL"] { result["E" + name] = result["R" + name] }
+    return result
+  }
 
   /// Lines and words that are looked at; a dump has some 70 lines of at most 10.
   private static let mostLines = 4096
@@ -72,77 +104,50 @@ public enum QEMURegisters {
     return result
   }
 
-  private static func readings(_ name: Substring, _ words: [Substring], _ isa: ISA, _ readAt: UInt64) -> [FieldReading]
-  {
-    let isVMX = isa == .vmx
-    let name = String(name)
-    if segments.contains(name) {
+  private static func readings(
+    _ name: Substring, _ words: [Substring], _ isa: ISA, _ readAt: UInt64
+  ) -> [FieldReading] {
+    let fields = isa == .vmx ? vmx : svm
+    var values: [(name: String, value: (value: UInt64, width: Int))] = []
+    if segments.contains(String(name)) {
       guard words.count >= 4, let selector = number(words[0]), let base = number(words[1]),
-        let limit = number(words[2]),
-        let flags = number(words[3])
+        let limit = number(words[2]), let flags = number(words[3])
       else { return [] }
-      let segment = name == "LDT" ? "LDTR" : name
-      if isVMX {
-        // SDM volume 3, table "Format of Access Rights": bits 7:0 and 15:12 are those of the descriptor's upper half.
-        let isPresent = flags.value >> 15 & 1 == 1
-        let rights = flags.value >> 8 & 0xf0ff | (isPresent ? 0 : 1 << 16)
-        return [
-          reading("GUEST_\(segment)_SELECTOR", selector, isa, readAt),
-          reading("GUEST_\(segment)_BASE", base, isa, readAt),
-          reading("GUEST_\(segment)_LIMIT", limit, isa, readAt),
-          reading("GUEST_\(segment)_AR_BYTES", (rights, 32), isa, readAt),
-        ].compactMap { $0 }
-      }
-      // AMD APM volume 2, "Segment State in the VMCB": the same bits, packed.
-      let attributes = flags.value >> 8 & 0xff | flags.value >> 12 & 0xf00
-      let lower = segment.lowercased()
-      return [
-        reading("save.\(lower).selector", selector, isa, readAt),
-        reading("save.\(lower).attrib", (attributes, 16), isa, readAt),
-        reading("save.\(lower).limit", limit, isa, readAt), reading("save.\(lower).base", base, isa, readAt),
-      ].compactMap { $0 }
-    }
-    if name == "GDT" || name == "IDT" {
+      values = [
+        ("\(name) selector", selector), ("\(name) base", base), ("\(name) limit", limit),
+        ("\(name) rights", (rights(flags.value, isa), 32)),
+      ]
+    } else if name == "GDT" || name == "IDT" {
       guard words.count >= 2, let base = number(words[0]), let limit = number(words[1]) else { return [] }
-      let (baseName, limitName) =
-        isVMX
-        ? ("GUEST_\(name)R_BASE", "GUEST_\(name)R_LIMIT")
-        : ("save.\(name.lowercased())r.base", "save.\(name.lowercased())r.limit")
-      return [reading(baseName, base, isa, readAt), reading(limitName, limit, isa, readAt)].compactMap { $0 }
+      values = [("\(name) base", base), ("\(name) limit", limit)]
+    } else if let word = words.first, let value = number(word) {
+      values = [(String(name), value)]
     }
-    guard let word = words.first, let value = number(word) else { return [] }
-    return reading(fieldName(name, isVMX), value, isa, readAt).map { [$0] } ?? []
+    // What has no field is none of ours: the FPU's registers, and whatever else a VMM may print.
+    return values.compactMap { name, value in fields[name].flatMap { reading($0, value, readAt) } }
   }
 
-  private static func fieldName(_ name: String, _ isVMX: Bool) -> String {
-    switch name {
-    case "RIP", "EIP": isVMX ? "GUEST_RIP" : "save.rip"
-    case "RSP", "ESP": isVMX ? "GUEST_RSP" : "save.rsp"
-    case "RFL", "EFL": isVMX ? "GUEST_RFLAGS" : "save.rflags"
-    case "CR3": isVMX ? "GUEST_CR3" : "save.cr3"
-    case "DR7": isVMX ? "GUEST_DR7" : "save.dr7"
-    case "CPL": isVMX ? "CPL" : "save.cpl"
-    case "EFER": isVMX ? "GUEST_IA32_EFER" : "EFER"
-    case "EAX", "ECX", "EDX", "EBX", "EBP", "ESI", "EDI": "R" + name.dropFirst()
-    default: name
-    }
+  /// A segment's access rights, of the upper half of its descriptor as QEMU prints it.
+  private static func rights(_ flags: UInt64, _ isa: ISA) -> UInt64 {
+    // AMD APM volume 2, "Segment State in the VMCB": without the gap.
+    guard isa == .vmx else { return flags >> 8 & 0xff | flags >> 12 & 0xf00 }
+    // SDM volume 3, table "Format of Access Rights". QEMU takes an unusable segment for one that is not present.
+    return flags >> 8 & 0xf0ff | (flags >> 15 & 1 == 1 ? 0 : 1 << 16)
   }
 
-  /// Nil for a name that is none of ours: the FPU's registers, and whatever else a VMM may print.
+  /// Nil for a value that the field has no room for.
   private static func reading(
-    _ name: String, _ value: (value: UInt64, width: Int), _ isa: ISA, _ readAt: UInt64
+    _ field: StateField, _ value: (value: UInt64, width: Int), _ readAt: UInt64
   ) -> FieldReading? {
-    guard
-      var field = vmcs[name] ?? vmcb[name] ?? own[name] ?? (general.contains(name) ? StateField.kept(name) : nil)
-    else { return nil }
     guard value.value & ~field.mask == 0 else { return nil }
-    let isCut = value.width < field.width && !["GUEST_RFLAGS", "save.rflags", "CR0", "save.cpl"].contains(name)
-    // A flag is one digit, and all of it.
-    if value.width >= 16 { field.width = min(field.width, value.width) }
+    // A flag is one digit, and all of it; of CR0 and RFLAGS the upper half is reserved.
+    let isCut = value.width == 32 && field.width == 64
+    let isReserved = ["GUEST_RFLAGS", "save.rflags", "CR0"].contains(field.name)
+    var field = field
+    if isCut { field.width = 32 }
     return FieldReading(
-      field, value.value, .measured,
-      isCut && value.width >= 32 ? "QMP: info registers, which prints the low 32 bits" : how,
-      readAt: readAt)
+      field, value.value, .measured, isCut && !isReserved ? "\(how), which prints the low 32 bits" : how, readAt: readAt
+    )
   }
 
   static let how = "QMP: info registers"
@@ -155,31 +160,4 @@ public enum QEMURegisters {
     else { return nil }
     return UInt64(word, radix: 16).map { ($0, digits.count * 4) }
   }
-
-  // MARK: SVM
-
-  /// The fields of the VMCB's save area that `info registers` has (AMD APM volume 2, table "VMCB Layout, State Save Area").
-  private static let vmcb: [String: StateField] = {
-    var result: [String: StateField] = [:]
-    func add(_ name: String, _ offset: UInt32, _ width: Int, _ description: String) {
-      result["save.\(name)"] = StateField(
-        kind: .vmcb, name: "save.\(name)", place: 0x400 + offset, width: width, area: .guest, description: description)
-    }
-    for (index, name) in ["es", "cs", "ss", "ds", "fs", "gs", "gdtr", "ldtr", "idtr", "tr"].enumerated() {
-      let offset = UInt32(index * 16)
-      if !["gdtr", "idtr"].contains(name) {
-        add("\(name).selector", offset, 16, "the guest's \(name.uppercased()): selector")
-        add("\(name).attrib", offset + 2, 16, "the guest's \(name.uppercased()): attributes")
-      }
-      add("\(name).limit", offset + 4, 32, "the guest's \(name.uppercased()): limit")
-      add("\(name).base", offset + 8, 64, "the guest's \(name.uppercased()): base")
-    }
-    add("cpl", 0xcb, 8, "the current privilege level")
-    add("cr3", 0x150, 64, "the guest's CR3")
-    add("dr7", 0x160, 64, "the guest's DR7")
-    add("rflags", 0x170, 64, "the guest's RFLAGS")
-    add("rip", 0x178, 64, "the guest's RIP")
-    add("rsp", 0x1d8, 64, "the guest's RSP")
-    return result
-  }()
 }

@@ -157,7 +157,10 @@ public struct QMPDiscovery: Sendable {
   public func finding(pid: Int32) -> (isFound: Bool, text: String) {
     switch sockets(pid: pid) {
     case .success(let sockets):
-      (true, sockets.first.map(\.socket.shown) ?? "")
+      (
+        true,
+        sockets.first.map { $0.socket.shown + ($0.isLibvirts ? " (libvirt's own, which takes one client)" : "") } ?? ""
+      )
     case .failure(let failure): (false, failure.message)
     }
   }

@@ -45,16 +45,16 @@ import Testing
   @Test func becomesFieldsOfTheVMCB() throws {
     let values = values(try recorded(), .svm)
     for (name, value) in [
-      ("RAX", 0x2269_9e6c), ("save.rip", 0x57a0c2), ("save.rsp", 0x7ffc_f4d8_dcb8), ("save.rflags", 0x282),
+      ("RAX", 0x2269_9e6c), ("RIP", 0x57a0c2), ("RSP", 0x7ffc_f4d8_dcb8), ("save.rflags", 0x282),
       ("save.cpl", 3),
       ("save.cs.selector", 0x33), ("save.cs.attrib", 0xafb), ("save.cs.limit", 0xffff_ffff), ("save.ss.attrib", 0xcf3),
       ("save.ldtr.attrib", 2), ("save.tr.attrib", 0x8b), ("save.tr.base", 0xffff_fe00_0000_3000),
       ("save.gdtr.base", 0xffff_fe00_0000_1000), ("save.idtr.limit", 0xfff), ("CR0", 0x8005_0033), ("CR4", 0x33_0ef0),
-      ("EFER", 0xd01), ("save.cr3", 0x280_c004), ("save.dr7", 0x400), ("DR6", 0xffff_0ff0), ("CR2", 0x1bb_b3c8),
+      ("EFER", 0xd01), ("CR3", 0x280_c004), ("DR7", 0x400), ("DR6", 0xffff_0ff0), ("CR2", 0x1bb_b3c8),
     ] as [(String, UInt64)] { #expect(values[name] == value, "\(name)") }
     #expect(!values.keys.contains { $0.hasPrefix("GUEST_") })
     let readings = QEMURegisters.readings(try recorded(), isa: .svm, readAt: 7)
-    #expect(readings.first { $0.field.name == "save.rip" }?.field.place == 0x578)
+    #expect(readings.first { $0.field.name == "save.rflags" }?.field.place == 0x570)
     #expect(readings.first { $0.field.name == "save.tr.base" }?.field.place == 0x498)
   }
 
@@ -89,7 +89,7 @@ import Testing
     "", "\r\n", "unknown command: 'info registers'", "RAX", "RAX=", "=", "= = =", "RAX=xyz", "RAX=-1", "RAX=+1",
     "RAX=00000000000000001",
     "CS =0033 0 ffffffff", "CS =", "CS =g 0 0 0", "CS =12345 0 0 0", "GDT= 0", "GDT=", "EXIT_REASON=1", "MP_STATE=3",
-    "XMM00=0 1 FPR0=0 0", "CPL=fff", "GUEST_RIP=z",
+    "XMM00=0 1 FPR0=0 0", "CPL=fff", "GUEST_RIP=5", "save.cr0=1", "CR8=1", "REQUESTS=1", "GUEST_RIP=z",
   ])
   func isNothingWhereItMakesNoSense(text: String) {
     let readings = QEMURegisters.readings(text, isa: .vmx, readAt: 7).filter { !$0.field.name.hasPrefix("GUEST_CS") }
@@ -161,6 +161,14 @@ import Testing
       "CR0=60000010 CR4=00000000 EFER=0000000000000d01",
       reading([("save.cr0", 0x10), ("save.cr4", 0x40), ("save.efer", 0x1d01)], isa: .svm))
     #expect(svm.values.allSatisfy { $0.outcome == .equal && $0.note != nil } && svm.count == 3)
+    // KVM's own copy of the guest's view comes first, where it is there.
+    let kept = outcomes("RIP=0000000000000005", reading([("save.rip", 4)], others: [("RIP", 5)], isa: .svm))
+    #expect(kept["RIP"]?.outcome == .equal && kept["RIP"]?.note == nil)
+    #expect(outcomes("RIP=0000000000000005", reading([("save.rip", 4)], isa: .svm))["RIP"]?.outcome == .differs)
+    for (state, outcome) in [(1, VMMComparison.Outcome.equal), (0, .differs)] as [(UInt64, VMMComparison.Outcome)] {
+      #expect(outcomes("II=1", reading([("control.int_state", state)], isa: .svm))["II"]?.outcome == outcome)
+      #expect(outcomes("II=1", reading([("GUEST_INTERRUPTIBILITY_INFO", state * 2)]))["II"]?.outcome == outcome)
+    }
     #expect(outcomes("EFER=0000000000000d00", reading([("save.efer", 0x1d01)], isa: .svm))["EFER"]?.outcome == .differs)
   }
 

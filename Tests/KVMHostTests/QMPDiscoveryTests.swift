@@ -122,6 +122,9 @@ import Testing
         == .unix(
           folder: "\(tree.path)/proc/7/root/var/lib/libvirt/qemu/domain-1-web 01", name: "monitor.sock",
           shown: "/var/lib/libvirt/qemu/domain-1-web 01/monitor.sock"))
+    #expect(
+      QMPDiscovery(roots: tree.roots).finding(pid: 7).text
+        == "/var/lib/libvirt/qemu/domain-1-web 01/monitor.sock (libvirt's own, which takes one client)")
   }
 
   @Test(arguments: [

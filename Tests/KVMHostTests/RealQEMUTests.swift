@@ -35,7 +35,8 @@ private let qemu = ["/usr/bin/qemu-system-x86_64", "/usr/libexec/qemu-kvm"].firs
     }
 
     deinit {
-      process.terminate()
+      // Not SIGTERM: a child of one of Foundation's threads has it blocked.
+      kill(pid, SIGKILL)
       process.waitUntilExit()
       try? FileManager.default.removeItem(atPath: folder)
     }
