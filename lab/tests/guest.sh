@@ -1,5 +1,5 @@
 # Runs inside the lab, under busybox sh, as root. lab/tests/run puts the settings (VMCTOP, SECONDS_LIVE, LIVE, LATE, RECORDED,
-# COST) before it. Nothing is judged here: everything is left in /out and judged outside.
+# COST, FLIP, SECONDS_FLIP, SECONDS_SEARCH) before it. Nothing is judged here: everything is left in /out and judged outside.
 T=/sys/kernel/tracing
 uname -r > /out/kernel.txt
 say() { echo "--- $*"; }
@@ -62,8 +62,8 @@ exitgen $FLIP -name flip --wait /run/go --linger 1 > /out/flip.exitgen.json 2> /
 ready /run/flip.ready
 $VMCTOP triage --duration "$SECONDS_FLIP" --format json > /out/flip.json 2> /out/flip.stderr & watcher=$!
 if tracing $watcher; then echo yes > /out/flip.traced; else echo no > /out/flip.traced; fi
-# The search for symbols and types comes first: what is counted before it is of the first setting anyhow.
-sleep 1
+# The search for symbols and types comes first, and takes an emulated processor some seconds.
+sleep "$SECONDS_SEARCH"
 touch /run/go
 i=0; while [ ! -s /out/flip.exitgen.json ] && [ $i -lt 3000 ]; do sleep 0.1; i=$((i+1)); done
 kill -0 $watcher 2>/dev/null && echo yes > /out/flip.inside || echo no > /out/flip.inside
