@@ -23,7 +23,7 @@ let package = Package(
       name: "vmctop",
       dependencies: [
         "Architecture", "TraceFormat", "KernelMemory", "VCPUState", "KVMHost", "Tracefs", "Sampler", "Recording",
-        "Aggregator", "Session", "Report", "Screen", "Front", "CDemo", "HostFiles",
+        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "CDemo", "HostFiles",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -34,8 +34,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
-    library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
+    library("Front", ["Screen", "Aggregator", "Architecture", "TraceFormat", "CNcurses"]),
     library("Report", ["Aggregator", "Architecture"]),
+    library("Export", ["Aggregator", "Recording", "TraceFormat", "Architecture"]),
     library(
       "Session",
       [
@@ -83,6 +84,7 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
+    tests("Export", ["Export", "Aggregator", "Recording", "TraceFormat", "Architecture", "CDemo"]),
     tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
     tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
