@@ -128,7 +128,7 @@ func monotonicNanoseconds() -> UInt64 {
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
-func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
+public func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
   guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }
   // kvm_exit's isa is 1 (VMX), 2 (SVM) or 3 (PVM, out of tree).
   let names = (0...3).map { exit.exitReasonNames(isa: $0) }
