@@ -68,19 +68,24 @@ public final class CombinedRecording: RecordingSource {
 
   /// Opens files and joins them; one file with one buffer is that file itself.
   ///
+  /// - Parameter countsOnce: leaves out buffers with events that another has; false for a copy of everything.
   /// - Throws: If a file cannot be opened, or the files' clocks cannot be compared.
-  public static func open(_ paths: [String]) throws(TraceFileError) -> any RecordingSource {
+  public static func open(
+    _ paths: [String], countsOnce: Bool = true
+  ) throws(TraceFileError) -> any RecordingSource {
     var files: [any RecordingSource] = []
     for path in paths { files.append(try openRecording(path: path)) }
-    return try join(files, names: paths)
+    return try join(files, names: paths, countsOnce: countsOnce)
   }
 
   /// Joins files that were opened.
   ///
-  /// - Parameter names: what to call them, in the same order.
+  /// - Parameters:
+  ///   - names: what to call them, in the same order.
+  ///   - countsOnce: leaves out buffers with events that another has; false for a copy of everything.
   /// - Throws: If the files' clocks cannot be compared.
   public static func join(
-    _ files: [any RecordingSource], names: [String]
+    _ files: [any RecordingSource], names: [String], countsOnce: Bool = true
   ) throws(TraceFileError) -> any RecordingSource {
     guard let first = files.first, names.count == files.count else {
       throw TraceFileError(.unreadable, "no recording to open")
@@ -109,11 +114,11 @@ public final class CombinedRecording: RecordingSource {
         }
       }
     }
-    if files.count == 1, buffers.count <= 1 { return first }
-    return CombinedRecording(files, buffers)
+    if files.count == 1, buffers.count <= 1 || !countsOnce { return first }
+    return CombinedRecording(files, buffers, countsOnce)
   }
 
-  private init(_ files: [any RecordingSource], _ all: [Buffer]) {
+  private init(_ files: [any RecordingSource], _ all: [Buffer], _ countsOnce: Bool) {
     self.files = files
     var buffers = all
     var metadata = files[0].metadata
@@ -152,7 +157,7 @@ public final class CombinedRecording: RecordingSource {
         continue
       }
       let double = taken.lazy.compactMap { other in
-        buffer.survey.shared(with: buffers[other].survey).map { (other, $0) }
+        countsOnce ? buffer.survey.shared(with: buffers[other].survey).map { (other, $0) } : nil
       }.first
       guard let (other, key) = double else {
         taken.append(index)

@@ -25,13 +25,14 @@ extension SessionInput {
 
 /// Opens recordings, and leaves of them what lies between two points.
 ///
+/// - Parameter countsOnce: leaves out buffers with events that another has; false for a copy of everything.
 /// - Throws: `SessionError` where a file cannot be opened, they cannot be counted together, or a point is not in them.
 public func openRecording(
-  _ paths: [String], from: TimePoint? = nil, to: TimePoint? = nil
+  _ paths: [String], from: TimePoint? = nil, to: TimePoint? = nil, countsOnce: Bool = true
 ) throws(SessionError) -> any RecordingSource {
   let source: any RecordingSource
   do {
-    source = try CombinedRecording.open(paths)
+    source = try CombinedRecording.open(paths, countsOnce: countsOnce)
   } catch {
     throw SessionError(error)
   }

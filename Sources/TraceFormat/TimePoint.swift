@@ -103,7 +103,7 @@ public enum TimePoint: Sendable, Hashable {
       return UInt64(exactly: (Double(recording.duration) * percent / 100).rounded(.down))
     case .timeOfDay(let nanoseconds):
       guard let start = recording.sinceMidnight else { return nanoseconds }
-      // The first such time of day from the recording's start on; but one that is only just before it is no point in it.
+      // The first such time of day from the recording's start on, unless that is behind its end and the one before nearer.
       let ahead = (nanoseconds + Self.day - start % Self.day) % Self.day
       return ahead > recording.duration && Self.day - ahead < ahead ? nil : ahead
     }

@@ -63,7 +63,7 @@ struct ExportCommand: ParsableCommand {
     if let target { try refuseOverwriting(target) }
     let source: any RecordingSource
     do {
-      source = try openRecording(files, from: from, to: toTime)
+      source = try openRecording(files, from: from, to: toTime, countsOnce: format != .traceDat)
     } catch {
       throw Failure(error)
     }
