@@ -40,7 +40,8 @@ extension ExportContext {
     for machine in machines.all {
       for reason in snapshot.scopes[machine.scope].reasons {
         try sink.write(
-          "vmctop_vm_exits_total\(labels(vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)])) \(reason.count)\n")
+          "vmctop_vm_exits_total\(labels(vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)])) \(reason.count)\n"
+        )
       }
     }
     try family("vmctop_control_exits", "counter", "Exits of a VM by the control that they are charged to.")
@@ -77,10 +78,12 @@ extension ExportContext {
         ("guest", time.guest), ("kernel", time.kernel), ("user", time.user), ("halted", time.halted),
       ] {
         try sink.write(
-          "vmctop_vcpu_time_seconds_total\(labels(vm(machine) + [("part", part)])) \(decimal(nanoseconds, digits: 9))\n")
+          "vmctop_vcpu_time_seconds_total\(labels(vm(machine) + [("part", part)])) \(decimal(nanoseconds, digits: 9))\n"
+        )
       }
     }
-    try family("vmctop_events_lost", "counter", "Events that the trace buffers dropped, by CPU; those that were counted.")
+    try family(
+      "vmctop_events_lost", "counter", "Events that the trace buffers dropped, by CPU; those that were counted.")
     for loss in snapshot.losses.perCPU.sorted(by: { $0.cpu < $1.cpu }) {
       try sink.write("vmctop_events_lost_total\(labels([("cpu", String(loss.cpu))])) \(loss.lost)\n")
     }

@@ -58,7 +58,8 @@ private struct PerfettoWriter {
     try sink.write("{\"displayTimeUnit\":\"ns\",\"otherData\":{\(other)},\"traceEvents\":[\n")
     for machine in machines.all {
       let name = machine.isProcessKnown ? machine.name : "\(machine.name) (process not known)"
-      try event("\"ph\":\"M\",\"name\":\"process_name\",\"pid\":\(machine.number),\"args\":{\"name\":\(jsonString(name))}")
+      try event(
+        "\"ph\":\"M\",\"name\":\"process_name\",\"pid\":\(machine.number),\"args\":{\"name\":\(jsonString(name))}")
       for vcpu in machine.vcpus {
         let title = (vcpu.id.map { "vCPU \($0)" } ?? "vCPU") + (vcpu.name.map { " (\($0))" } ?? "")
         try event(
@@ -85,7 +86,8 @@ private struct PerfettoWriter {
       try event("\"ph\":\"X\",\"name\":\"guest\",\"cat\":\"guest\",\(span(since, exit.time)),\(track)")
     }
     var arguments = "\"control\":\(jsonString("\(exit.control.word)/\(exit.control.name)"))"
-    arguments += ",\"rip\":\"\(hex(exit.exit.rip))\",\"info1\":\"\(hex(exit.exit.info1))\",\"info2\":\"\(hex(exit.exit.info2))\""
+    arguments +=
+      ",\"rip\":\"\(hex(exit.exit.rip))\",\"info1\":\"\(hex(exit.exit.info1))\",\"info2\":\"\(hex(exit.exit.info2))\""
     if let detail = exit.detail { arguments += ",\"\(detail.kind.key)\":\"\(hex(detail.value))\"" }
     arguments += ",\"cpu\":\(exit.cpu)"
     let name = "\"name\":\(jsonString(reason)),\"cat\":\"exit\""

@@ -216,7 +216,8 @@ public final class CombinedRecording: RecordingSource {
       if let same = b.metadata.formats.first(where: { $0.system == format.system && $0.name == format.name }),
         same.id != format.id || same.fields != format.fields
       {
-        return "the event \(TraceFileError.shown(format.name)) is another in each: they are of two kernels, or of two starts of one"
+        return
+          "the event \(TraceFileError.shown(format.name)) is another in each: they are of two kernels, or of two starts of one"
       }
     }
     let names = Dictionary(a.metadata.formats.map { ($0.id, $0.name) }) { first, _ in first }

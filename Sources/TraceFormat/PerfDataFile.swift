@@ -109,8 +109,9 @@ public final class PerfDataFile: RecordingSource {
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
     guard states.indices.contains(stream) else { return nil }
     while let next = takeNext(stream) {
-      guard let record = scanner.record(
-        at: next.offset, end: scanner.records.bytes.count, in: scanner.records.bytes)
+      guard
+        let record = scanner.record(
+          at: next.offset, end: scanner.records.bytes.count, in: scanner.records.bytes)
       else { continue }
       if PerfDataScanner.type(record) == PerfDataScanner.RecordType.lost {
         let lost = UInt64(littleEndian: record.loadUnaligned(fromByteOffset: 16, as: UInt64.self))

@@ -230,7 +230,8 @@ struct PerfDataScanner {
     case "PERFILE2": break
     case "2ELIFREP":
       throw TraceFileError(
-        .unsupported, offset: 0, "recorded on a machine of the other byte order; only little-endian recordings can be read")
+        .unsupported, offset: 0,
+        "recorded on a machine of the other byte order; only little-endian recordings can be read")
     case "PERFFILE":
       throw TraceFileError(.unsupported, offset: 0, "a perf.data file of before 2013 (PERFFILE); record it again")
     default:
@@ -255,10 +256,13 @@ struct PerfDataScanner {
     guard hasTracingData else {
       throw TraceFileError(
         .truncated, offset: fileSize,
-        "the event formats are missing: they come last in the file, so it is cut off, or perf was killed; record it again")
+        "the event formats are missing: they come last in the file, so it is cut off, or perf was killed; record it again"
+      )
     }
-    for format in metadata.formats where format.system == "kvm" && (format.name == "kvm_exit" || format.name == "kvm_entry")
-    { vcpuEvents.insert(format.id) }
+    for format in metadata.formats
+    where format.system == "kvm" && (format.name == "kvm_exit" || format.name == "kvm_entry") {
+      vcpuEvents.insert(format.id)
+    }
     try refuseSampling()
     if containsCompressed(data) {
       records = try unpacked(data)
@@ -297,7 +301,8 @@ struct PerfDataScanner {
       try addAttribute(bytes, offset: start, ids: idList(ids, offset: start))
     }
     guard let start = Int(exactly: data.offset), start <= fileSize else {
-      throw TraceFileError(.truncated, offset: fileSize, "the file ends before its data, which begins at \(data.offset)")
+      throw TraceFileError(
+        .truncated, offset: fileSize, "the file ends before its data, which begins at \(data.offset)")
     }
     if data.size == 0 {
       note(dataOffset, "perf was killed before it wrote how much data there is")
@@ -313,7 +318,9 @@ struct PerfDataScanner {
     return start..<end
   }
 
-  private func section(_ reader: inout ByteReader, _ what: String) throws(TraceFileError) -> (offset: UInt64, size: UInt64) {
+  private func section(_ reader: inout ByteReader, _ what: String) throws(TraceFileError) -> (
+    offset: UInt64, size: UInt64
+  ) {
     let offset = try reader.integer(what, as: UInt64.self)
     return (offset, try reader.integer(what, as: UInt64.self))
   }
@@ -331,7 +338,9 @@ struct PerfDataScanner {
 
   private func longs(_ bytes: Slice<UnsafeRawBufferPointer>) -> [UInt64] {
     let bytes = UnsafeRawBufferPointer(rebasing: bytes)
-    return (0..<bytes.count / 8).map { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self)) }
+    return (0..<bytes.count / 8).map {
+      UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self))
+    }
   }
 
   /// Attributes of every size since 2009 (PERF_ATTR_SIZE_VER0, 64 bytes): what is not there is 0.
@@ -341,7 +350,9 @@ struct PerfDataScanner {
     guard bytes.count >= 64 else {
       throw TraceFileError(.malformed, offset: offset, "an attribute of \(bytes.count) bytes, expected 64 or more")
     }
-    func long(_ place: Int) -> UInt64 { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self)) }
+    func long(_ place: Int) -> UInt64 {
+      UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt64.self))
+    }
     let flags = long(40)
     let attribute = Attribute(
       type: UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self)), config: long(8), period: long(16), flags: flags,
@@ -450,13 +461,15 @@ struct PerfDataScanner {
     let tracepoints = attributes.filter { $0.type == Attribute.tracepoint }
     guard !tracepoints.isEmpty else {
       throw TraceFileError(
-        .unsupported, offset: 16, "no tracepoint was recorded; record with perf kvm stat record, or perf record -e 'kvm:*'")
+        .unsupported, offset: 16,
+        "no tracepoint was recorded; record with perf kvm stat record, or perf record -e 'kvm:*'")
     }
     for attribute in tracepoints {
       guard attribute.layout.time >= 0, attribute.layout.hasRaw else {
         throw TraceFileError(
           .unsupported, offset: 16,
-          "the samples lack \(attribute.layout.hasRaw ? "their times" : "the tracepoints' fields"); record with perf record -R -T")
+          "the samples lack \(attribute.layout.hasRaw ? "their times" : "the tracepoints' fields"); record with perf record -R -T"
+        )
       }
     }
     if attributes.allSatisfy({ $0.layout == first.layout }) { commonLayout = first.layout }
@@ -490,7 +503,9 @@ struct PerfDataScanner {
     return UnsafeRawBufferPointer(rebasing: bytes[position..<position + size])
   }
 
-  static func type(_ record: UnsafeRawBufferPointer) -> UInt32 { UInt32(littleEndian: record.loadUnaligned(as: UInt32.self)) }
+  static func type(_ record: UnsafeRawBufferPointer) -> UInt32 {
+    UInt32(littleEndian: record.loadUnaligned(as: UInt32.self))
+  }
 
   /// Bytes that follow a record of a few kinds, beyond its own size: a length in the record.
   private static func extraSize(_ record: UnsafeRawBufferPointer) -> Int {
@@ -723,7 +738,8 @@ struct PerfDataScanner {
     for index in streams.indices { for id in streams[index].ids { streamOfID[id] = index } }
     for (id, lost) in lostByID {
       // An event that lost all it had on a CPU: its ids stand in the order of the CPUs.
-      let index = streamOfID[id] ?? attributeOfID[id].flatMap { attributes[$0].ids.firstIndex(of: id) }
+      let index =
+        streamOfID[id] ?? attributeOfID[id].flatMap { attributes[$0].ids.firstIndex(of: id) }
         .flatMap { place in streams.firstIndex { $0.cpu == place } } ?? streams.indices.first
       if let index { streams[index].lostSamples &+= lost }
     }
@@ -738,7 +754,9 @@ struct PerfDataScanner {
       // perf's own numbers are those of the pid namespace it ran in.
       if let name = threadNames[entry.thread] { metadata.commandNames[own] = name }
     }
-    for (thread, name) in threadNames where metadata.commandNames[thread] == nil { metadata.commandNames[thread] = name }
+    for (thread, name) in threadNames where metadata.commandNames[thread] == nil {
+      metadata.commandNames[thread] = name
+    }
     texts.commandLines = []
     for (thread, name) in metadata.commandNames.sorted(by: { $0.key < $1.key }) {
       texts.commandLines += Array("\(thread) \(name.filter { $0 != "\n" })\n".utf8)
@@ -790,7 +808,9 @@ private final class SpillFile {
       var done = 0
       while done < bytes.count, let base = bytes.baseAddress {
         let written = Glibc.write(descriptor, base + done, bytes.count - done)
-        if written > 0 { done += written } else if written == 0 || errno != EINTR {
+        if written > 0 {
+          done += written
+        } else if written == 0 || errno != EINTR {
           failed = written == 0 ? ENOSPC : errno
           return
         }

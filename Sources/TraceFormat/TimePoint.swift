@@ -39,7 +39,8 @@ public enum TimePoint: Sendable, Hashable {
       }
       var total: UInt64 = 0
       for part in parts.dropLast() {
-        guard part.utf8.count <= 6, part.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let value = UInt64(part) else {
+        guard part.utf8.count <= 6, part.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let value = UInt64(part)
+        else {
           return nil
         }
         total = total * 60 + value

@@ -93,7 +93,8 @@ func checkRecording(_ path: String) throws(Failure) {
   let length = read(descriptor, &head, head.count)
   guard length >= 0 else { throw Failure(.unavailable, "\(path): \(errorText(errno))") }
   guard RecordingFormat(head: head.prefix(length)) != nil else {
-    throw Failure(.damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a trace.dat nor a perf.data recording")")
+    throw Failure(
+      .damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a trace.dat nor a perf.data recording")")
   }
 }
 

@@ -78,7 +78,9 @@ private func times(_ source: any RecordingSource) -> [[UInt64]] {
 
   @Test(
     "a range has the events stamped within it, both ends included",
-    arguments: [(10, 40, [10, 20, 30, 40]), (20, 30, [20, 30]), (11, 19, []), (40, 99, [40]), (0, 9, []), (15, 40, [20, 30, 40])]
+    arguments: [
+      (10, 40, [10, 20, 30, 40]), (20, 30, [20, 30]), (11, 19, []), (40, 99, [40]), (0, 9, []), (15, 40, [20, 30, 40]),
+    ]
       as [(UInt64, UInt64, [UInt64])])
   func range(_ first: UInt64, _ last: UInt64, _ expected: [UInt64]) {
     let source = RangedRecording(MemoryRecording([PageStream(cpu: 0)], [exits]), range: first...last)
@@ -119,7 +121,9 @@ private func times(_ source: any RecordingSource) -> [[UInt64]] {
     let joined = try CombinedRecording.join([source], names: ["f"])
     #expect(times(joined) == [[11, 21, 31, 41, 50]])
     #expect(joined.notes.count == 1)
-    #expect(joined.notes[0].contains("the top-level buffer is not counted: instance b has the same events (kvm_exit of thread 1)"))
+    #expect(
+      joined.notes[0].contains(
+        "the top-level buffer is not counted: instance b has the same events (kvm_exit of thread 1)"))
     let copy = try CombinedRecording.join([source], names: ["f"], countsOnce: false)
     #expect(times(copy).count == 2, "a copy has everything")
   }
@@ -140,7 +144,8 @@ private func times(_ source: any RecordingSource) -> [[UInt64]] {
     #expect(Set(joined.streams).count == 2)
     #expect(joined.timeBounds()?.first == 10 && joined.timeBounds()?.last == 40)
     for (other, words) in [
-      (file("b"), "two hosts, a and b"), (file("a", "boot"), "clocks are mono and boot"), (file("a", "mono", 2, id: 9), "kvm_exit"),
+      (file("b"), "two hosts, a and b"), (file("a", "boot"), "clocks are mono and boot"),
+      (file("a", "mono", 2, id: 9), "kvm_exit"),
     ] {
       #expect { try CombinedRecording.join([file(), other], names: ["f", "g"]) } throws: { error in
         "\(error)".contains(words) && "\(error)".contains("f and g cannot be counted together")

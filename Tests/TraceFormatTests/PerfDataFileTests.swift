@@ -445,9 +445,10 @@ func numbers(_ file: PerfDataFile) -> [[(time: UInt64, number: UInt64, lost: UIn
       let file = try PerfDataFile(bytes: Array(pipe[..<length]))
       let count = numbers(file).reduce(0) { $0 + $1.count }
       seen.insert(count)
-      let isBoundary = records.indices.contains { index in
-        length == pipe.count - records[(index + 1)...].reduce(0) { $0 + $1.count }
-      } || length == pipe.count - builder.data.count
+      let isBoundary =
+        records.indices.contains { index in
+          length == pipe.count - records[(index + 1)...].reduce(0) { $0 + $1.count }
+        } || length == pipe.count - builder.data.count
       #expect(file.damage.isEmpty == isBoundary, "\(length)")
     }
     #expect(seen == [0, 1, 2, 3, 4])
@@ -464,8 +465,10 @@ func numbers(_ file: PerfDataFile) -> [[(time: UInt64, number: UInt64, lost: UIn
           // Half of the time in what is not the long text of the formats.
           let place =
             round % 2 == 0
-            ? Int.random(in: 0..<bytes.count, using: &generator) : Int.random(in: 0..<min(700, bytes.count), using: &generator)
-          bytes[place] = [0, 0xff, 0x7f, 0x80, UInt8.random(in: 0...255, using: &generator)].randomElement(using: &generator) ?? 0
+            ? Int.random(in: 0..<bytes.count, using: &generator)
+            : Int.random(in: 0..<min(700, bytes.count), using: &generator)
+          bytes[place] =
+            [0, 0xff, 0x7f, 0x80, UInt8.random(in: 0...255, using: &generator)].randomElement(using: &generator) ?? 0
         }
         if round % 7 == 0 { bytes.removeLast(Int.random(in: 0..<bytes.count, using: &generator)) }
         do {
