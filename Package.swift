@@ -23,7 +23,7 @@ let package = Package(
       name: "vmctop",
       dependencies: [
         "Architecture", "TraceFormat", "KernelMemory", "VCPUState", "KVMHost", "Tracefs", "Sampler", "Recording",
-        "Aggregator", "Session", "Report", "Screen", "Front", "CDemo", "HostFiles",
+        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "CDemo", "HostFiles",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -34,8 +34,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
-    library("Front", ["Screen", "Aggregator", "Architecture", "CNcurses"]),
+    library("Front", ["Screen", "Aggregator", "Architecture", "TraceFormat", "CNcurses"]),
     library("Report", ["Aggregator", "Architecture"]),
+    library("Export", ["Aggregator", "Recording", "TraceFormat", "Architecture"]),
     library(
       "Session",
       [
@@ -84,6 +85,7 @@ let package = Package(
       path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
+    tests("Export", ["Export", "Aggregator", "Recording", "TraceFormat", "Architecture"]),
     tests(
       "Session",
       [

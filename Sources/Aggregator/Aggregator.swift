@@ -392,14 +392,7 @@ public struct Aggregator: ~Copyable {
   private static func addDetail(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) {
-    let exit = slot.pointee.lastExit
-    let value: UInt64
-    switch cell.pointee.detail {
-    case .none, .event, .info1, .info2, .interruptionVector: return
-    case .constant(_, let constant): value = constant
-    case .controlRegister: value = (exit.info1 & 0xf) | ((exit.info1 &>> 4) & 3) &<< 8
-    case .debugRegister: value = (exit.info1 & 7) | ((exit.info1 &>> 4) & 1) &<< 8
-    }
+    guard let value = cell.pointee.detail.value(of: slot.pointee.lastExit) else { return }
     cell.pointee.details.add(value, limit: detailLimit)
   }
 

@@ -79,6 +79,8 @@ public struct SourceDescription: Sendable {
     case tracefs
     /// A recording by trace-cmd.
     case traceDat = "trace.dat"
+    /// A recording by perf.
+    case perfData = "perf.data"
     /// A recording of our own.
     case vmctop
   }

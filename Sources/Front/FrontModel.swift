@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import Screen
+import TraceFormat
 
 /// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, struck. A plain value: keys
 /// change it, the renderer draws it.
@@ -637,31 +638,13 @@ public struct FrontModel {
   }
 
   private mutating func seek(_ text: String) -> [Action] {
-    guard let duration = snapshot?.playback?.duration, !text.isEmpty else { return [] }
-    guard let nanoseconds = FrontModel.time(text, duration: duration) else {
-      message = "a time: 12.5, 1:02.5 or 50%"
+    guard let playback = snapshot?.playback, !text.isEmpty else { return [] }
+    guard let point = TimePoint(text) else {
+      message = "a time: \(TimePoint.forms)"
       return []
     }
-    return held + [.seekTo(min(nanoseconds, duration))]
-  }
-
-  /// A place in a recording as people write it; nil for what is none.
-  static func time(_ text: String, duration: UInt64) -> UInt64? {
-    var text = text.filter { $0 != " " }
-    if text.last == "%" {
-      text.removeLast()
-      guard let percent = Double(text), percent.isFinite, percent >= 0, percent <= 100 else { return nil }
-      return UInt64(exactly: (Double(duration) * percent / 100).rounded(.down))
-    }
-    var seconds = 0.0
-    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-    guard parts.count <= 3 else { return nil }
-    for part in parts {
-      guard let value = Double(part), value.isFinite, value >= 0 else { return nil }
-      seconds = seconds * 60 + value
-    }
-    guard seconds < 1e9 else { return nil }
-    return UInt64(exactly: (seconds * 1e9).rounded())
+    let time = RecordingTime(duration: playback.duration, position: playback.position)
+    return held + [.seekTo(min(point.position(in: time) ?? 0, playback.duration))]
   }
 
   // MARK: Mouse

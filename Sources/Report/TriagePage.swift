@@ -32,7 +32,7 @@ extension TriageReport {
     var second = seconds(snapshot.windowNanoseconds)
     switch source.kind {
     case .tracefs: second += " live"
-    case .traceDat, .vmctop:
+    case .traceDat, .perfData, .vmctop:
       second += source.isDemo ? " of the bundled demo recording" : " of \(printable(source.path ?? "a recording"))"
     }
     second += ": \(Figures.plural(snapshot.events, "event")), \(Figures.plural(snapshot.total.exits, "exit"))"

@@ -45,7 +45,7 @@ public final class Session {
   public init(_ input: SessionInput, _ options: SessionOptions = SessionOptions()) throws(SessionError) {
     switch input {
     case .live(let live): feed = try LiveFeed(live, options)
-    case .file, .demo: feed = try RecordingFeed(input, options)
+    case .files, .demo: feed = try RecordingFeed(input, options)
     }
     lastMaintenance = monotonicNanoseconds()
   }
@@ -55,6 +55,9 @@ public final class Session {
 
   /// What was damaged in the recording, a line each.
   public var damage: [String] { feed.damage }
+
+  /// What there is to say about what is counted of the recording, a line each.
+  public var notes: [String] { feed.notes }
 
   /// Removes the trace instance. Must be called before the process ends.
   public func close() { feed.close() }

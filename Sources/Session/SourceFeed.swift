@@ -12,15 +12,53 @@ import Tracefs
 public enum SessionInput {
   /// The KVM of this host, through a private trace instance.
   case live(LiveOptions)
-  /// A recording.
-  case file(path: String)
+  /// Recordings of one host, counted as one: all of their time, or what lies between two points, both included.
+  case files(paths: [String], from: TimePoint?, to: TimePoint?)
   /// The recording that is part of the program; its bytes live as long as the process.
   case demo(UnsafeRawBufferPointer)
 }
 
+extension SessionInput {
+  /// One recording, all of it.
+  public static func file(path: String) -> SessionInput { .files(paths: [path], from: nil, to: nil) }
+}
+
+/// Opens recordings, and leaves of them what lies between two points.
+///
+/// - Parameter countsOnce: leaves out buffers with events that another has; false for a copy of everything.
+/// - Throws: `SessionError` where a file cannot be opened, they cannot be counted together, or a point is not in them.
+public func openRecording(
+  _ paths: [String], from: TimePoint? = nil, to: TimePoint? = nil, countsOnce: Bool = true
+) throws(SessionError) -> any RecordingSource {
+  let source: any RecordingSource
+  do {
+    source = try CombinedRecording.open(paths, countsOnce: countsOnce)
+  } catch {
+    throw SessionError(error)
+  }
+  guard from != nil || to != nil, let bounds = source.timeBounds() else { return source }
+  let scale = source.metadata.timeScale
+  let offset = source.metadata.wallClockOffset
+  var time = RecordingTime(
+    duration: scale.nanoseconds(bounds.last &- bounds.first),
+    wallClock: offset.map { $0 &+ Int64(clamping: scale.nanoseconds(bounds.first)) })
+  func raw(_ point: TimePoint, _ name: String) throws(SessionError) -> UInt64 {
+    guard let position = point.position(in: time) else {
+      throw SessionError(.usage, "\(name) lies before the recording's first event")
+    }
+    time.position = position
+    let (sum, overflow) = bounds.first.addingReportingOverflow(scale.raw(position))
+    return overflow ? .max : sum
+  }
+  let first = try from.map { point throws(SessionError) in try raw(point, "--from") } ?? bounds.first
+  let last = try to.map { point throws(SessionError) in try raw(point, "--to") } ?? bounds.last
+  guard first <= last else { throw SessionError(.usage, "--to lies before --from") }
+  return RangedRecording(source, range: first...last)
+}
+
 /// What to count, whatever the source.
 public struct SessionOptions: Sendable {
-  /// VMM process ids (live), or vCPU thread ids (a recording tells no process ids). Empty: all.
+  /// VMM process ids; of a recording, vCPU thread ids as well, since most recordings tell no process ids. Empty: all.
   public var processes: [Int32] = []
   /// vcpu_id numbers. Empty: all.
   public var vcpus: [UInt32] = []
@@ -40,6 +78,8 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
     case unsupported
     /// The recording cannot be read.
     case damaged
+    /// What was asked for makes no sense on this recording.
+    case usage
     /// Anything else.
     case failure
   }
@@ -74,6 +114,12 @@ protocol Feed: AnyObject {
   func close()
   /// Damage met in a recording.
   var damage: [String] { get }
+  /// What there is to say about what is counted of a recording, no damage.
+  var notes: [String] { get }
+}
+
+extension Feed {
+  var notes: [String] { [] }
 }
 
 func monotonicNanoseconds() -> UInt64 {
@@ -83,7 +129,7 @@ func monotonicNanoseconds() -> UInt64 {
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
-func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
+public func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
   guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }
   // kvm_exit's isa is 1 (VMX), 2 (SVM) or 3 (PVM, out of tree).
   let names = (0...3).map { exit.exitReasonNames(isa: $0) }
@@ -338,7 +384,7 @@ extension ExitEvent {
 
 /// A recording, played at its own pace, stepped, or read in one go.
 final class RecordingFeed: Feed {
-  private let file: TraceFile
+  private let file: any RecordingSource
   private var aggregator: Aggregator
   private let options: SessionOptions
   private let source: SourceDescription
@@ -359,11 +405,13 @@ final class RecordingFeed: Feed {
   /// that had no room to say it, stands nowhere else.
   private let lostByCPU: [Int: UInt64]
 
-  init(_ file: TraceFile, path: String?, isDemo: Bool, _ options: SessionOptions) throws(SessionError) {
+  init(
+    _ file: any RecordingSource, path: String?, isDemo: Bool, _ options: SessionOptions
+  ) throws(SessionError) {
     self.file = file
     self.options = options
     var source = SourceDescription()
-    source.kind = .traceDat
+    source.kind = SourceDescription.Kind(rawValue: file.formatName) ?? .traceDat
     source.path = path
     source.isDemo = isDemo
     if let uname = file.metadata.uname?.split(separator: " "), uname.count >= 3 {
@@ -382,12 +430,14 @@ final class RecordingFeed: Feed {
   convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
     do {
       switch input {
-      case .file(let path): try self.init(try TraceFile(path: path), path: path, isDemo: false, options)
+      case .files(let paths, let from, let to):
+        try self.init(
+          try openRecording(paths, from: from, to: to), path: paths.joined(separator: ", "), isDemo: false, options)
       case .demo(let bytes): try self.init(try TraceFile(borrowing: bytes), path: nil, isDemo: true, options)
       case .live: throw SessionError(.failure, "a live source is no recording")
       }
     } catch let error as TraceFileError {
-      throw SessionError(error.code == .unreadable ? .unavailable : .damaged, error.description)
+      throw SessionError(error)
     } catch let error as SessionError {
       throw error
     } catch {
@@ -395,7 +445,7 @@ final class RecordingFeed: Feed {
     }
   }
 
-  private static func lostByCPU(_ file: TraceFile) -> [Int: UInt64] {
+  private static func lostByCPU(_ file: any RecordingSource) -> [Int: UInt64] {
     // The statistics do not say of which buffer they are.
     guard Set(file.streams.map(\.buffer)).count <= 1 else { return [:] }
     var result: [Int: UInt64] = [:]
@@ -410,12 +460,14 @@ final class RecordingFeed: Feed {
   private static func makeAggregator(
     _ metadata: TraceMetadata, _ options: SessionOptions
   ) throws(AggregatorError) -> Aggregator {
-    try Aggregator(
+    let threads = options.threads(metadata)
+    var aggregator = try Aggregator(
       metadata: metadata,
       options: AggregatorOptions(
-        threads: options.processes.isEmpty ? nil : Set(options.processes),
-        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
+        threads: threads, vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
         fallbackName: fallbackNames(metadata.formats)))
+    aggregator.learn(HostView(metadata, threads: threads))
+    return aggregator
   }
 
   var isFinished: Bool { isReadWhole || position >= duration }
@@ -431,15 +483,13 @@ final class RecordingFeed: Feed {
   /// Counts up to a position, forward only.
   private func play(to target: UInt64) {
     position = min(max(position, target), duration)
-    aggregator.run(file, until: isFinished ? .max : raw(position))
+    file.count(into: &aggregator, until: isFinished ? .max : raw(position))
   }
 
   /// A position as a timestamp of the recording's clock.
   private func raw(_ position: UInt64) -> UInt64 {
     let scale = file.metadata.timeScale
-    guard scale != .nanoseconds, scale.multiplier != 0 else { return firstTimestamp &+ position }
-    let raw = Double(position) * Double(UInt64(1) << UInt64(min(scale.shift, 63))) / Double(scale.multiplier)
-    return firstTimestamp &+ UInt64(max(0, min(raw, 1.8e19)))
+    return firstTimestamp &+ scale.raw(position)
   }
 
   /// Goes to a position, backward by counting again from the start. The intervals before it are rebuilt, so that
@@ -478,7 +528,7 @@ final class RecordingFeed: Feed {
   /// Reads everything, as fast as it goes.
   func finish() {
     isReadWhole = true
-    aggregator.run(file)
+    file.count(into: &aggregator)
   }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
@@ -489,7 +539,7 @@ final class RecordingFeed: Feed {
   func snapshot() -> Snapshot {
     // A recording of one instant is at its end before it was played.
     if isFinished {
-      aggregator.run(file)
+      file.count(into: &aggregator)
       aggregator.countLosses(all: true) { lostByCPU[$0] }
     }
     var snapshot = aggregator.snapshot(
@@ -516,4 +566,41 @@ final class RecordingFeed: Feed {
   func close() {}
 
   var damage: [String] { file.damage.map { "\($0)" } }
+  var notes: [String] { file.notes }
+}
+
+extension RecordingSource {
+  /// A method of the source, since only that opens an existential.
+  fileprivate func count(into aggregator: inout Aggregator, until limit: UInt64 = .max) {
+    aggregator.run(self, until: limit)
+  }
+}
+
+extension SessionError {
+  init(_ error: TraceFileError) {
+    self.init(error.code == .unreadable ? .unavailable : .damaged, error.description)
+  }
+}
+
+extension SessionOptions {
+  /// The threads to count of a recording: those named, and those of the processes named; nil for all.
+  public func threads(_ metadata: TraceMetadata) -> Set<Int32>? {
+    if processes.isEmpty { return nil }
+    var threads = Set(processes)
+    for (thread, process) in metadata.processes where threads.contains(process) { threads.insert(thread) }
+    return threads
+  }
+}
+
+extension HostView {
+  /// The VMs of a recording that tells the processes of its threads. Their names are those of the processes.
+  public init(_ metadata: TraceMetadata, threads: Set<Int32>? = nil) {
+    var vms: [Int32: VM] = [:]
+    for (thread, process) in metadata.processes.sorted(by: { $0.key < $1.key }) {
+      guard threads?.contains(thread) ?? true else { continue }
+      vms[process, default: VM(pid: process, vmm: metadata.commandNames[process].map { sanitized($0) })].vcpus.append(
+        VCPU(id: nil, tid: thread, threadName: metadata.commandNames[thread].map { sanitized($0) }))
+    }
+    self.init(vms: vms.values.sorted { $0.pid < $1.pid })
+  }
 }

@@ -41,13 +41,27 @@ final class ByteStorage {
       throw unreadable("not a regular file; copy the trace into one first")
     }
     guard let size = Int(exactly: status.st_size), size > 0 else {
-      throw TraceFileError(.notATraceFile, offset: 0, "the file is empty, expected a trace.dat file", path: path)
+      throw TraceFileError(.notATraceFile, offset: 0, "the file is empty, expected a recording", path: path)
     }
     guard let address = mmap(nil, size, PROT_READ, MAP_PRIVATE, file, 0), address != MAP_FAILED else {
       throw unreadable("cannot map \(size) bytes: \(String(cString: strerror(errno)))")
     }
     madvise(address, size, MADV_SEQUENTIAL)
     bytes = UnsafeRawBufferPointer(start: address, count: size)
+    release = { munmap(UnsafeMutableRawPointer(mutating: $0.baseAddress), $0.count) }
+  }
+
+  /// Maps a file of our own that has no name.
+  init(mapping descriptor: Int32, count: Int) throws(TraceFileError) {
+    guard count > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      release = { _ in }
+      return
+    }
+    guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+      throw TraceFileError(.unreadable, "cannot map \(count) bytes: \(String(cString: strerror(errno)))")
+    }
+    bytes = UnsafeRawBufferPointer(start: address, count: count)
     release = { munmap(UnsafeMutableRawPointer(mutating: $0.baseAddress), $0.count) }
   }
 

@@ -39,10 +39,15 @@ public struct TraceMetadata: Sendable {
   public var commandNames: [Int32: String]
   /// `uname` of the traced host as `sysname nodename release ...`, where known.
   public var uname: String?
+  /// The processes of vCPU threads, by thread id, where the source tells them.
+  public var processes: [Int32: Int32]
+  /// Nanoseconds to add to a timestamp for CLOCK_REALTIME; nil where the source does not tell.
+  public var wallClockOffset: Int64?
 
   public init(
     formats: [EventFormat], page: PageLayout, clock: String? = nil, timeScale: TimeScale = .nanoseconds,
-    commandNames: [Int32: String] = [:], uname: String? = nil
+    commandNames: [Int32: String] = [:], uname: String? = nil, processes: [Int32: Int32] = [:],
+    wallClockOffset: Int64? = nil
   ) {
     self.formats = formats
     self.page = page
@@ -50,6 +55,8 @@ public struct TraceMetadata: Sendable {
     self.timeScale = timeScale
     self.commandNames = commandNames
     self.uname = uname
+    self.processes = processes
+    self.wallClockOffset = wallClockOffset
   }
 }
 
@@ -74,6 +81,13 @@ public struct TimeScale: Sendable, Hashable {
     let bits = UInt64(shift & 63)
     if bits == 0 { return product.low }
     return (product.low &>> bits) | (product.high &<< (64 &- bits))
+  }
+
+  /// A span of nanoseconds in units of the trace clock, to the precision of a double where it counts something else.
+  public func raw(_ nanoseconds: UInt64) -> UInt64 {
+    guard self != .nanoseconds, multiplier != 0 else { return nanoseconds }
+    let raw = Double(nanoseconds) * Double(UInt64(1) << UInt64(min(shift, 63))) / Double(multiplier)
+    return UInt64(max(0, min(raw, 1.8e19)))
   }
 }
 

@@ -78,6 +78,8 @@ public final class TraceFile: PageSource {
   /// What to add to a raw timestamp for the recorder's chosen time base, in nanoseconds (OFFSET option).
   public let timestampOffset: Int64
   public let texts: TraceFileTexts
+  /// The trace clock of each buffer by its name, where the file says it of each (version 7).
+  public let bufferClocks: [String: String]
 
   private let storage: ByteStorage
   private let decompressor: TraceDecompressor
@@ -148,6 +150,7 @@ public final class TraceFile: PageSource {
     guests = parser.guests
     timestampOffset = parser.timestampOffset
     texts = parser.texts
+    bufferClocks = parser.bufferClocks
     streams = parser.extents.map(\.stream)
     cpuCount = max(parser.cpuCount, (parser.extents.map(\.stream.cpu).max() ?? -1) + 1)
     states = parser.extents.map(StreamState.init)

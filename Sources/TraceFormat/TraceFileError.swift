@@ -31,6 +31,9 @@ public struct TraceFileError: Error, Sendable, Hashable, CustomStringConvertible
     self.path = path
   }
 
+  /// A name from a file as messages show it: at most 40 characters, control characters as dots.
+  public static func shown(_ name: String) -> String { printable(name) }
+
   public var description: String {
     (path.map { "\($0): " } ?? "") + message + (offset.map { " (at byte \($0))" } ?? "")
   }

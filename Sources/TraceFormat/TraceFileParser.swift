@@ -20,6 +20,10 @@ struct TraceFileParser {
   private(set) var extents: [StreamExtent] = []
   private(set) var decompressor = TraceDecompressor(.none)
 
+  var bufferClocks: [String: String] {
+    Dictionary(buffers.compactMap { entry in entry.clock.map { (entry.name, $0) } }) { first, _ in first }
+  }
+
   private let storage: ByteStorage
   private var pageSize = 0
   private var pieces: [UInt16: UInt64] = [:]
@@ -42,6 +46,7 @@ struct TraceFileParser {
   /// Section and option ids of trace-cmd.dat.v7(5); `TRACECMD_OPTION_...` in trace-cmd's sources.
   private enum ID {
     static let done: UInt16 = 0
+    static let date: UInt16 = 1
     static let cpuStatistics: UInt16 = 2
     static let buffer: UInt16 = 3
     static let traceClock: UInt16 = 4
@@ -85,6 +90,21 @@ struct TraceFileParser {
         "trace.dat version \"\(printable(versionText))\"; versions 6 and 7 can be read")
     }
     self.version = version
+    try parseMachine(&reader)
+    if version == 6 {
+      try parseVersion6(&reader)
+    } else {
+      try parseVersion7(&reader)
+    }
+    guard !metadata.formats.isEmpty else {
+      throw TraceFileError(
+        .malformed, offset: reader.offset,
+        "the file has no readable event format, so its events cannot be told apart; record it again")
+    }
+  }
+
+  /// Endianness, size of long, page size: behind the version, whichever it is.
+  private mutating func parseMachine(_ reader: inout ByteReader) throws(TraceFileError) {
     let endianOffset = reader.offset
     switch try reader.integer("the endianness", as: UInt8.self) {
     case 0: break
@@ -102,10 +122,33 @@ struct TraceFileParser {
     }
     let sizeOffset = reader.offset
     pageSize = try subBufferSize(reader.integer("the page size", as: UInt32.self), offset: sizeOffset)
-    if version == 6 {
-      try parseVersion6(&reader)
-    } else {
-      try parseVersion7(&reader)
+  }
+
+  /// Reads what perf.data carries of tracefs (its feature TRACING_DATA): the same bytes as the head of a trace.dat of
+  /// version 6, under the versions 0.5 and 0.6 (tools/perf/util/trace-event-info.c).
+  ///
+  /// - Parameter reader: the feature's bytes.
+  /// - Throws: If there is no readable event format.
+  mutating func parseTracingData(_ reader: inout ByteReader) throws(TraceFileError) {
+    try reader.expect("\u{17}\u{08}\u{44}tracing", "the mark 17 08 44 \"tracing\" of the event formats")
+    let versionOffset = reader.offset
+    let version = try reader.string(limit: 16, "the version of the event formats")
+    guard version == "0.5" || version == "0.6" else {
+      throw TraceFileError(
+        .unsupported, offset: versionOffset,
+        "event formats of version \"\(printable(version))\"; 0.5 and 0.6 can be read")
+    }
+    try parseMachine(&reader)
+    try parseHeaderInfo(&reader)
+    do throws(TraceFileError) {
+      try parseFtraceEvents(&reader)
+      try parseEventFormats(&reader)
+      _ = try reader.take(UInt64(reader.integer("the size of kallsyms", as: UInt32.self)), "kallsyms")
+      _ = try reader.take(
+        UInt64(reader.integer("the size of the printk formats", as: UInt32.self)), "the printk formats")
+      if version == "0.6" { try parseCommandLines(&reader) }
+    } catch {
+      note(error)
     }
     guard !metadata.formats.isEmpty else {
       throw TraceFileError(
@@ -232,6 +275,13 @@ struct TraceFileParser {
           timestampOffset = number
         } else {
           note(offset, "the OFFSET option is not a number")
+        }
+      case ID.date:
+        // Microseconds from the trace clock to the wall clock.
+        let value = text(data)
+        let number = value.hasPrefix("0x") ? Int64(value.dropFirst(2), radix: 16) : Int64(value)
+        if let (offset, overflow) = number?.multipliedReportingOverflow(by: 1000), !overflow {
+          metadata.wallClockOffset = offset
         }
       case ID.cpuCount:
         let count = try reader.integer("the CPUCOUNT option", as: UInt32.self)

@@ -6,13 +6,15 @@ import KVMHost
 import Report
 import Sampler
 import Session
+import TraceFormat
 import Tracefs
 
 /// Where the events come from.
 enum Input {
   /// - Parameter orDemo: play the bundled recording where no guest runs or tracing is not allowed.
   case live(LiveSettings, orDemo: Bool)
-  case file(String)
+  /// Recordings of one host, whole or between two points.
+  case files([String], from: TimePoint? = nil, to: TimePoint? = nil)
   case demo
 }
 
@@ -70,10 +72,12 @@ extension SourceOptions {
   var selection: Selection { Selection(pids: pids?.numbers, vcpus: vcpus?.numbers) }
 
   /// - Throws: `Failure` with status 3 for a file that cannot be read, 5 for one that is no recording.
-  func resolvedInput(orDemo: Bool = false) throws(Failure) -> Input {
-    guard let input else { return .live(liveSettings, orDemo: orDemo) }
-    try checkRecording(input)
-    return .file(input)
+  func resolvedInput(
+    orDemo: Bool = false, from: TimePoint? = nil, to: TimePoint? = nil
+  ) throws(Failure) -> Input {
+    guard !input.isEmpty else { return .live(liveSettings, orDemo: orDemo) }
+    for path in input { try checkRecording(path) }
+    return .files(input, from: from, to: to)
   }
 }
 
@@ -85,12 +89,12 @@ func checkRecording(_ path: String) throws(Failure) {
   var status = stat()
   guard fstat(descriptor, &status) == 0 else { throw Failure(.unavailable, "\(path): \(errorText(errno))") }
   guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.unavailable, "\(path): not a regular file") }
-  var head = [UInt8](repeating: 0, count: 10)
+  var head = [UInt8](repeating: 0, count: RecordingFormat.headSize)
   let length = read(descriptor, &head, head.count)
   guard length >= 0 else { throw Failure(.unavailable, "\(path): \(errorText(errno))") }
-  // trace-cmd.dat(5): the first ten bytes of every version.
-  guard length == head.count, head == [0x17, 0x08, 0x44] + Array("tracing".utf8) else {
-    throw Failure(.damaged, "\(path): \(status.st_size == 0 ? "empty" : "not a trace.dat recording")")
+  guard RecordingFormat(head: head.prefix(length)) != nil else {
+    throw Failure(
+      .damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a trace.dat nor a perf.data recording")")
   }
 }
 
@@ -106,6 +110,7 @@ extension Failure {
       case .unavailable: .unavailable
       case .unsupported: .unsupported
       case .damaged: .damaged
+      case .usage: .usage
       case .failure: .failure
       }
     self.init(status, error.message, hint: error.hint)
@@ -143,9 +148,11 @@ final class SessionEngine: Engine {
           session = try Self.live(settings, selection)
           isLive = true
         }
-      case .file(let path):
+      case .files(let paths, let from, let to):
         settings = LiveSettings()
-        session = try Session(.file(path: path), selection.options)
+        let session = try Session(.files(paths: paths, from: from, to: to), selection.options)
+        for note in session.notes { complain(note) }
+        self.session = session
         isLive = false
       case .demo:
         settings = LiveSettings()
@@ -320,7 +327,8 @@ final class SessionEngine: Engine {
 }
 
 extension Selection {
-  fileprivate var options: SessionOptions {
+  /// The same as the session takes it.
+  var options: SessionOptions {
     SessionOptions(processes: (pids ?? []).map { Int32(truncatingIfNeeded: $0) }, vcpus: vcpus ?? [])
   }
 }

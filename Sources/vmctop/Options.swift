@@ -1,5 +1,6 @@
 import ArgumentParser
 import Report
+import TraceFormat
 
 /// Numbers separated by commas: `-p 1234,1300`.
 struct NumberList: ExpressibleByArgument {
@@ -33,6 +34,10 @@ enum TraceClock: String, ExpressibleByArgument, CaseIterable {
   var kernelName: String { rawValue }
 }
 
+extension TimePoint: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
+
 enum ReportFormat: String, ExpressibleByArgument, CaseIterable {
   case text, json
 }
@@ -40,13 +45,16 @@ enum ReportFormat: String, ExpressibleByArgument, CaseIterable {
 /// Which guests, and how a live trace is set up.
 struct SourceOptions: ParsableArguments {
   @Option(
-    name: .long, help: ArgumentHelp("Read a recording (trace.dat of trace-cmd) instead of tracing.", valueName: "file"))
-  var input: String?
+    name: .long,
+    help: ArgumentHelp(
+      "Read a recording (trace.dat of trace-cmd, perf.data of perf) instead of tracing; several of one host count as one.",
+      valueName: "file"))
+  var input: [String] = []
 
   @Option(
     name: [.customShort("p"), .customLong("pid")],
     help: ArgumentHelp(
-      "Only the VMs of these processes; of a recording, the vCPUs of these threads.", valueName: "pid,..."))
+      "Only the VMs of these processes; of a recording, also the vCPUs of these threads.", valueName: "pid,..."))
   var pids: NumberList?
 
   @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
@@ -76,16 +84,29 @@ struct SourceOptions: ParsableArguments {
       throw ValidationError("--buffer-size: \(bufferSize) is not between 16 and 4194304 KiB")
     }
     if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
-    if input != nil {
+    if !input.isEmpty {
       for (name, isGiven) in [
         ("--events", events != nil), ("--buffer-size", bufferSize != nil), ("--clock", clock != nil),
       ]
       where isGiven {
         throw ValidationError("\(name) sets up a live trace and does not go with --input")
       }
-      if input?.isEmpty == true { throw ValidationError("--input: the file name is empty") }
+      if input.contains("") { throw ValidationError("--input: the file name is empty") }
     }
   }
+}
+
+/// Which part of a recording.
+struct RangeOptions: ParsableArguments {
+  @Option(
+    name: .long,
+    help: ArgumentHelp("Only exits from this point of the recording on: \(TimePoint.forms).", valueName: "time"))
+  var from: TimePoint?
+
+  @Option(
+    name: [.long, .customLong("to-time")],
+    help: ArgumentHelp("Only exits up to this point; +5s counts from --from.", valueName: "time"))
+  var to: TimePoint?
 }
 
 /// What to do where a live start is not possible.

@@ -20,9 +20,12 @@ final class Output: Sendable {
   init(descriptor: Int32) { self.descriptor = descriptor }
 
   /// Keeps the text until there is a good deal of it, or `flush()`. A failure is kept too, and thrown by `flush()`.
-  func write(_ text: String) {
+  func write(_ text: String) { write(text.utf8) }
+
+  /// The same for bytes.
+  func write(_ bytes: some Collection<UInt8> & Sendable) {
     state.withLock { state in
-      state.buffer.append(contentsOf: text.utf8)
+      state.buffer.append(contentsOf: bytes)
       if state.buffer.count >= 1 << 16 { drain(&state) }
     }
   }
@@ -36,6 +39,25 @@ final class Output: Sendable {
       return state.failure
     }
     if let failure { throw Failure(.failure, "cannot write to standard output: \(errorText(failure))") }
+  }
+
+  /// The reader of a pipe has closed it.
+  struct Closed: Error {}
+
+  /// For long output, whose making is to end where it cannot be written.
+  ///
+  /// - Parameter path: of the file it goes to; nil for standard output.
+  /// - Throws: `Closed` for a pipe that nobody reads any more, else `Failure` with status 1, where a write failed.
+  func check(_ path: String?) throws {
+    guard let failure = state.withLock(\.failure) else { return }
+    if failure == EPIPE { throw Closed() }
+    throw Failure(.failure, "cannot write to \(path ?? "standard output"): \(errorText(failure))")
+  }
+
+  /// Writes out what was kept, and checks it.
+  func flush(_ path: String?) throws {
+    state.withLock { drain(&$0) }
+    try check(path)
   }
 
   private func drain(_ state: inout State) {

@@ -14,7 +14,7 @@ struct Top: ParsableCommand {
   @OptionGroup var start: StartOptions
 
   func validate() throws {
-    if start.fallbackDemo, source.input != nil { throw ValidationError("--fallback-demo does not go with --input") }
+    if start.fallbackDemo, !source.input.isEmpty { throw ValidationError("--fallback-demo does not go with --input") }
   }
 
   func run() throws {

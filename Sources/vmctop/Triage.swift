@@ -1,6 +1,7 @@
 import Aggregator
 import ArgumentParser
 import Report
+import TraceFormat
 
 /// `vmctop triage`: counts for a while, then one page.
 struct Triage: ParsableCommand {
@@ -24,21 +25,26 @@ struct Triage: ParsableCommand {
   @Flag(name: .long, help: "Count the bundled recording.")
   var demo = false
 
+  @OptionGroup var range: RangeOptions
+
   func validate() throws {
     guard duration > 0, duration <= 86_400 else {
       throw ValidationError("--duration: \(duration) is not above 0 and at most 86400 seconds")
     }
-    if demo, source.input != nil { throw ValidationError("--demo does not go with --input") }
+    if demo, !source.input.isEmpty { throw ValidationError("--demo does not go with --input") }
+    if source.input.isEmpty, range.from != nil || range.to != nil {
+      throw ValidationError("--from and --to need a recording: --input FILE")
+    }
   }
 
   func run() throws {
-    let input = demo ? Input.demo : try source.resolvedInput()
+    let input = demo ? Input.demo : try source.resolvedInput(from: range.from, to: range.to)
     let engine = try openEngine(input, source.selection)
     defer { engine.close() }
     let snapshot =
       switch input {
       case .live: try engine.collect(seconds: duration)
-      case .file, .demo: try engine.readAll()
+      case .files, .demo: try engine.readAll()
       }
     let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)
     Output.standard.write(format == .json ? try report.json() : report.page())

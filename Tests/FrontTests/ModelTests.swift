@@ -179,15 +179,6 @@ import Testing
     #expect(render(model, 20, 5).text.contains("4.0k events/s"))
   }
 
-  @Test(
-    arguments: [
-      ("12.5", 12_500_000_000), ("1:02.5", 62_500_000_000), ("1:00:00", 3_600_000_000_000), ("25%", 2_500_000_000),
-      ("", nil), ("x", nil), ("-1", nil), ("1:2:3:4", nil), ("101%", nil), ("nan", nil), ("1e300", nil), ("%", nil),
-    ] as [(String, UInt64?)])
-  func timesAreWrittenAsPeopleDo(_ text: String, _ time: UInt64?) {
-    #expect(FrontModel.time(text, duration: 10_000_000_000) == time)
-  }
-
   @Test func goingLiveLeavesTheRecordingsVMs() {
     var host = SyntheticHost()
     var model = FrontModel(names: FixedNames())

@@ -199,6 +199,36 @@ def disabled(checks, state, vendor):
                     f"disabled exits: {name} is 0 for KVM_X86_DISABLE_EXITS_{kind}", f"{row}")
 
 
+PERF_ROW = re.compile(r"^\s*(?P<name>\S+)\s+(?P<samples>\d+)\s+[\d.]+%\s+[\d.]+%\s+(?P<min>[\d.]+)us\s+(?P<max>[\d.]+)us\s+(?P<mean>[\d.]+)us")
+PERF_TOTAL = re.compile(r"Total Samples:(\d+), Total events handled time:([\d.]+)us")
+
+
+def perf_report(text):
+    """The rows of `perf kvm stat report` and its total line."""
+    rows = {m["name"]: {"samples": int(m["samples"]), **{k: float(m[k]) for k in ("min", "max", "mean")}}
+            for m in map(PERF_ROW.match, text.splitlines()) if m}
+    found = PERF_TOTAL.search(text)
+    return rows, (int(found[1]), float(found[2])) if found else None
+
+
+def perf(checks, name, triage, text):
+    """The report on perf.data against perf's own, row by row. perf counts an exit when a kvm_entry of the same vCPU follows, so
+    what is equal is `paired`; times are compared in the two digits of a microsecond that perf prints."""
+    rows, total_line = perf_report(text)
+    checks.that(len(rows) >= 8, f"{name}: perf kvm stat report has rows", f"{len(rows)}")
+    mine = {r["name"]: r["handling_ns"] for r in triage["reasons"] if r["handling_ns"]["paired"]}
+    checks.equal({key: h["paired"] for key, h in mine.items()}, {key: row["samples"] for key, row in rows.items()},
+                 f"{name}: the same exits and samples as perf kvm stat report")
+    for key, row in sorted(rows.items()):
+        for figure in ("min", "max", "mean"):
+            got = mine.get(key, {}).get(figure)
+            checks.that(got is not None and abs(got / 1000 - row[figure]) <= 0.0051, f"{name}: {key} {figure} as perf has it",
+                        f"perf {row[figure]} us, vmctop {got} ns")
+    sums = (sum(h["paired"] for h in mine.values()), sum(h["total"] for h in mine.values()) / 1000)
+    checks.that(total_line and sums[0] == total_line[0] and abs(sums[1] - total_line[1]) <= 0.0051,
+                f"{name}: samples and handled time in all as perf has them", f"perf {total_line}, vmctop {sums}")
+
+
 def near(got, expected, share):
     return got is not None and abs(got - expected) <= share * expected + 1
 

@@ -80,6 +80,15 @@ mount --bind /dev/null /proc/kallsyms
 trace-cmd record -q -e kvm -b 20000 -o /out/top.dat exitgen $RECORDED > /out/top.exitgen.json 2> /out/top.stderr
 trace-cmd record -q -B lab -e kvm -b 20000 -o /out/instance.dat exitgen $RECORDED > /out/instance.exitgen.json 2> /out/instance.stderr
 trace-cmd reset > /dev/null 2>&1
+# Two instances, one with a part of what the other has.
+trace-cmd record -q -B few -e kvm:kvm_exit -e kvm:kvm_entry -b 20000 -B all -e kvm -b 20000 -o /out/two.dat exitgen $RECORDED > /out/two.exitgen.json 2> /out/two.stderr
+trace-cmd reset > /dev/null 2>&1
+
+# perf's own recordings: of the two events that it counts from, of all, packed, through a pipe. Its report goes to standard error.
+perf kvm stat record -a -o /out/perf.data.guest exitgen $RECORDED > /out/perf.exitgen.json 2> /out/perf.stderr
+perf kvm -i /out/perf.data.guest stat report > /out/perf.report.txt 2>&1
+perf record -a -R -c 1 -z -e 'kvm:*' -o /out/packed.data exitgen $RECORDED > /out/packed.exitgen.json 2> /out/packed.stderr
+perf record -a -R -c 1 -e 'kvm:*' -o - exitgen $RECORDED 2> /out/piped.stderr > /out/piped.data
 umount /proc/kallsyms
 
 # a machine that is there for what follows, and never runs

@@ -1,6 +1,5 @@
-import TraceFormat
-
-/// Composes ring-buffer sub-buffers, as kernel/trace/ring_buffer.c does: for the benchmark's recordings and for tests.
+/// Composes ring-buffer sub-buffers, as kernel/trace/ring_buffer.c does: for events that come in another form, for parts of
+/// a page, for the benchmark's recordings and for tests.
 public struct SubBufferWriter: Sendable {
   /// What a page says about events lost just before it.
   public enum Loss: Sendable, Hashable {
@@ -32,6 +31,7 @@ public struct SubBufferWriter: Sendable {
     static let timeStamp: UInt32 = 31
   }
 
+  /// - Parameter layout: of the pages to make; its offsets lie within the sub-buffer.
   public init(layout: PageLayout) {
     self.layout = layout
     bytes = [UInt8](repeating: 0, count: layout.subBufferSize)

@@ -1,0 +1,109 @@
+import Aggregator
+import TraceFormat
+
+/// What is exported: a recording, and which guests of it.
+public struct ExportContext {
+  public var source: any RecordingSource
+  /// Which threads and vCPUs, and how exits of unknown backends are called.
+  public var options: AggregatorOptions
+  /// The VMs that the recording itself tells.
+  public var host: HostView
+  /// Who writes it, such as `vmctop 0.1.0`.
+  public var producer: String
+
+  public init(source: any RecordingSource, options: AggregatorOptions, host: HostView, producer: String) {
+    self.source = source
+    self.options = options
+    self.host = host
+    self.producer = producer
+  }
+
+  /// Counts all of it: which VMs there are, and the totals.
+  ///
+  /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
+  public func count() throws(AggregatorError) -> Snapshot {
+    var aggregator = try Aggregator(metadata: source.metadata, options: options)
+    aggregator.learn(host)
+    source.rewind()
+    source.count(into: &aggregator)
+    if Set(source.streams.map(\.buffer)).count <= 1 {
+      let lost = lostByCPU(source.cpuStatistics)
+      aggregator.countLosses(all: true) { lost[$0] }
+    }
+    return aggregator.snapshot(commandNames: source.metadata.commandNames)
+  }
+
+  /// Walks all of it, exit by exit.
+  ///
+  /// - Throws: `AggregatorError`, and what `body` throws.
+  func forEachItem(_ body: (inout ExitTimeline, ExitTimeline.Item) throws -> Void) throws {
+    var timeline = try ExitTimeline(metadata: source.metadata, options: options)
+    source.rewind()
+    try source.walk(&timeline, body)
+  }
+}
+
+extension RecordingSource {
+  // Methods of the source, since only those open an existential.
+  fileprivate func count(into aggregator: inout Aggregator) { aggregator.run(self) }
+
+  fileprivate func walk(
+    _ timeline: inout ExitTimeline, _ body: (inout ExitTimeline, ExitTimeline.Item) throws -> Void
+  ) rethrows { try timeline.run(self, body) }
+}
+
+/// Events lost by CPU, from the texts of `per_cpu/cpuN/stats`; nothing where they are not one per CPU.
+public func lostByCPU(_ statistics: [String]) -> [Int: UInt64] {
+  var result: [Int: UInt64] = [:]
+  for text in statistics {
+    var cpu: Int?
+    var lost: UInt64 = 0
+    for line in text.split(separator: "\n") {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      let value = line[line.index(after: colon)...].drop { $0 == " " }
+      switch line[..<colon] {
+      case "CPU": cpu = Int(value)
+      case "overrun", "commit overrun", "dropped events": lost &+= UInt64(value) ?? 0
+      default: break
+      }
+    }
+    guard let cpu, result.updateValue(lost, forKey: cpu) == nil else { return [:] }
+  }
+  return result
+}
+
+/// The VMs of a snapshot as exports name them.
+struct Machines {
+  struct Machine {
+    /// The process id; where it is not known, the id of the lowest thread, to have a number at all.
+    var number: Int32
+    var isProcessKnown: Bool
+    var name: String
+    /// Index into `Snapshot.scopes`.
+    var scope: Int
+    var vcpus: [(tid: Int32, id: UInt32?, name: String?)]
+  }
+
+  var all: [Machine] = []
+  private(set) var machineOfThread: [Int32: Int] = [:]
+
+  init(_ snapshot: Snapshot) {
+    for vm in snapshot.vms {
+      let vcpus = vm.vcpus.map { (tid: $0.tid, id: $0.id, name: $0.threadName) }
+      let lowest = vcpus.map(\.tid).min() ?? 0
+      let name: String
+      if vm.endedThreads > 0 {
+        name = "\(vm.endedThreads) ended threads"
+      } else if let own = vm.name ?? vm.vmm {
+        name = own
+      } else {
+        name = vm.pid.map { "process \($0)" } ?? "VM of thread \(lowest)"
+      }
+      for vcpu in vcpus { machineOfThread[vcpu.tid] = all.count }
+      all.append(
+        Machine(number: vm.pid ?? lowest, isProcessKnown: vm.pid != nil, name: name, scope: vm.scope, vcpus: vcpus))
+    }
+  }
+
+  func machine(of thread: Int32) -> Machine? { machineOfThread[thread].map { all[$0] } }
+}

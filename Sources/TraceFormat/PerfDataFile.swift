@@ -1,0 +1,225 @@
+/// A recording by `perf record` or `perf kvm stat record`: perf.data with a header or written to a pipe, packed or not
+/// (tools/perf/Documentation/perf.data-file-format.txt, include/uapi/linux/perf_event.h).
+///
+/// A sample's raw data is the record that ftrace would have written, so sub-buffers are composed of them, one stream per
+/// CPU, times as they are. perf writes one buffer after another: a stream's samples are put in order of time by the rule
+/// perf has itself (after a round of draining all buffers, nothing older than the round before the last one comes). So
+/// memory holds two rounds, and the list of where each CPU's samples are, which takes one pass over the file at the
+/// start.
+///
+/// Nothing in the file is trusted. What is cut off or corrupt is left out and listed in `damage`; perf writes the event
+/// formats last, so a file with a header that is cut off cannot be opened.
+public final class PerfDataFile: RecordingSource {
+  /// How such files begin: as they are, of the other byte order, and of before 2013. Only the first can be read.
+  public static let marks = ["PERFILE2", "2ELIFREP", "PERFFILE"]
+
+  public let formatName = "perf.data"
+  public let metadata: TraceMetadata
+  public let streams: [PageStream]
+  public let texts: TraceFileTexts
+  public let cpuCount: Int
+  public let cpuStatistics: [String]
+  public private(set) var damage: [TraceDamage]
+  public var guests: [TraceGuest] { [] }
+
+  private let scanner: PerfDataScanner
+  private var states: [StreamState] = []
+  private let page: UnsafeMutableRawBufferPointer
+  private var largeReported = false
+  private var orderReported = false
+
+  /// A sample or a loss, by its place.
+  private struct Pending {
+    var time: UInt64
+    var offset: Int
+  }
+
+  private struct StreamState {
+    var nextRun = 0
+    /// From `head` on in order of time.
+    var pending: [Pending] = []
+    var head = 0
+    var latest: UInt64 = 0
+    /// Where the reading of a run goes on that was too large at once.
+    var restart: Int?
+    var writer: SubBufferWriter
+    var lost: UInt64 = 0
+    var handedOut: UInt64 = 0
+  }
+
+  /// No two rounds of one CPU come near; a file without rounds would be held in memory whole.
+  private static let mostPending = 1 << 20
+  private static let mostDamage = 1000
+
+  /// Opens and maps a file, and looks at each of its records once.
+  ///
+  /// - Throws: If it cannot be read, is no perf.data file, lacks the event formats, or holds only a part of the events.
+  public convenience init(path: String) throws(TraceFileError) {
+    do throws(TraceFileError) {
+      try self.init(storage: ByteStorage(mapping: path))
+    } catch {
+      var error = error
+      error.path = path
+      throw error
+    }
+  }
+
+  /// Reads a file that is in memory.
+  public convenience init(bytes: [UInt8]) throws(TraceFileError) {
+    try self.init(storage: ByteStorage(copying: bytes))
+  }
+
+  private init(storage: ByteStorage) throws(TraceFileError) {
+    var scanner = PerfDataScanner(storage: storage)
+    try scanner.scan()
+    self.scanner = scanner
+    metadata = scanner.metadata
+    texts = scanner.texts
+    damage = scanner.damage
+    cpuCount = scanner.cpuCount
+    streams = scanner.streams.map { PageStream(cpu: $0.cpu) }
+    cpuStatistics = scanner.streams.map { stream in
+      // tracing_stats_read() in kernel/trace/trace.c.
+      """
+      CPU: \(stream.cpu)
+      entries: \(stream.events)
+      overrun: \(stream.lost)
+      commit overrun: 0
+      dropped events: 0
+      read events: 0
+
+      """
+    }
+    let layout = scanner.metadata.page
+    page = .allocate(byteCount: layout.subBufferSize * max(1, scanner.streams.count), alignment: 16)
+    states = scanner.streams.map { _ in StreamState(writer: SubBufferWriter(layout: layout)) }
+  }
+
+  deinit { page.deallocate() }
+
+  public func rewind() {
+    states = streams.map { _ in StreamState(writer: SubBufferWriter(layout: metadata.page)) }
+  }
+
+  public func timeBounds() -> (first: UInt64, last: UInt64)? {
+    rewind()
+    return scanner.bounds
+  }
+
+  public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
+    guard states.indices.contains(stream) else { return nil }
+    while let next = takeNext(stream) {
+      guard
+        let record = scanner.record(
+          at: next.offset, end: scanner.records.bytes.count, in: scanner.records.bytes)
+      else { continue }
+      if PerfDataScanner.type(record) == PerfDataScanner.RecordType.lost {
+        let lost = UInt64(littleEndian: record.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+        if !states[stream].writer.isEmpty { return handOut(stream, thenLost: lost) }
+        states[stream].lost &+= lost
+        continue
+      }
+      guard let raw = scanner.layout(of: record)?.raw(record) else { continue }
+      let payload = UnsafeRawBufferPointer(rebasing: record[raw])
+      if states[stream].writer.append(timestamp: next.time, payload: payload) { continue }
+      guard !states[stream].writer.isEmpty else {
+        leaveOut(next.offset, payload.count)
+        continue
+      }
+      let full = handOut(stream, thenLost: 0)
+      if !states[stream].writer.append(timestamp: next.time, payload: payload) { leaveOut(next.offset, payload.count) }
+      return full
+    }
+    if states[stream].writer.isEmpty, states[stream].lost == 0 { return nil }
+    return handOut(stream, thenLost: 0)
+  }
+
+  /// Ends the page, and notes what was lost behind it.
+  private func handOut(_ stream: Int, thenLost lost: UInt64) -> UnsafeRawBufferPointer {
+    let before = states[stream].lost
+    states[stream].lost = lost
+    let bytes = states[stream].writer.finish(lost: before > 0 ? .events(before) : .none)
+    let size = metadata.page.subBufferSize
+    let target = UnsafeMutableRawBufferPointer(rebasing: page[stream * size..<(stream + 1) * size])
+    target.copyBytes(from: bytes)
+    return UnsafeRawBufferPointer(target)
+  }
+
+  /// The stream's next sample or loss in order of time.
+  private func takeNext(_ stream: Int) -> Pending? {
+    while true {
+      if states[stream].head < states[stream].pending.count {
+        let next = states[stream].pending[states[stream].head]
+        if next.time <= limit(stream) || states[stream].pending.count - states[stream].head >= Self.mostPending {
+          states[stream].head += 1
+          if next.time < states[stream].handedOut, !orderReported {
+            orderReported = true
+            note(next.offset, "samples come later than all after them: their times are taken to be those")
+          }
+          states[stream].handedOut = max(states[stream].handedOut, next.time)
+          return next
+        }
+      }
+      guard states[stream].nextRun < scanner.streams[stream].runs.count else { return nil }
+      load(stream)
+    }
+  }
+
+  /// What comes later in the file is younger than this.
+  private func limit(_ stream: Int) -> UInt64 {
+    guard states[stream].restart == nil else { return 0 }
+    let runs = scanner.streams[stream].runs
+    guard states[stream].nextRun < runs.count else { return .max }
+    let round = runs[states[stream].nextRun].round
+    return round >= 2 ? scanner.roundMaxima[round - 2] : 0
+  }
+
+  /// Takes in the samples of the next round.
+  private func load(_ stream: Int) {
+    let runs = scanner.streams[stream].runs
+    let bytes = scanner.records.bytes
+    states[stream].pending.removeFirst(states[stream].head)
+    states[stream].head = 0
+    let round = runs[states[stream].nextRun].round
+    while states[stream].nextRun < runs.count, runs[states[stream].nextRun].round == round {
+      let run = runs[states[stream].nextRun]
+      var position = states[stream].restart ?? run.start
+      states[stream].restart = nil
+      while let record = scanner.record(at: position, end: run.end, in: bytes) {
+        if states[stream].pending.count >= 2 * Self.mostPending {
+          states[stream].restart = position
+          break
+        }
+        let start = position
+        position += record.count
+        switch PerfDataScanner.type(record) {
+        case PerfDataScanner.RecordType.sample:
+          guard let layout = scanner.layout(of: record), layout.raw(record) != nil, layout.time >= 0,
+            layout.time <= record.count - 8
+          else { continue }
+          let time = UInt64(littleEndian: record.loadUnaligned(fromByteOffset: layout.time, as: UInt64.self))
+          states[stream].latest = max(states[stream].latest, time)
+          states[stream].pending.append(Pending(time: time, offset: start))
+        case PerfDataScanner.RecordType.lost where record.count >= 24:
+          // Its own time is that of the next sample or later: what was lost lies behind the samples before it.
+          states[stream].pending.append(Pending(time: states[stream].latest, offset: start))
+        default: break
+        }
+      }
+      if states[stream].restart != nil { break }
+      states[stream].nextRun += 1
+    }
+    states[stream].pending.sort { ($0.time, $0.offset) < ($1.time, $1.offset) }
+  }
+
+  private func leaveOut(_ offset: Int, _ size: Int) {
+    guard !largeReported else { return }
+    largeReported = true
+    note(offset, "samples of \(size) bytes and more are left out: no page of \(metadata.page.subBufferSize) holds one")
+  }
+
+  private func note(_ offset: Int, _ message: String) {
+    guard damage.count < Self.mostDamage else { return }
+    damage.append(TraceDamage(offset: offset, message: message))
+  }
+}

@@ -1,0 +1,65 @@
+/// A recording, whatever its file format: all of its pages are there, and can be read again from the first.
+public protocol RecordingSource: PageSource {
+  /// What kind of file it is, as a person would call it: `trace.dat`, `perf.data`.
+  var formatName: String { get }
+  var metadata: TraceMetadata { get }
+  /// The texts its events are described by.
+  var texts: TraceFileTexts { get }
+  /// Parts that were left out. It may grow while pages are read.
+  var damage: [TraceDamage] { get }
+  /// What there is to say about what is counted and what is not, a line each; no damage.
+  var notes: [String] { get }
+  /// The number of CPUs of the traced host, where the file says; else of those with data.
+  var cpuCount: Int { get }
+  /// The text of `per_cpu/cpuN/stats` at the end of the recording, one per CPU; of a file in another form, made from
+  /// what it says of events and losses.
+  var cpuStatistics: [String] { get }
+  /// vCPU threads, where the recorder noted them.
+  var guests: [TraceGuest] { get }
+
+  /// Starts again from the first page of every stream. Pages handed out before are no longer valid.
+  func rewind()
+  /// Timestamps of the first and the last event of all streams, or nil where there is none. Starts again from the first
+  /// page.
+  func timeBounds() -> (first: UInt64, last: UInt64)?
+}
+
+extension RecordingSource {
+  public var notes: [String] { [] }
+}
+
+extension TraceFile: RecordingSource {
+  public var formatName: String { "trace.dat" }
+}
+
+/// The file formats that can be opened, told by how a file begins.
+public enum RecordingFormat: Sendable, CaseIterable {
+  case traceDat
+  case perfData
+
+  /// Bytes of a file that tell its format.
+  public static let headSize = 10
+
+  /// - Parameter head: the file's first `headSize` bytes.
+  public init?(head: some Sequence<UInt8>) {
+    let head = Array(head)
+    if head.starts(with: [0x17, 0x08, 0x44] + Array("tracing".utf8)) {
+      self = .traceDat
+    } else if PerfDataFile.marks.contains(where: { head.starts(with: $0.utf8) }) {
+      self = .perfData
+    } else {
+      return nil
+    }
+  }
+}
+
+/// Opens and maps a recording of any of the formats.
+///
+/// - Throws: If it cannot be read, is of no known format, or lacks what is needed to read any event.
+public func openRecording(path: String) throws(TraceFileError) -> any RecordingSource {
+  let storage = try ByteStorage(mapping: path)
+  if RecordingFormat(head: storage.bytes.prefix(RecordingFormat.headSize)) == .perfData {
+    return try PerfDataFile(path: path)
+  }
+  return try TraceFile(path: path)
+}
