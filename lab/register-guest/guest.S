@@ -42,6 +42,7 @@ start:
   movw $0x0500, %ax
   movw %ax, %ss
   movl $0x00000ffc, %esp
+  outb %al, $0xe9               /* all but the general registers is there */
   pushl $0x00000246
   popfl
   movl $0xa0a0a0a1, %eax
@@ -129,6 +130,7 @@ long_mode:
   movl $0x55667000, %eax
   movl $0xffff8044, %edx
   wrmsr
+  outb %al, $0xe9               /* all but the general registers is there */
   movq $0x0000455, %rax         /* breakpoints on instructions that are never reached */
   movq %rax, %dr7
 #if MODE == USER
@@ -189,6 +191,7 @@ stay:
   movw %ax, %gs
   movl $0x000000c8, %eax        /* DE, MCE, PGE */
   movl %eax, %cr4
+  outb %al, $0xe9               /* all but the general registers is there */
   pushl $0x00003cd7
   popfl
   movl $0xa0a1a2a3, %eax

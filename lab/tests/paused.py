@@ -23,15 +23,18 @@ MODES = ["long", "user", "compatibility", "protected", "real"]
 LABS = ["intel-6.12", "intel-6.1"]
 SCRIPT = """
 uname -r > /out/kernel.txt
+say() { echo "--- $mode: $*"; }
 for mode in long user compatibility protected real; do
-  rm -f /run/hmp /run/qmp; mkfifo /run/hmp
+  say starts
+  rm -f /run/hmp /run/qmp /run/there; mkfifo /run/hmp
   qemu-system-x86_64 -M pc -cpu host -accel kvm -m 16 -smp 2 -nodefaults -display none -name $mode,debug-threads=on -bios /guest/$mode.bin \\
-    -qmp unix:/run/qmp,server=on,wait=off -monitor stdio < /run/hmp > /out/$mode.hmp 2>&1 & qemu=$!
+    -qmp unix:/run/qmp,server=on,wait=off -debugcon file:/run/there -monitor stdio < /run/hmp > /out/$mode.hmp 2>&1 & qemu=$!
   exec 3> /run/hmp
-  i=0; while [ ! -S /run/qmp ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
-  sleep 2
+  i=0; while [ ! -s /run/there ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+  sleep 1
   echo stop >&3; echo 'info registers -a' >&3
   i=0; while [ $(grep -c XMM07 /out/$mode.hmp) -lt 2 ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
+  say printed
   $VMCTOP state --ask-vmm --format json > /out/$mode.json 2>> /out/$mode.stderr; echo $? > /out/$mode.status
   # An emulated processor takes many seconds for each run: one page and one look by doctor are enough for reading.
   if [ $mode = long ]; then
@@ -40,7 +43,7 @@ for mode in long user compatibility protected real; do
   fi
   echo quit >&3; exec 3>&-
   wait $qemu
-  echo "--- $mode"
+  say ended
 done
 """
 
@@ -110,6 +113,9 @@ def judge_mode(checks, out, mode):
         return 0
     checks.equal((out / f"{mode}.status").read_text().strip(), "0", f"{mode}: vmctop ends with 0")
     checks.equal(stderr.count("--ask-vmm kicks each vCPU"), 1, f"{mode}: it warns once that it kicks, and only when it asks")
+    value, mask = printed[0].get("RAX", (0, 0))
+    checks.equal(hex(value), hex((0xa0a0a0a1 if mode == "real" else 0xa0a1a2a3 if mode == "protected" else 0xa0a1a2a3a4a5a6a7) & mask),
+                 f"{mode}: the guest was where it stays")
     total = 0
     for vcpu in state["vcpus"]:
         label = f"{mode}, vCPU {vcpu['vcpu']}"
