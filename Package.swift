@@ -85,7 +85,9 @@ let package = Package(
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
     tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
-    tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
+    tests(
+      "Command",
+      ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop", "Recording", "TraceFormat", "CTinyGuest"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(

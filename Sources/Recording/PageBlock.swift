@@ -19,11 +19,21 @@ public struct PageBlock: Sendable {
     self.bytes = bytes
   }
 
-  /// Adds a sub-buffer of the layout.
-  mutating func append(_ page: UnsafeRawBufferPointer, layout: PageLayout) {
+  /// Adds a sub-buffer of the layout, and to `threads` those that its events name.
+  mutating func append(_ page: UnsafeRawBufferPointer, layout: PageLayout, threads: inout Set<Int32>) {
     var cursor = SubBufferCursor(page: page, layout: layout)
     let base = cursor.timestamp
-    while cursor.next() { events &+= 1 }
+    var lastThread: Int32 = 0
+    while cursor.next() {
+      events &+= 1
+      guard cursor.payloadLength >= 8 else { continue }
+      // common_pid, as every event has it.
+      let thread = cursor.payload.loadUnaligned(fromByteOffset: 4, as: Int32.self)
+      if thread != lastThread {
+        lastThread = thread
+        if threads.count < Self.mostThreads { threads.insert(thread) }
+      }
+    }
     if pages == 0 { first = base }
     last = max(last, cursor.timestamp, base)
     let kept = Self.length(page, layout)
@@ -31,6 +41,9 @@ public struct PageBlock: Sendable {
     bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: page[..<kept]))
     pages += 1
   }
+
+  /// Threads beyond these are not named.
+  static let mostThreads = 1 << 16
 
   /// Bytes of a sub-buffer that say something: header, data, and the number of events lost where it stands behind them.
   static func length(_ page: UnsafeRawBufferPointer, _ layout: PageLayout) -> Int {
@@ -49,6 +62,9 @@ public struct PageCollector {
   /// A block this long is full. It may be passed by less than one sub-buffer.
   public static let fullBlock = 1 << 20
 
+  /// The threads that the events name.
+  public private(set) var threads: Set<Int32> = []
+
   private let layout: PageLayout
   private var open: [UInt32: (block: PageBlock, began: UInt64)] = [:]
 
@@ -63,7 +79,8 @@ public struct PageCollector {
     _ page: UnsafeRawBufferPointer, cpu: UInt32, now: UInt64, spare: () -> [UInt8] = { [] }
   ) -> PageBlock? {
     // In place: a copy of the block would cost more than all the rest.
-    open[cpu, default: (PageBlock(cpu: cpu, bytes: spare()), now)].block.append(page, layout: layout)
+    open[cpu, default: (PageBlock(cpu: cpu, bytes: spare()), now)].block
+      .append(page, layout: layout, threads: &threads)
     guard let count = open[cpu]?.block.bytes.count, count + layout.subBufferSize > Self.fullBlock else { return nil }
     return open.removeValue(forKey: cpu)?.block
   }

@@ -46,7 +46,9 @@ struct PageRun {
       let length = bytes.withUnsafeBytes {
         Int(UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: UInt32.self)))
       }
-      guard length >= layout.dataOffset, length <= layout.subBufferSize, length <= bytes.count - position - 4 else { break }
+      guard length >= layout.dataOffset, length <= layout.subBufferSize, length <= bytes.count - position - 4 else {
+        break
+      }
       let start = position + 4
       let own = base(at: position) ?? 0
       position = start + length

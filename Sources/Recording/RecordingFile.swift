@@ -80,7 +80,9 @@ public final class RecordingFile {
     var chunks: [IndexedChunk] = []
     var damage: [TraceDamage] = []
     for (index, (part, scan)) in found.enumerated() {
-      damage += scan.damage.map { found.count > 1 ? TraceDamage(offset: $0.offset, message: "\(part.path): \($0.message)") : $0 }
+      damage += scan.damage.map {
+        found.count > 1 ? TraceDamage(offset: $0.offset, message: "\(part.path): \($0.message)") : $0
+      }
       for (place, chunk) in scan.chunks.enumerated() {
         var chunk = chunk
         chunk.part = index

@@ -120,7 +120,9 @@ public final class RecordingWriter {
         StreamOutput(descriptor: descriptor, stop: shared.stop.reading) { shared.state.withLock(\.isEnding) })
     }
     write(header, first: header.startedAt ?? 0)
-    guard let writing = Self.start(thread.run) else { throw RecordingError("no thread for writing", errorNumber: EAGAIN) }
+    guard let writing = Self.start(thread.run) else {
+      throw RecordingError("no thread for writing", errorNumber: EAGAIN)
+    }
     threads.append(writing)
     if isFile, let syncing = Self.start(thread.syncer.run) { threads.append(syncing) }
   }

@@ -276,7 +276,9 @@ public struct StateDecoder: Sendable {
 
   private func readField(_ reader: inout FieldReader) throws(MalformedRecord) -> StateField {
     var part = try reader.section()
-    guard let kind = StateField.Kind(rawValue: try string(&part)) else { throw MalformedRecord("an unknown kind of field") }
+    guard let kind = StateField.Kind(rawValue: try string(&part)) else {
+      throw MalformedRecord("an unknown kind of field")
+    }
     let name = try string(&part)
     let place = try part.optionalNumber()
     let width = try part.number()
@@ -363,7 +365,9 @@ public struct StateDecoder: Sendable {
   ) throws(MalformedRecord) -> FieldReading {
     let flags = try reader.number()
     guard flags < 4 else { throw MalformedRecord("unknown flags of a value") }
-    guard let provenance = Provenance(rawValue: try string(&reader)) else { throw MalformedRecord("an unknown provenance") }
+    guard let provenance = Provenance(rawValue: try string(&reader)) else {
+      throw MalformedRecord("an unknown provenance")
+    }
     let how = try string(&reader)
     let value = flags & 1 != 0 ? try reader.number() : nil
     return FieldReading(field, value, provenance, how, readAt: flags & 2 != 0 ? try reader.number() : nil)

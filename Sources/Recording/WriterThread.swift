@@ -32,6 +32,8 @@ final class WriterThread: @unchecked Sendable {
     var ended: UInt64
   }
 
+  /// Of zstd, by what it costs: docs/performance.md. Nothing between it and none is worth having.
+  private static let usualLevel: Int32 = 1
   /// As much is written at once as is there, up to this.
   private static let fullBatch = 4 << 20
 
@@ -98,15 +100,14 @@ final class WriterThread: @unchecked Sendable {
 
   // MARK: Chunks
 
-  /// Zstd's level now, nil for none: less where packing, and not writing, is what the queue waits for.
+  /// Zstd's level now, nil for none: where packing, and not writing, is what the queue waits for.
   private var level: Int32? {
     switch options.compression {
     case .none: return nil
     case .level(let level): return level
     case .adaptive:
       let filled = Double(queue.state.withLock(\.pageBytes)) / Double(max(1, options.queueLimit))
-      guard filled > 0.25, packing > writing else { return CompressionLevels.usual }
-      return filled > 0.6 ? nil : CompressionLevels.fast
+      return filled > 0.5 && packing > writing ? nil : Self.usualLevel
     }
   }
 
@@ -221,7 +222,9 @@ final class WriterThread: @unchecked Sendable {
         break
       }
       if failure == nil, let file, !hasIndex {
-        queue.state.withLock { $0.progress.failure = RecordingError("cannot write to \(file.path)", errorNumber: error) }
+        queue.state.withLock {
+          $0.progress.failure = RecordingError("cannot write to \(file.path)", errorNumber: error)
+        }
       }
     }
     let closed = parts.reduce(0) { $0 &+ $1.size }
@@ -304,12 +307,6 @@ final class WriterThread: @unchecked Sendable {
       state.progress.kept = kept
     }
   }
-}
-
-/// The levels of zstd for pages: docs/performance.md has what they cost.
-enum CompressionLevels {
-  static let usual: Int32 = 1
-  static let fast: Int32 = -5
 }
 
 /// Brings to the disk what was written, every few seconds, on a thread of its own: it may take long, and nobody is to

@@ -305,6 +305,7 @@ final class SessionEngine: Engine {
 
   private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
     session.watchControls()
+    session.keepLookBack()
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
     return RunningSession(moved, wake: bell)

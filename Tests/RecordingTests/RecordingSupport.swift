@@ -80,7 +80,7 @@ enum Sample {
     for start in stride(from: 0, to: pages.count, by: perBlock) {
       var block = PageBlock(cpu: cpu, bytes: [])
       for page in pages[start..<min(start + perBlock, pages.count)] {
-        page.withUnsafeBytes { block.append($0, layout: layout) }
+        page.withUnsafeBytes { block.add($0) }
       }
       writer.write(block, force: force)
     }
@@ -90,7 +90,9 @@ enum Sample {
   static func read(_ source: some PageSource) -> [Int: [[UInt8]]] {
     var result: [Int: [[UInt8]]] = [:]
     for stream in source.streams.indices {
-      while let page = source.nextPage(stream: stream) { result[source.streams[stream].cpu, default: []].append(Array(page)) }
+      while let page = source.nextPage(stream: stream) {
+        result[source.streams[stream].cpu, default: []].append(Array(page))
+      }
     }
     return result
   }
@@ -122,4 +124,11 @@ enum Sample {
 
 extension RecordingFile {
   func allPages() throws -> [Int: [[UInt8]]] { Sample.read(try pages()) }
+}
+
+extension PageBlock {
+  mutating func add(_ page: UnsafeRawBufferPointer) {
+    var threads: Set<Int32> = []
+    append(page, layout: Sample.layout, threads: &threads)
+  }
 }
