@@ -26,7 +26,10 @@ public struct LookBack {
   public mutating func add(_ block: PageBlock, now: UInt64) {
     var block = block
     // A block that was not filled may have memory for a full one.
-    if block.bytes.capacity > block.bytes.count + block.bytes.count / 2 { block.bytes = Array(block.bytes[...]) }
+    if block.bytes.capacity > block.bytes.count + block.bytes.count / 2 {
+      // A copy: a slice of all of it would share the memory.
+      block.bytes = block.bytes.withUnsafeBytes { Array($0) }
+    }
     bytes += block.bytes.capacity
     blocks.append((block, now))
     prune(now)

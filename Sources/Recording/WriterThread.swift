@@ -186,6 +186,8 @@ final class WriterThread: @unchecked Sendable {
   }
 
   private func drop(_ items: ArraySlice<(chunk: QueuedChunk, header: ChunkHeader, end: Int)>) {
+    // Numbers are for what is in the file: the end is to follow what was written last.
+    if let first = items.first { sequence = first.header.sequence }
     let events = items.reduce(0) { $0 &+ $1.chunk.events }
     if events > 0 { queue.state.withLock { $0.progress.dropped &+= events } }
   }
@@ -200,8 +202,9 @@ final class WriterThread: @unchecked Sendable {
     }
     guard !hasLeft, let output else { return }
     if failure != nil, file == nil { return }
-    let indexOffset = offset
+    let (indexOffset, firstNumber) = (offset, sequence)
     for hasIndex in [true, false] {
+      sequence = firstNumber
       batch.removeAll(keepingCapacity: true)
       waiting = []
       if hasIndex {

@@ -153,8 +153,13 @@ private func events(_ source: some PageSource, _ layout: PageLayout) -> UInt64 {
   @Test("ends cleanly on each of the signals", arguments: [SIGINT, SIGTERM, SIGHUP]) func signals(number: Int32) throws
   {
     defer { remove() }
+    // A shell lets what it runs in the background ignore SIGINT, and we keep to that.
+    let before = signal(number, SIG_DFL)
     let run = try Running(["record", "-o", "\(folder)/r"])
-    sleep(2)
+    signal(number, before)
+    // Caught once the file is there.
+    while !FileManager.default.fileExists(atPath: "\(folder)/r") { usleep(20_000) }
+    usleep(500_000)
     kill(run.process.processIdentifier, number)
     let (status, errors) = run.end()
     #expect(status == 0)

@@ -37,8 +37,11 @@ private struct Original {
 
   /// Reads damaged bytes, and holds what comes out against what went in. Returns nil where it was refused, else the pages and
   /// whether damage was told.
+  ///
+  /// - Parameter isForged: somebody made the checksums right again; he could have left pages out in the first place.
   func check(
-    _ damaged: [UInt8], _ path: String, _ what: String, sourceLocation: SourceLocation = #_sourceLocation
+    _ damaged: [UInt8], _ path: String, _ what: String, isForged: Bool = false,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> (pages: Int, isDamaged: Bool)? {
     damaged.withUnsafeBytes { bytes in
       let descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o600)
@@ -59,7 +62,7 @@ private struct Original {
           Issue.record("\(what): a page of CPU \(cpu) that nobody wrote", sourceLocation: sourceLocation)
           return nil
         }
-        if place != next {
+        if place != next, !isForged {
           #expect(isMarked, "\(what): pages are missing without a word", sourceLocation: sourceLocation)
         }
         next = place + 1
@@ -75,7 +78,9 @@ private struct Original {
     }
     let isDamaged = !file.damage.isEmpty || file.ending == .cutOff
     let total = pages.values.reduce(0) { $0 + $1.count }
-    if count < total { #expect(isDamaged, "\(what): less than all is shown as whole", sourceLocation: sourceLocation) }
+    if count < total, !isForged {
+      #expect(isDamaged, "\(what): less than all is shown as whole", sourceLocation: sourceLocation)
+    }
     return (count, isDamaged)
   }
 
@@ -190,8 +195,8 @@ private struct Original {
     #expect(!damaged.damage.isEmpty)
   }
 
-  @Test("whose index lies is read by its chunks", arguments: [0, 4, 8, 16, 24, 32, 36])
-  func lyingIndex(field: Int) throws {
+  @Test("whose index was forged shows no page that was not recorded", arguments: [0, 4, 8, 16, 24, 32, 36])
+  func forgedIndex(field: Int) throws {
     let original = try Original(pageCount: 16, compression: .none)
     var bytes = original.bytes
     // The entry of the second chunk, with the checksums made right again.
@@ -201,7 +206,7 @@ private struct Original {
     let payload = bytes[(index + ChunkHeader.size)..<(index + ChunkHeader.size + Int(header.storedLength))]
     header.payloadChecksum = payload.withUnsafeBytes { crc32c($0) }
     bytes.replaceSubrange(index..<index + ChunkHeader.size, with: header.encoded)
-    _ = try #require(try original.check(bytes, folder.file(), "field \(field)"))
+    _ = try #require(try original.check(bytes, folder.file(), "field \(field)", isForged: true))
   }
 }
 

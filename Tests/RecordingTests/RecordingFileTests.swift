@@ -215,10 +215,10 @@ import TraceFormat
     options.largestSize = RecordingOptions.smallestSize
     options.compression = .none
     let writer = try RecordingWriter(to: .file(path: path), header: Sample.header, options: options)
-    let made = Sample.pages(cpu: 0, count: 4000)
+    let made = Sample.pages(cpu: 0, count: 8000)
     writer.write(HostRecord(vms: [HostRecord.VM(pid: 42)]), first: 1)
-    for start in stride(from: 0, to: made.count, by: 100) {
-      Sample.write(Array(made[start..<start + 100]), cpu: 0, to: writer)
+    for start in stride(from: 0, to: made.count, by: 200) {
+      Sample.write(Array(made[start..<start + 200]), cpu: 0, to: writer)
       while writer.progress.queued > 0 { usleep(200) }
       writer.maintain()
       let size = try FileManager.default.contentsOfDirectory(atPath: folder.path).reduce(0) {
