@@ -48,10 +48,11 @@ bin := $(DESTDIR)$(PREFIX)/bin
 share := $(DESTDIR)$(PREFIX)/share
 
 install: $(binary)
-	install -d $(bin) $(share)/man/man1 $(share)/bash-completion/completions $(share)/zsh/site-functions \
+	install -d $(bin) $(share)/man/man1 $(share)/man/man5 $(share)/bash-completion/completions $(share)/zsh/site-functions \
 	  $(share)/fish/vendor_completions.d
 	install -m 755 -s $(binary) $(bin)/vmctop
 	install -m 644 docs/vmctop.1 $(share)/man/man1/vmctop.1
+	install -m 644 docs/vmctop-recording.5 $(share)/man/man5/vmctop-recording.5
 	$(binary) --generate-completion-script bash > $(share)/bash-completion/completions/vmctop
 	$(binary) --generate-completion-script zsh > $(share)/zsh/site-functions/_vmctop
 	$(binary) --generate-completion-script fish > $(share)/fish/vendor_completions.d/vmctop.fish

@@ -44,7 +44,7 @@ let package = Package(
         "HostFiles",
       ]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
-    library("Recording", ["TraceFormat"]),
+    library("Recording", ["TraceFormat", "Architecture", "CRecording", "CZstd"]),
     library("Aggregator", ["Architecture", "TraceFormat"]),
     library("Tracefs", ["TraceFormat", "HostFiles", "CSignals"]),
     library("KVMHost", ["Architecture", "KernelMemory", "HostFiles"]),
@@ -52,6 +52,7 @@ let package = Package(
     library("KernelMemory", ["HostFiles"]),
     library("HostFiles"),
     .target(name: "CSignals"),
+    .target(name: "CRecording"),
     library("TraceFormat", ["CZlib", "CZstd"]),
     library("Architecture"),
     library("Screen"),
@@ -93,7 +94,11 @@ let package = Package(
         "KVMHost", "CTinyGuest", "FakeKernel", "FakeVMM",
       ]),
     tests(
-      "Command", ["Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop"]),
+      "Command",
+      [
+        "Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
+        "TraceFormat", "CTinyGuest",
+      ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a VMM's monitor whose words are the test's, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(

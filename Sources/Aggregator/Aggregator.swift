@@ -151,6 +151,9 @@ public struct Aggregator: ~Copyable {
   /// Timestamp of the last event counted, raw; 0 before the first.
   public var lastCounted: UInt64 { lastTimestamp }
 
+  /// How many events were counted, of every kind.
+  public var countedEvents: UInt64 { events }
+
   /// The earliest event that was read and not counted yet; nil where `run` left none behind.
   public var nextTimestamp: UInt64? {
     var earliest: UInt64?

@@ -39,6 +39,8 @@ public struct Snapshot: Sendable {
   public var stateFailure: String?
   /// `vmcs_config` and what the processor allows; nil where neither could be read.
   public var hostControls: HostControls?
+  /// The recording that runs beside the view; nil without one.
+  public var recording: RecordingStatus?
   /// What VMMs answered, by vCPU thread; only where somebody asked.
   public var vmmReadings: [Int32: VMMReading] = [:]
   /// Present while a recording is played.
@@ -426,6 +428,24 @@ public struct OwnUse: Sendable, Hashable {
   public init(cpu: Double, residentBytes: UInt64) {
     self.cpu = cpu
     self.residentBytes = residentBytes
+  }
+}
+
+/// A recording that is being made of what is shown.
+public struct RecordingStatus: Sendable, Hashable {
+  /// The file.
+  public var path: String
+  /// Written so far.
+  public var bytes: UInt64
+  public var events: UInt64
+  /// Events that could not be written fast enough.
+  public var dropped: UInt64
+
+  public init(path: String, bytes: UInt64, events: UInt64, dropped: UInt64) {
+    self.path = path
+    self.bytes = bytes
+    self.events = events
+    self.dropped = dropped
   }
 }
 

@@ -248,6 +248,11 @@ int csignals_exit_install(const int *signals, int count) {
   }
   result = atomic_load(&exit_descriptor);
   pthread_mutex_unlock(&lock);
+  // Whoever started us may have had them blocked, as a worker thread has, and that is inherited.
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  for (int index = 0; index < count; index++) sigaddset(&wanted, signals[index]);
+  pthread_sigmask(SIG_UNBLOCK, &wanted, NULL);
   return result;
 }
 

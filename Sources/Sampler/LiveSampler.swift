@@ -354,6 +354,9 @@ public final class LiveSampler: PageSource {
 
   // MARK: The end
 
+  /// The trace clock now; nil where it cannot be read.
+  public var presentTime: UInt64? { clock.now(instance) }
+
   /// Stops tracing; what is in the buffers can still be drained. Returns when that was, on the trace clock, or nil where
   /// that cannot be read.
   public func stop() -> UInt64? {

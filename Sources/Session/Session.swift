@@ -17,6 +17,9 @@ public enum SessionCommand: Sendable {
   case setSpeed(Double)
   /// Live: read all of the state of these vCPUs, by thread, and of no others.
   case watch(Set<Int32>)
+  /// Live: begin a recording into this file (nil: a name of its own in the working folder), with what the look-back holds;
+  /// or end the one that runs. A message says where it is.
+  case toggleRecording(path: String?)
   /// A line for the log.
   case say(LogMessage.Level, String)
   /// Live: asks the VMM of a vCPU's thread for its own view (`Snapshot.vmmReadings`), which kicks the vCPU; at most once a
@@ -67,6 +70,16 @@ public final class Session {
   /// Reads the control words of live vCPUs from kernel memory from now on, on a thread of its own. Does nothing for a
   /// recording.
   public func watchControls() { (feed as? LiveFeed)?.watchControls() }
+
+  /// Keeps the last seconds of live events in memory from now on, so that a recording may begin before it was asked for. Does
+  /// nothing for a recording.
+  ///
+  /// - Parameters:
+  ///   - seconds: how far back.
+  ///   - bytes: of memory for it at most.
+  public func keepLookBack(seconds: Double = 30, bytes: Int = 64 << 20) {
+    (feed as? LiveFeed)?.keepLookBack(seconds: seconds, bytes: bytes)
+  }
 
   /// Reads a recording to its end and returns what it holds.
   public func readAll() -> Snapshot {
@@ -195,6 +208,9 @@ public final class Session {
             LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
           publishNow = true
         case .watch(let threads): (feed as? LiveFeed)?.watch(threads)
+        case .toggleRecording(let path):
+          (feed as? LiveFeed)?.toggleRecording(path: path)
+          publishNow = true
         case .setSpeed(let speed):
           (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
           publishNow = isRecording

@@ -93,6 +93,16 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
     self.hint = hint
   }
 
+  init(_ error: SamplerError) {
+    let code: Code =
+      switch error.kind {
+      case .unavailable: .unavailable
+      case .unsupported: .unsupported
+      case .failed: .failure
+      }
+    self.init(code, error.message, hint: error.hint)
+  }
+
   public var description: String { hint.map { "\(message); \($0)" } ?? message }
 }
 
@@ -139,6 +149,9 @@ public func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32
 /// Live events of this host.
 final class LiveFeed: Feed {
   private let sampler: LiveSampler
+  /// What passes from the sampler to the aggregator goes through here, and where it is wanted into a recording.
+  private let tap: RecordingTap
+  private var recordingPath: String?
   private var aggregator: Aggregator
   private let inventory: VMInventory
   private let options: SessionOptions
@@ -165,13 +178,9 @@ final class LiveFeed: Feed {
       try Self.check(options.processes, against: vms)
       liveOptions.processes = options.processes
     }
-    do {
-      sampler = try LiveSampler(options: liveOptions)
-    } catch {
-      throw SessionError(
-        error.kind == .unavailable ? .unavailable : error.kind == .unsupported ? .unsupported : .failure, error.message,
-        hint: error.hint)
-    }
+    do { sampler = try LiveSampler(options: liveOptions) } catch { throw SessionError(error) }
+    tap = RecordingTap(
+      sampler, roots: liveOptions.roots, processes: liveOptions.processes ?? [], eventSet: liveOptions.events.rawValue)
     do {
       aggregator = try Self.makeAggregator(sampler.metadata, options)
     } catch {
@@ -224,7 +233,7 @@ final class LiveFeed: Feed {
         fallbackName: fallbackNames(metadata.formats)))
   }
 
-  private static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
+  static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
     for pid in processes where !vms.contains(where: { $0.pid == pid }) {
       let known = vms.map { vm in vm.name.map { "\(vm.pid) (\($0))" } ?? "\(vm.pid)" }
       throw SessionError(
@@ -233,7 +242,7 @@ final class LiveFeed: Feed {
     }
   }
 
-  private static func view(_ vms: [HostVM]) -> HostView {
+  static func view(_ vms: [HostVM]) -> HostView {
     HostView(
       vms: vms.map { vm in
         HostView.VM(
@@ -253,9 +262,11 @@ final class LiveFeed: Feed {
   /// In bounded portions: the sampler's queues are small, the kernel's buffers are not.
   private func take(until end: UInt64) {
     repeat {
+      tap.beginDrain()
       watermark = sampler.drain()
       learnWords(until: watermark)
-      aggregator.run(sampler, until: watermark ?? .max)
+      aggregator.run(tap, until: watermark ?? .max)
+      tap.endDrain(watermark: watermark, isBehind: sampler.isBehind)
     } while sampler.isBehind && monotonicNanoseconds() < end
     // A VM may live for less than a second: look who it is while its threads are there.
     if aggregator.threadCount > threadsSeen {
@@ -270,14 +281,18 @@ final class LiveFeed: Feed {
     guard let stateWatch else { return }
     let isComparable = sampler.instance.clock == "mono"
     for change in stateWatch.takeChanges(until: isComparable ? watermark ?? .max : .max) {
-      if isComparable { aggregator.run(sampler, until: change.time) }
-      aggregator.learn(change.words, at: isComparable ? change.time : aggregator.lastCounted)
+      if isComparable { aggregator.run(tap, until: change.time) }
+      let time = isComparable ? change.time : aggregator.lastCounted
+      aggregator.learn(change.words, at: time)
+      tap.note(words: change.words, at: time)
     }
   }
 
   private func lookAtHost() {
-    host = Self.view(inventory.scan())
+    let vms = inventory.scan()
+    host = Self.view(vms)
     aggregator.learn(shownHost())
+    tap.note(host: vms.filter { options.processes.isEmpty || options.processes.contains($0.pid) }, at: present)
   }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
@@ -291,7 +306,7 @@ final class LiveFeed: Feed {
     // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
     repeat {
       _ = sampler.drain()
-      aggregator.run(sampler)
+      aggregator.run(tap)
     } while sampler.isBehind
     watermark = stopped
     isFinished = true
@@ -314,6 +329,60 @@ final class LiveFeed: Feed {
       }
     }
     lookAtHost()
+    let latest = stateWatch?.latest
+    tap.everySecond(
+      present, states: (latest?.states ?? [:]).sorted { $0.key < $1.key }.map(\.value), controls: latest?.hostControls)
+    if let writing = tap.writer?.progress {
+      if let failure = writing.failure {
+        note(.error, "the recording ended: \(failure)")
+        _ = stopRecording()
+      } else if writing.isDegraded {
+        note(.warning, "the recording leaves events out: they cannot be written fast enough")
+      }
+    }
+  }
+
+  /// The trace clock as far as everything is counted.
+  private var present: UInt64 { watermark ?? start ?? monotonicNanoseconds() }
+
+  // MARK: Recording
+
+  /// From now on the last seconds are kept in memory, for a recording that begins before it was asked for.
+  func keepLookBack(seconds: Double, bytes: Int) {
+    tap.keepLookBack(seconds: seconds, bytes: bytes)
+    lookAtHost()
+  }
+
+  /// Begins a recording, or ends the one that runs; says so in a message.
+  ///
+  /// - Parameter path: of the file; nil for the default name in the working folder.
+  func toggleRecording(path: String?) {
+    if tap.writer != nil {
+      let progress = stopRecording()
+      note(
+        progress.failure == nil ? .info : .error,
+        "recorded \(progress.events) events, \(progress.written) bytes in \(progress.path ?? "?")"
+          + (progress.dropped > 0 ? "; \(progress.dropped) events left out" : "")
+          + (progress.failure.map { "; \($0)" } ?? ""))
+      return
+    }
+    let path = path ?? RecorderOptions.defaultPath(hostName: description.hostName)
+    do {
+      let before = try tap.start(.file(path: path))
+      recordingPath = path
+      lookAtHost()
+      note(
+        .info,
+        "recording into \(path)"
+          + (before > 0 ? ", from \(before / 1_000_000_000).\(before / 100_000_000 % 10) seconds ago" : ""))
+    } catch {
+      note(.error, "cannot record: \(error)")
+    }
+  }
+
+  private func stopRecording() -> RecordingProgress {
+    recordingPath = nil
+    return tap.stop(watermark: watermark)
   }
 
   func snapshot() -> Snapshot {
@@ -322,6 +391,10 @@ final class LiveFeed: Feed {
     let isa = snapshot.source.isa
     snapshot.source = description
     snapshot.source.isa = isa
+    if let recordingPath, let writing = tap.writer?.progress {
+      snapshot.recording = RecordingStatus(
+        path: recordingPath, bytes: writing.written, events: writing.events, dropped: writing.dropped)
+    }
     if let latest = stateWatch?.latest {
       snapshot.controlWords = latest.words
       snapshot.states = freshened(latest.states, by: snapshot)
@@ -368,6 +441,7 @@ final class LiveFeed: Feed {
   func close() {
     stateWatch?.stop()
     questions?.stop()
+    if tap.writer != nil { _ = stopRecording() }
     if let failure = sampler.close() { note(.error, failure.description) }
   }
 

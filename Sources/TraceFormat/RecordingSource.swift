@@ -36,6 +36,11 @@ extension TraceFile: RecordingSource {
 public enum RecordingFormat: Sendable, CaseIterable {
   case traceDat
   case perfData
+  /// By `vmctop record`.
+  case vmctop
+
+  /// How a recording by `vmctop record` begins (docs/recording-format.md).
+  public static let vmctopMark: [UInt8] = [0x89] + Array("VMCTOP\n".utf8)
 
   /// Bytes of a file that tell its format.
   public static let headSize = 10
@@ -47,19 +52,17 @@ public enum RecordingFormat: Sendable, CaseIterable {
       self = .traceDat
     } else if PerfDataFile.marks.contains(where: { head.starts(with: $0.utf8) }) {
       self = .perfData
+    } else if head.starts(with: Self.vmctopMark) {
+      self = .vmctop
     } else {
       return nil
     }
   }
-}
 
-/// Opens and maps a recording of any of the formats.
-///
-/// - Throws: If it cannot be read, is of no known format, or lacks what is needed to read any event.
-public func openRecording(path: String) throws(TraceFileError) -> any RecordingSource {
-  let storage = try ByteStorage(mapping: path)
-  if RecordingFormat(head: storage.bytes.prefix(RecordingFormat.headSize)) == .perfData {
-    return try PerfDataFile(path: path)
+  /// The format of a file; nil for one of no known format.
+  ///
+  /// - Throws: If the file cannot be read.
+  public static func of(path: String) throws(TraceFileError) -> RecordingFormat? {
+    RecordingFormat(head: try ByteStorage(mapping: path).bytes.prefix(headSize))
   }
-  return try TraceFile(path: path)
 }

@@ -94,7 +94,7 @@ func checkRecording(_ path: String) throws(Failure) {
   guard length >= 0 else { throw Failure(.unavailable, "\(path): \(errorText(errno))") }
   guard RecordingFormat(head: head.prefix(length)) != nil else {
     throw Failure(
-      .damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a trace.dat nor a perf.data recording")")
+      .damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a recording of vmctop nor a trace.dat nor a perf.data")")
   }
 }
 
@@ -314,6 +314,7 @@ final class SessionEngine: Engine {
 
   private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
     session.watchControls()
+    session.keepLookBack()
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
     return RunningSession(moved, wake: bell)

@@ -9,12 +9,12 @@ struct Program {
     occupyStandardDescriptors()
     // A closed pipe is reported by write(2), where it can be told in words.
     signal(SIGPIPE, SIG_IGN)
-    let status = run(Array(CommandLine.arguments.dropFirst()))
-    exit(status.rawValue)
+    exit(run(Array(CommandLine.arguments.dropFirst())))
   }
 
-  private static func run(_ arguments: [String]) -> ExitStatus {
-    var status = execute(arguments)
+  private static func run(_ arguments: [String]) -> Int32 {
+    var status = ExitStatus.ok
+    do throws(CommandStatus) { status = try execute(arguments) } catch { return error.status }
     do {
       try Output.standard.flush()
     } catch {
@@ -24,10 +24,11 @@ struct Program {
         status = error.status
       }
     }
-    return status
+    return status.rawValue
   }
 
-  private static func execute(_ arguments: [String]) -> ExitStatus {
+  /// - Throws: The status of a command that was recorded.
+  private static func execute(_ arguments: [String]) throws(CommandStatus) -> ExitStatus {
     do {
       if asksForHelp(arguments) {
         Output.standard.write(DocumentedVmctop.helpMessage(columns: 80) + "\n")
@@ -40,6 +41,8 @@ struct Program {
       var command = try Vmctop.parseAsRoot(arguments)
       try command.run()
       return .ok
+    } catch let status as CommandStatus {
+      throw status
     } catch let failure as Failure {
       complain(failure.description)
       return failure.status

@@ -1,0 +1,115 @@
+import TraceFormat
+
+/// Opens a recording of any of the formats.
+///
+/// - Throws: If it cannot be read, is of no known format, or lacks what is needed to read any event.
+public func openRecording(path: String) throws(TraceFileError) -> any RecordingSource {
+  switch try RecordingFormat.of(path: path) {
+  case .perfData: return try PerfDataFile(path: path)
+  case .vmctop: return try RecordedEvents(path: path)
+  case .traceDat, nil: return try TraceFile(path: path)
+  }
+}
+
+/// The events of a recording by `vmctop record`, read as those of any other recording.
+public final class RecordedEvents: RecordingSource {
+  public let metadata: TraceMetadata
+  public let texts: TraceFileTexts
+  public let cpuCount: Int
+  public let cpuStatistics: [String]
+  public let guests: [TraceGuest]
+  public let notes: [String]
+
+  private let file: RecordingFile
+  private let pages: RecordingPages
+  private let endDamage: [TraceDamage]
+
+  /// - Throws: Also where it is of a summary: that has no events.
+  public init(path: String) throws(TraceFileError) {
+    do {
+      file = try RecordingFile(path: path)
+      pages = try file.pages()
+      guard file.header.level == .events else {
+        throw RecordingError("it holds summaries, and no events that could be counted", kind: .unsupported)
+      }
+      var metadata = try file.header.metadata(commandNames: file.commandNames)
+      let hosts = file.records(HostRecord.self).map(\.record)
+      for vm in hosts.flatMap(\.vms) {
+        for vcpu in vm.vcpus { metadata.processes[vcpu.tid] = vm.pid }
+        // What a process is called here is what its VM is called.
+        metadata.commandNames[vm.pid] = vm.name ?? vm.vmm ?? metadata.commandNames[vm.pid]
+      }
+      self.metadata = metadata
+      guests = Self.guests(hosts)
+    } catch {
+      throw TraceFileError(error, path: path)
+    }
+    let header = file.header
+    texts = TraceFileTexts(headerPage: header.headerPage, headerEvent: header.headerEvent, formats: header.formats)
+    cpuCount = Int(header.cpuCount)
+    // tracing_stats_read() in kernel/trace/trace.c.
+    cpuStatistics = file.lostEvents().sorted { $0.key < $1.key }.map { cpu, lost in
+      """
+      CPU: \(cpu)
+      entries: 0
+      overrun: \(lost)
+      commit overrun: 0
+      dropped events: 0
+      read events: 0
+
+      """
+    }
+    var notes: [String] = []
+    if file.generations.count > 1 {
+      notes.append("the kernel's events changed while it was recorded: what came before that is not counted")
+    }
+    if file.ending == .beingWritten { notes.append("it is being written now: what was written until now is counted") }
+    self.notes = notes
+    endDamage =
+      file.ending == .cutOff
+      ? [
+        TraceDamage(
+          offset: file.chunks.last.map { Int(clamping: $0.offset) } ?? 0,
+          message: "its recorder did not come to end it: what was written until then is counted")
+      ] : []
+  }
+
+  /// Each VM once, as it was seen last.
+  private static func guests(_ hosts: [HostRecord]) -> [TraceGuest] {
+    var guests: [Int32: TraceGuest] = [:]
+    for vm in hosts.flatMap(\.vms) {
+      var threads = guests[vm.pid]?.threads ?? [:]
+      for vcpu in vm.vcpus { if let id = vcpu.id { threads[id] = vcpu.tid } }
+      guests[vm.pid] = TraceGuest(name: vm.name ?? vm.vmm ?? "\(vm.pid)", traceID: 0, threads: threads)
+    }
+    return guests.sorted { $0.key < $1.key }.map(\.value)
+  }
+
+  public var formatName: String { "vmctop" }
+  public var damage: [TraceDamage] { file.damage + endDamage }
+  public var streams: [PageStream] { pages.streams }
+  public func nextPage(stream: Int) -> UnsafeRawBufferPointer? { pages.nextPage(stream: stream) }
+  public func rewind() { pages.rewind() }
+
+  public func timeBounds() -> (first: UInt64, last: UInt64)? {
+    rewind()
+    return file.timeBounds
+  }
+}
+
+extension TraceFileError {
+  fileprivate init(_ error: any Error, path: String) {
+    guard let error = error as? RecordingError else {
+      self.init(.malformed, "\(error)", path: path)
+      return
+    }
+    let code: Code =
+      switch error.kind {
+      case .unavailable: .unreadable
+      case .notARecording: .notATraceFile
+      case .unsupported: .unsupported
+      case .damaged, .failure: .malformed
+      }
+    self.init(code, error.description, path: path)
+  }
+}
