@@ -63,6 +63,8 @@ public enum RecordingFormat: Sendable, CaseIterable {
   ///
   /// - Throws: If the file cannot be read.
   public static func of(path: String) throws(TraceFileError) -> RecordingFormat? {
-    RecordingFormat(head: try ByteStorage(mapping: path).bytes.prefix(headSize))
+    let storage = try ByteStorage(mapping: path)
+    // The bytes are the mapping's, which ends with its owner.
+    return withExtendedLifetime(storage) { RecordingFormat(head: storage.bytes.prefix(headSize)) }
   }
 }
