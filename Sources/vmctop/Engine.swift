@@ -93,8 +93,8 @@ func checkRecording(_ path: String) throws(Failure) {
   let length = read(descriptor, &head, head.count)
   guard length >= 0 else { throw Failure(.unavailable, "\(path): \(errorText(errno))") }
   guard RecordingFormat(head: head.prefix(length)) != nil else {
-    throw Failure(
-      .damaged, "\(path): \(status.st_size == 0 ? "empty" : "neither a recording of vmctop nor a trace.dat nor a perf.data")")
+    let what = status.st_size == 0 ? "empty" : "neither a recording of vmctop nor a trace.dat nor a perf.data"
+    throw Failure(.damaged, "\(path): \(what)")
   }
 }
 

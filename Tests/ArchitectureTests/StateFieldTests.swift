@@ -15,7 +15,8 @@ struct StateFieldTests {
   func rows() {
     for field in StateField.kept {
       #expect(
-        field.kind == .kvm && field.place == nil && field.group != .other && !field.description.isEmpty, "\(field.name)")
+        field.kind == .kvm && field.place == nil && field.group != .other && !field.description.isEmpty, "\(field.name)"
+      )
       #expect([8, 16, 32, 64].contains(field.width))
       #expect(StateField.kept(field.name) == field)
     }
