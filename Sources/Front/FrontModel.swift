@@ -280,6 +280,12 @@ public struct FrontModel {
       message = shown ? "fields that only VMREAD could tell: hidden" : "fields that only VMREAD could tell: shown"
     case .askVMM: return askVMM()
     case .nextSetting: showNextSetting()
+    case .record:
+      guard !isRecording else {
+        message = "r: this is a recording already"
+        return []
+      }
+      return [.toggleRecording]
     case .live: return goLive()
     case .prompt: prompt = Prompt(kind: .command, text: "")
     case .redraw: redraws += 1

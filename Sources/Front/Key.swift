@@ -55,6 +55,8 @@ public enum Action: Sendable, Hashable {
   case watch(Set<Int32>)
   /// Ask the VMM for the registers of one vCPU, which takes it out of the guest for a moment.
   case askVMM(tid: Int32)
+  /// Live: begin a recording, with the last seconds before; or end the one that runs.
+  case toggleRecording
 }
 
 /// Everything a key can ask for.
@@ -68,7 +70,7 @@ public enum Command: Sendable, Hashable {
   case stepForward, stepBack, jumpBack, jumpForward, jumpTo
   case drill, back
   case whatIf, clearWhatIf
-  case nextVCPU, previousVCPU, pin, unavailable, askVMM, nextSetting
+  case nextVCPU, previousVCPU, pin, unavailable, askVMM, nextSetting, record
   case live, prompt, redraw
 }
 
@@ -166,6 +168,7 @@ public enum Keymap {
       [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
       hint: "what-if", order: 2),
     Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
+    Binding([.character("r")], .record, "record into a file, the last seconds before it included; again: end that"),
     Binding(
       [.character("s")], .nextSetting, "controls: what was counted in the next setting of the controls, or in all"),
     Binding([.character("n")], .nextVCPU, "the next vCPU", hint: "next vCPU", order: 9),

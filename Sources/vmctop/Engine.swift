@@ -290,6 +290,7 @@ final class SessionEngine: Engine {
           case .setSpeed(let speed): current.perform(.setSpeed(speed))
           case .watch(let tids): current.perform(.watch(tids))
           case .askVMM(let tid): current.perform(.askVMM(tid: tid))
+          case .toggleRecording: current.perform(.toggleRecording(path: nil))
           case .goLive:
             do {
               let live = try Self.live(settings, selection)
@@ -314,7 +315,8 @@ final class SessionEngine: Engine {
 
   private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
     session.watchControls()
-    session.keepLookBack()
+    // At a hundred thousand exits a second the last seconds, at a thousand the last half minute.
+    session.keepLookBack(bytes: 16 << 20)
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
     return RunningSession(moved, wake: bell)

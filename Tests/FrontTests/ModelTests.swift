@@ -630,3 +630,23 @@ import Testing
     }
   }
 }
+
+@Suite("The key r")
+struct RecordKeyTests {
+  @Test("begins and ends a recording of a live host, and says of a recording that it is one already")
+  func toggles() throws {
+    var live = modelAfter(2)
+    #expect(live.handle(.character("r")) == [.toggleRecording])
+    #expect(live.handle(.character("r")) == [.toggleRecording])
+    var snapshot = try #require(live.snapshot)
+    snapshot.recording = RecordingStatus(path: "x.vmctop", bytes: 2048, events: 9, dropped: 0)
+    snapshot.sequence += 1
+    live.observe(snapshot)
+    #expect(render(live, 120, 40).text.contains("REC 2.0K"))
+    snapshot.playback = PlaybackState(position: 0, duration: 10, isPaused: true, isFinished: false, speed: 1)
+    snapshot.sequence += 1
+    live.observe(snapshot)
+    #expect(live.handle(.character("r")).isEmpty)
+    #expect(live.message == "r: this is a recording already")
+  }
+}
