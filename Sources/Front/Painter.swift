@@ -137,7 +137,9 @@ struct Painter {
     } else {
       parts.append(Line("live \(Format.fixed(model.interval, model.interval < 1 ? 2 : 1))s"))
     }
-    if let recording = snapshot.recording { parts.insert(Line("REC \(Format.bytes(recording.bytes))", .warning), at: 0) }
+    if let recording = snapshot.recording {
+      parts.insert(Line("REC \(Format.bytes(recording.bytes))", .warning), at: 0)
+    }
     let losses = snapshot.losses
     let lost = losses.lost > 0 || losses.uncounted > 0
     // Where there is room for one only, it is the losses, if there are any.
