@@ -66,7 +66,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     tests("Architecture", ["Architecture"]),
     tests("TraceFormat", ["TraceFormat", "Recording"]),
-    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
+    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording", "SnapshotSupport"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
@@ -83,14 +83,22 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator"], path: "Tests/Support/front-preview",
       swiftSettings: strict),
     tests("Report", ["Report", "Aggregator", "Architecture"]),
-    tests("Session", ["Session", "Sampler", "Tracefs", "Aggregator", "Recording", "TraceFormat", "CTinyGuest"]),
+    tests(
+      "Session",
+      [
+        "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "CTinyGuest",
+        "SnapshotSupport",
+      ]),
     tests("Command", ["Report", "CDemo", "VCPUState", "Aggregator", "FakeKernel", "vmctop"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
-    // bytes, a guest of a few instructions, the processor's instruction counter.
+    // bytes, snapshots as text, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(
       name: "FakeKernel", dependencies: ["HostFiles"], path: "Tests/Support/FakeKernel", swiftSettings: strict),
+    .target(
+      name: "SnapshotSupport", dependencies: ["Aggregator"], path: "Tests/Support/SnapshotSupport",
+      swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

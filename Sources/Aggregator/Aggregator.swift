@@ -260,8 +260,8 @@ public struct Aggregator: ~Copyable {
     return earliest
   }
 
-  /// Takes up streams that are new.
-  mutating func prepare(_ all: [PageStream]) {
+  /// Takes up streams that are new. Those of a source come before others that only sums know.
+  public mutating func prepare(_ all: [PageStream]) {
     guard all.count > streamCount else { return }
     if all.count > streamCapacity {
       let larger = UnsafeMutablePointer<StreamState>.allocate(capacity: all.count * 2)

@@ -333,7 +333,7 @@ struct StaySum: Sendable, Equatable {
   mutating func merge(_ other: StaySum) {
     residence &+= other.residence
     time.add(other.time)
-    cells = merged(cells, other.cells, by: { UInt64($0.isa) << 32 | UInt64($0.code) }) { $0.merge($1) }
+    cells = merged(cells, other.cells, by: \.key) { $0.merge($1) }
   }
 }
 
@@ -354,6 +354,9 @@ struct CellSum: Sendable, Equatable {
   var details = DetailSum()
   /// In order of the values, at most two of a pair (see `FrequentValues`).
   var instructionPointers: [DetailTable.Entry] = []
+
+  /// By which cells are ordered.
+  var key: UInt64 { UInt64(isa) << 32 | UInt64(code) }
 
   mutating func merge(_ other: CellSum) {
     count &+= other.count

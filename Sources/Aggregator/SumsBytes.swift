@@ -88,7 +88,9 @@ extension Sums {
       ids.append(id)
       _ = try reader.number()
     }
-    settings = try reader.list(limit: SettingRegistry.limit) { reader, index throws(SumsError) in try reader.setting(index) }
+    settings = try reader.list(limit: SettingRegistry.limit) { reader, index throws(SumsError) in
+      try reader.setting(index)
+    }
     guard settings.first == SettingDescription(setting: .asFound) else { throw reader.error("no first setting") }
     reader.settings = settings.count
     otherReasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in try reader.number() }
@@ -565,9 +567,8 @@ private struct SumsReader {
       var key: UInt64?
       stay.cells = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in
         let cell = try reader.cell()
-        let next = UInt64(cell.isa) << 32 | UInt64(cell.code)
-        guard key.map({ next > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
-        key = next
+        guard key.map({ cell.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
+        key = cell.key
         return cell
       }
       return stay

@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import Glibc
 import Sampler
 import Synchronization
@@ -15,6 +16,19 @@ public enum SessionCommand: Sendable {
   /// Recordings: so many samples forward or, negative, back.
   case step(Int)
   case setSpeed(Double)
+  /// Recordings: to the next exit, or the one before; of this reason only, or of any.
+  case seekToExit(reason: ReasonCode?, forward: Bool)
+  /// Recordings: so many exits forward or, negative, back.
+  case stepExit(Int)
+  /// Recordings: to where this control of a vCPU, or any of its setting, changes next, or did before.
+  case seekToChange(ControlID?, forward: Bool)
+  /// Recordings: a moment of CLOCK_REALTIME, nanoseconds since 1970 (see `PlaybackState.wallClock`).
+  case seekToWallClock(UInt64)
+  /// Recordings: figures are of what came after one position and up to another, nanoseconds since the first event. The
+  /// playing pauses.
+  case setRange(from: UInt64, to: UInt64)
+  /// Recordings: figures are of all up to the position again.
+  case clearRange
   /// Live: read all of the state of these vCPUs, by thread, and of no others.
   case watch(Set<Int32>)
   /// A line for the log.
@@ -68,6 +82,13 @@ public final class Session {
     return publish()
   }
 
+  /// Counts a part of a recording: what came after one position and up to another, nanoseconds since the first event.
+  /// Nil for a live source.
+  public func count(_ positions: Range<UInt64>) -> Snapshot? { (feed as? RecordingFeed)?.count(positions) }
+
+  /// Nanoseconds from a recording's first event to its last; nil for a live source.
+  public var duration: UInt64? { (feed as? RecordingFeed)?.duration }
+
   /// Counts live events for that long, or until `wake` is readable.
   public func collect(seconds: Double, wake: Int32 = -1) -> Snapshot {
     _ = pump(until: monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9), wake)
@@ -90,7 +111,7 @@ public final class Session {
         if recording.isFinished && done > 0 || recording.wait(milliseconds: 0, wake: wake) { return }
         if let quiet = recording.skipQuiet(interval: interval) { skipped(quiet) }
         let (next, overflow) = recording.position.addingReportingOverflow(interval)
-        recording.seek(to: overflow ? .max : next, interval: interval)
+        recording.playOn(to: overflow ? .max : next)
       } else {
         if pump(until: due, wake) {
           // What was counted until then is still shown.
@@ -174,6 +195,7 @@ public final class Session {
     var interval = sampleLength(self.interval)
     var due = monotonicNanoseconds()
     var isFirst = true
+    (feed as? RecordingFeed)?.startTimeline()
     while !shared.isStopped.load(ordering: .acquiring) {
       var publishNow = isFirst
       for command in shared.takeCommands() {
@@ -197,6 +219,25 @@ public final class Session {
           publishNow = isRecording
         case .seekBy(let offset):
           seek(by: offset, interval)
+          publishNow = isRecording
+        case .seekToExit(let reason, let forward):
+          (feed as? RecordingFeed)?.seekToExit(reason, forward: forward, interval: interval)
+          publishNow = isRecording
+        case .stepExit(let count):
+          (feed as? RecordingFeed)?.stepExit(count, interval: interval)
+          publishNow = isRecording
+        case .seekToChange(let control, let forward):
+          (feed as? RecordingFeed)?.seekToChange(control, forward: forward, interval: interval)
+          publishNow = isRecording
+        case .seekToWallClock(let time):
+          (feed as? RecordingFeed)?.seek(toWallClock: time, interval: interval)
+          publishNow = isRecording
+        case .setRange(let from, let to):
+          (feed as? RecordingFeed)?.isPaused = true
+          (feed as? RecordingFeed)?.setRange(from: from, to: to)
+          publishNow = isRecording
+        case .clearRange:
+          (feed as? RecordingFeed)?.clearRange()
           publishNow = isRecording
         case .step(let count):
           let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue

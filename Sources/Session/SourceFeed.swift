@@ -301,54 +301,46 @@ final class LiveFeed: Feed {
   var damage: [String] { [] }
 }
 
-/// A recording, played at its own pace, stepped, or read in one go.
+/// A recording, played at its own pace, stepped, sought in, or read in one go.
 final class RecordingFeed: Feed {
-  private let file: TraceFile
-  private var aggregator: Aggregator
-  private let options: SessionOptions
-  private let source: SourceDescription
-  /// The recording's first and last timestamp: looked up when it is first played.
-  private lazy var bounds: (first: UInt64, last: UInt64) = file.timeBounds() ?? (0, 0)
-  private(set) lazy var duration: UInt64 = file.metadata.timeScale.nanoseconds(
-    bounds.last > bounds.first ? bounds.last - bounds.first : 0)
-  private var firstTimestamp: UInt64 { bounds.first }
+  private let source: any TimelineSource
+  private let options: AggregatorOptions
+  private lazy var timeline = Timeline(source, bounds: source.timeBounds() ?? (0, 0), options)
+  private lazy var head = try? Playhead(source, timeline, options)
+  private lazy var search = source.another().flatMap { ExitSearch($0, timeline, options) }
   private var isReadWhole = false
   /// Nanoseconds from the first event to the playing position.
   private(set) var position: UInt64 = 0
   private var reportedDamage = 0
+  private var messages: [LogMessage] = []
   /// Seconds of the recording per second of the clock.
   var speed = 1.0
   var isPaused = false
   private var lastAdvance: UInt64?
-  /// Events lost by CPU, as the recorder's own statistics have it: what was lost after a CPU's last page, and before one
-  /// that had no room to say it, stands nowhere else.
-  private let lostByCPU: [Int: UInt64]
+  /// What the figures are of, where it is not all up to the position; and those figures.
+  private var range: (positions: Range<UInt64>, snapshot: Snapshot)?
+  private var course: (version: Int, course: RecordingCourse)?
 
-  init(_ file: TraceFile, path: String?, isDemo: Bool, _ options: SessionOptions) throws(SessionError) {
-    self.file = file
-    self.options = options
-    var source = SourceDescription()
-    source.kind = .traceDat
-    source.path = path
-    source.isDemo = isDemo
-    if let uname = file.metadata.uname?.split(separator: " "), uname.count >= 3 {
-      source.hostName = String(uname[1])
-      source.kernelRelease = String(uname[2])
-    }
+  /// - Throws: Where the recording's events cannot be counted.
+  init(_ source: any TimelineSource, _ options: SessionOptions) throws(SessionError) {
     self.source = source
-    lostByCPU = Self.lostByCPU(file)
+    self.options = AggregatorOptions(
+      threads: options.processes.isEmpty ? nil : Set(options.processes),
+      vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
+      fallbackName: fallbackNames(source.metadata.formats))
     do {
-      aggregator = try Self.makeAggregator(file.metadata, options)
+      _ = try Aggregator(metadata: source.metadata, options: self.options)
     } catch {
       throw SessionError(.unsupported, error.description)
     }
   }
 
   convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
+    let source: any TimelineSource
     do {
       switch input {
-      case .file(let path): try self.init(try TraceFile(path: path), path: path, isDemo: false, options)
-      case .demo(let bytes): try self.init(try TraceFile(borrowing: bytes), path: nil, isDemo: true, options)
+      case .file(let path): source = TraceFileSource(try TraceFile(path: path), path: path, isDemo: false)
+      case .demo(let bytes): source = TraceFileSource(try TraceFile(borrowing: bytes), path: nil, isDemo: true)
       case .live: throw SessionError(.failure, "a live source is no recording")
       }
     } catch let error as TraceFileError {
@@ -358,32 +350,20 @@ final class RecordingFeed: Feed {
     } catch {
       throw SessionError(.failure, "\(error)")
     }
+    try self.init(source, options)
   }
 
-  private static func lostByCPU(_ file: TraceFile) -> [Int: UInt64] {
-    // The statistics do not say of which buffer they are.
-    guard Set(file.streams.map(\.buffer)).count <= 1 else { return [:] }
-    var result: [Int: UInt64] = [:]
-    for text in file.cpuStatistics {
-      guard text.hasPrefix("CPU: "), let cpu = Int(text.dropFirst(5).prefix { $0.isNumber }),
-        let statistics = CPUBufferStatistics(text), result.updateValue(statistics.lost, forKey: cpu) == nil
-      else { return [:] }
-    }
-    return result
-  }
-
-  private static func makeAggregator(
-    _ metadata: TraceMetadata, _ options: SessionOptions
-  ) throws(AggregatorError) -> Aggregator {
-    try Aggregator(
-      metadata: metadata,
-      options: AggregatorOptions(
-        threads: options.processes.isEmpty ? nil : Set(options.processes),
-        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
-        fallbackName: fallbackNames(metadata.formats)))
-  }
+  var duration: UInt64 { timeline.duration }
 
   var isFinished: Bool { isReadWhole || position >= duration }
+
+  // MARK: - Moving
+
+  /// Sums the recording up in the background, so that every place in it is near.
+  func startTimeline() { timeline.start(source) }
+
+  /// How much of it is summed up, nanoseconds from its start.
+  var summedUp: UInt64 { timeline.position(of: timeline.progress.known) }
 
   func advance() {
     let now = monotonicNanoseconds()
@@ -396,54 +376,145 @@ final class RecordingFeed: Feed {
   /// Counts up to a position, forward only.
   private func play(to target: UInt64) {
     position = min(max(position, target), duration)
-    aggregator.run(file, until: isFinished ? .max : raw(position))
+    head?.move(to: isFinished ? .max : max(timeline.moment(of: position), head?.time ?? 0))
   }
 
-  /// A position as a timestamp of the recording's clock.
-  private func raw(_ position: UInt64) -> UInt64 {
-    let scale = file.metadata.timeScale
-    guard scale != .nanoseconds, scale.multiplier != 0 else { return firstTimestamp &+ position }
-    let raw = Double(position) * Double(UInt64(1) << UInt64(min(scale.shift, 63))) / Double(scale.multiplier)
-    return firstTimestamp &+ UInt64(max(0, min(raw, 1.8e19)))
-  }
-
-  /// Goes to a position, backward by counting again from the start. The intervals before it are rebuilt, so that
-  /// rates and history read as if it had been played.
-  func seek(to target: UInt64, interval: UInt64) {
-    let target = min(target, duration)
-    if target < position {
-      file.rewind()
-      isReadWhole = false
-      if let fresh = try? Self.makeAggregator(file.metadata, options) { aggregator = fresh }
-      position = 0
-    }
-    let step = max(interval, (target - position) / 240, 1)
-    while position < target {
-      play(to: min(position &+ step, target))
-      if position < target { _ = aggregator.snapshot(now: raw(position), start: firstTimestamp) }
-    }
+  /// Plays up to a position at once: the next snapshot's interval is what came since the last one.
+  func playOn(to target: UInt64) {
+    play(to: target)
     lastAdvance = nil
   }
+
+  /// Goes to a position. The interval before it is counted as one, so that rates read as if it had been played; the
+  /// course of the rates is the time line's.
+  func seek(to target: UInt64, interval: UInt64) {
+    let target = min(target, duration)
+    go(to: target >= duration ? .max : timeline.moment(of: target), position: target, interval)
+  }
+
+  /// Goes to a moment of the trace clock, where clocks that are no nanoseconds would miss it by their rounding.
+  private func go(to moment: UInt64, position target: UInt64, _ interval: UInt64) {
+    guard let head else { return }
+    let begin = target > interval ? target - interval : 0
+    if begin < position || moment < head.time || isReadWhole {
+      isReadWhole = false
+      head.goToStart()
+    }
+    let start = timeline.moment(of: begin)
+    // The first event, too, is in the first interval.
+    if begin > 0 { head.move(to: start) }
+    head.beginInterval(at: start)
+    // Where it was played up to there, the course is what was shown.
+    if begin != position {
+      let length = timeline.moment(of: interval) &- timeline.bounds.first
+      head.setHistory(timeline.history(until: start, length: length, count: Self.historyLength - 1))
+    }
+    if target > 0 { head.move(to: moment) }
+    position = target
+    lastAdvance = nil
+  }
+
+  private static let historyLength = 240
 
   /// Goes to the last whole interval before the next event if there are many without any: a damaged time stamp may lie
   /// centuries ahead. Returns what was passed over, in nanoseconds.
   func skipQuiet(interval: UInt64) -> UInt64? {
-    guard !isFinished, let next = aggregator.nextTimestamp, next > raw(position) else { return nil }
-    let intervals = aggregator.nanoseconds(at: next &- raw(position)) / max(1, interval)
+    let moment = timeline.moment(of: position)
+    guard !isFinished, let head, let next = head.nextTimestamp, next > moment else { return nil }
+    let intervals = head.aggregator.nanoseconds(at: next &- moment) / max(1, interval)
     guard intervals > Self.mostQuietIntervals else { return nil }
     let before = position
     play(to: position &+ intervals &* max(1, interval))
-    _ = aggregator.snapshot(now: raw(position), start: firstTimestamp)
+    head.beginInterval(at: timeline.moment(of: position))
     return position &- before
   }
 
   /// This many intervals without an event are shown one by one.
   private static let mostQuietIntervals: UInt64 = 60
 
+  /// The moment up to which all is counted.
+  private var present: UInt64 { isFinished ? timeline.bounds.last : head?.time ?? 0 }
+
+  /// Goes to the next exit, or the one before.
+  ///
+  /// - Parameter reason: only exits of this one; nil: any.
+  func seekToExit(_ reason: ReasonCode?, forward: Bool, interval: UInt64) {
+    let found = search?.exit(reason, from: present, forward: forward)
+    guard let found else { return note(forward ? "no such exit after this" : "no such exit before this") }
+    go(to: found, position: timeline.position(of: found), interval)
+  }
+
+  /// Goes so many exits forward or, negative, back. Exits at the same time are passed together.
+  func stepExit(_ count: Int, interval: UInt64) {
+    var moment = present
+    var steps = 0
+    while steps < min(count.magnitude, Self.mostSteps),
+      let next = search?.exit(nil, from: moment, forward: count > 0)
+    {
+      moment = next
+      steps += 1
+    }
+    guard steps > 0 else { return note(count > 0 ? "no exit after this" : "no exit before this") }
+    go(to: moment, position: timeline.position(of: moment), interval)
+  }
+
+  private static let mostSteps: UInt = 1000
+
+  /// Goes to where a vCPU's control, or any of its setting, changes next, or did before.
+  func seekToChange(_ control: ControlID?, forward: Bool, interval: UInt64) {
+    guard let found = timeline.change(of: control, from: present, forward: forward) else {
+      let isAll = timeline.progress.isComplete
+      return note(
+        "no such change \(forward ? "after" : "before") this\(isAll ? "" : ", as far as the recording is read")")
+    }
+    go(to: found, position: timeline.position(of: found), interval)
+  }
+
+  /// Goes to a moment of CLOCK_REALTIME, nanoseconds since 1970.
+  func seek(toWallClock time: UInt64, interval: UInt64) {
+    guard let first = wallClock else { return note("this recording does not tell the time of day") }
+    seek(to: time > first ? time - first : 0, interval: interval)
+  }
+
+  private var wallClock: UInt64? {
+    guard let offset = source.wallClockOffset else { return nil }
+    let first = Int64(clamping: source.metadata.timeScale.nanoseconds(timeline.bounds.first))
+    let (sum, overflow) = first.addingReportingOverflow(offset)
+    return overflow || sum < 0 ? nil : UInt64(sum)
+  }
+
+  // MARK: - A part of it
+
+  /// Every figure is of what came after one position and up to another from now on. The playing position stays.
+  func setRange(from: UInt64, to: UInt64) {
+    let positions = min(from, to, duration)..<min(max(from, to), duration)
+    guard let snapshot = count(positions) else { return note("the range cannot be counted") }
+    range = (positions, snapshot)
+  }
+
+  func clearRange() { range = nil }
+
+  /// What came after one position and up to another: exact at both ends. A range from the start has the first event.
+  func count(_ positions: Range<UInt64>) -> Snapshot? {
+    // The playing position keeps its source.
+    guard let own = source.another(), let head = try? Playhead(own, timeline, options) else { return nil }
+    let start = timeline.moment(of: positions.lowerBound)
+    let isToEnd = positions.upperBound >= duration
+    let end = isToEnd ? timeline.bounds.last : timeline.moment(of: positions.upperBound)
+    if positions.lowerBound > 0 { head.begin(at: start) }
+    head.move(to: isToEnd ? .max : end)
+    if positions.lowerBound == 0, isToEnd { head.countLosses { source.lostByCPU[$0] } }
+    var snapshot = head.snapshot(now: end, start: start)
+    describe(&snapshot)
+    return snapshot
+  }
+
+  // MARK: - Showing
+
   /// Reads everything, as fast as it goes.
   func finish() {
     isReadWhole = true
-    aggregator.run(file)
+    head?.move(to: .max)
   }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
@@ -452,33 +523,63 @@ final class RecordingFeed: Feed {
   }
 
   func snapshot() -> Snapshot {
+    guard let head else { return Snapshot() }
     // A recording of one instant is at its end before it was played.
     if isFinished {
-      aggregator.run(file)
-      aggregator.countLosses(all: true) { lostByCPU[$0] }
+      head.move(to: .max)
+      head.countLosses { source.lostByCPU[$0] }
     }
-    var snapshot = aggregator.snapshot(
-      now: isFinished ? nil : raw(position), start: isFinished ? nil : firstTimestamp,
-      commandNames: file.metadata.commandNames)
-    let isa = snapshot.source.isa
-    snapshot.source = source
-    snapshot.source.isa = isa
-    snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
+    var snapshot = head.snapshot(
+      now: isFinished ? nil : timeline.moment(of: position), start: isFinished ? nil : timeline.bounds.first)
+    describe(&snapshot)
     if isReadWhole { return snapshot }
-    snapshot.playback = PlaybackState(
+    if let range {
+      let sequence = snapshot.sequence
+      snapshot = range.snapshot
+      snapshot.sequence = sequence
+    }
+    var playback = PlaybackState(
       position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
+    playback.range = range?.positions
+    playback.wallClock = wallClock
+    playback.course = presentCourse()
+    snapshot.playback = playback
     return snapshot
   }
+
+  /// A front draws it narrower than this.
+  private static let courseBuckets = 480
+
+  private func presentCourse() -> RecordingCourse? {
+    let version = timeline.version
+    if course?.version != version { course = (version, timeline.course(buckets: Self.courseBuckets)) }
+    return version == 0 ? nil : course?.course
+  }
+
+  private func describe(_ snapshot: inout Snapshot) {
+    let isa = snapshot.source.isa
+    snapshot.source = source.description
+    snapshot.source.isa = isa
+    if snapshot.source.backend == nil {
+      snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
+    }
+  }
+
+  private func note(_ text: String) { messages.append(LogMessage(level: .info, seconds: 0, text: text)) }
 
   func maintain() {}
 
   func takeMessages() -> [LogMessage] {
     let all = damage
-    defer { reportedDamage = all.count }
-    return all.dropFirst(reportedDamage).prefix(100).map { LogMessage(level: .error, seconds: 0, text: $0) }
+    defer {
+      reportedDamage = all.count
+      messages = []
+    }
+    return messages
+      + all.dropFirst(reportedDamage).prefix(100).map { LogMessage(level: .error, seconds: 0, text: $0) }
   }
 
-  func close() {}
+  func close() { timeline.stop() }
 
-  var damage: [String] { file.damage.map { "\($0)" } }
+  var damage: [String] { source.damage }
 }
