@@ -354,7 +354,7 @@ func isaName(_ isa: UInt32) -> String {
 }
 
 /// To three decimals; 0 for what JSON cannot say.
-private func rounded(_ value: Double) -> Double {
+func rounded(_ value: Double) -> Double {
   let result = (value * 1000).rounded() / 1000
   return result.isFinite ? result : 0
 }

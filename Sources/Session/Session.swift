@@ -43,6 +43,8 @@ public enum SessionCommand: Sendable {
 public final class Session {
   /// How often a recording moves on while it plays.
   static let playingMilliseconds: Int32 = 40
+  /// How often a held picture shows what more of the recording is known.
+  private static let newsNanoseconds: UInt64 = 250_000_000
 
   private let feed: any Feed
   /// Seconds between snapshots; to be set before it runs.
@@ -195,6 +197,7 @@ public final class Session {
     var interval = sampleLength(self.interval)
     var due = monotonicNanoseconds()
     var isFirst = true
+    var published: UInt64 = 0
     (feed as? RecordingFeed)?.startTimeline()
     while !shared.isStopped.load(ordering: .acquiring) {
       var publishNow = isFirst
@@ -252,6 +255,8 @@ public final class Session {
       if let recording = feed as? RecordingFeed {
         if recording.isFinished || recording.isPaused {
           if recording.isFinished, !wasFinished { publishNow = true }
+          // The time line grows while the picture stands.
+          if recording.hasNews, now &- published >= Self.newsNanoseconds { publishNow = true }
           due = now &+ interval
         }
       }
@@ -261,12 +266,14 @@ public final class Session {
       }
       if publishNow {
         shared.publish(publish())
+        published = now
         isFirst = false
       }
       let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
       let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
       if feed.wait(
-        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left,
+        milliseconds: isHeld
+          ? Int32(Self.newsNanoseconds / 1_000_000) : isRecording ? min(left, Self.playingMilliseconds) : left,
         wake: shared.order.reading)
       {
         shared.order.drain()

@@ -319,6 +319,10 @@ final class RecordingFeed: Feed {
   private var lastAdvance: UInt64?
   /// What the figures are of, where it is not all up to the position; and those figures.
   private var range: (positions: Range<UInt64>, snapshot: Snapshot)?
+  private var damageOfParts: [String] = []
+  /// What was shown last: where nothing moved since, its interval is still the last one.
+  private var shown: (position: UInt64, snapshot: Snapshot)?
+  private var sequence: UInt64 = 0
   private var course: (version: Int, course: RecordingCourse)?
 
   /// - Throws: Where the recording's events cannot be counted.
@@ -410,6 +414,7 @@ final class RecordingFeed: Feed {
       head.setHistory(timeline.history(until: start, length: length, count: Self.historyLength - 1))
     }
     if target > 0 { head.move(to: moment) }
+    shown = nil
     position = target
     lastAdvance = nil
   }
@@ -426,6 +431,7 @@ final class RecordingFeed: Feed {
     let before = position
     play(to: position &+ intervals &* max(1, interval))
     head.beginInterval(at: timeline.moment(of: position))
+    shown = nil
     return position &- before
   }
 
@@ -506,6 +512,8 @@ final class RecordingFeed: Feed {
     if positions.lowerBound == 0, isToEnd { head.countLosses { source.lostByCPU[$0] } }
     var snapshot = head.snapshot(now: end, start: start)
     describe(&snapshot)
+    // What is damaged shows where it is read.
+    damageOfParts += own.damage.filter { !damageOfParts.contains($0) }
     return snapshot
   }
 
@@ -514,6 +522,7 @@ final class RecordingFeed: Feed {
   /// Reads everything, as fast as it goes.
   func finish() {
     isReadWhole = true
+    shown = nil
     head?.move(to: .max)
   }
 
@@ -523,7 +532,23 @@ final class RecordingFeed: Feed {
   }
 
   func snapshot() -> Snapshot {
+    var snapshot = range?.snapshot ?? countedSnapshot()
+    sequence += 1
+    snapshot.sequence = sequence
+    if isReadWhole { return snapshot }
+    var playback = PlaybackState(
+      position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
+    playback.range = range?.positions
+    playback.wallClock = wallClock
+    playback.course = presentCourse()
+    snapshot.playback = playback
+    return snapshot
+  }
+
+  /// All up to the position.
+  private func countedSnapshot() -> Snapshot {
     guard let head else { return Snapshot() }
+    if let shown, shown.position == position { return shown.snapshot }
     // A recording of one instant is at its end before it was played.
     if isFinished {
       head.move(to: .max)
@@ -532,18 +557,7 @@ final class RecordingFeed: Feed {
     var snapshot = head.snapshot(
       now: isFinished ? nil : timeline.moment(of: position), start: isFinished ? nil : timeline.bounds.first)
     describe(&snapshot)
-    if isReadWhole { return snapshot }
-    if let range {
-      let sequence = snapshot.sequence
-      snapshot = range.snapshot
-      snapshot.sequence = sequence
-    }
-    var playback = PlaybackState(
-      position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
-    playback.range = range?.positions
-    playback.wallClock = wallClock
-    playback.course = presentCourse()
-    snapshot.playback = playback
+    shown = (position, snapshot)
     return snapshot
   }
 
@@ -555,6 +569,9 @@ final class RecordingFeed: Feed {
     if course?.version != version { course = (version, timeline.course(buckets: Self.courseBuckets)) }
     return version == 0 ? nil : course?.course
   }
+
+  /// More of the recording is known than was shown.
+  var hasNews: Bool { course.map { $0.version != timeline.version } ?? true }
 
   private func describe(_ snapshot: inout Snapshot) {
     let isa = snapshot.source.isa
@@ -581,5 +598,8 @@ final class RecordingFeed: Feed {
 
   func close() { timeline.stop() }
 
-  var damage: [String] { source.damage }
+  var damage: [String] {
+    let known = source.damage
+    return damageOfParts.isEmpty ? known : known + damageOfParts.filter { !known.contains($0) }
+  }
 }

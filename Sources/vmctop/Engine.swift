@@ -55,6 +55,9 @@ protocol Engine {
   var damage: [String] { get }
   /// Counts a whole recording, as fast as it can be read.
   func readAll() throws -> Snapshot
+  /// Counts a part of a recording, or all of it where neither end is given; with the part in nanoseconds since the first
+  /// event.
+  func read(from: RecordingTime?, to: RecordingTime?) throws -> (snapshot: Snapshot, part: Range<UInt64>?)
   /// Counts live for that long.
   func collect(seconds: Double) throws -> Snapshot
   /// Hands over a snapshot after each interval: so many, or until the recording ends.
@@ -193,6 +196,22 @@ final class SessionEngine: Engine {
     damage = session.damage
     try checkMatch(snapshot)
     return snapshot
+  }
+
+  func read(from: RecordingTime?, to: RecordingTime?) throws -> (snapshot: Snapshot, part: Range<UInt64>?) {
+    if from == nil, to == nil { return (try readAll(), nil) }
+    guard let session, let duration = session.duration else { return (Snapshot(), nil) }
+    let start = from?.position(in: duration) ?? 0
+    let end = to?.position(in: duration) ?? duration
+    guard start < end else {
+      throw Failure(
+        .usage, "that part of the recording has no length",
+        hint: "the recording is \(DiffReport.seconds(duration)) long")
+    }
+    guard let snapshot = session.count(start..<end) else { throw Failure(.failure, "cannot count a part of it") }
+    damage = session.damage
+    try checkMatch(snapshot)
+    return (snapshot, start..<end)
   }
 
   func collect(seconds: Double) throws -> Snapshot {

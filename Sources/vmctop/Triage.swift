@@ -16,6 +16,8 @@ struct Triage: ParsableCommand {
     help: ArgumentHelp("How long to count; a recording is counted whole.", valueName: "seconds"))
   var duration: Double = 10
 
+  @OptionGroup var part: PartOptions
+
   @Option(
     name: .long, help: ArgumentHelp("A page for people, or one JSON object.", valueName: "format"),
     completion: .list(ReportFormat.allCases.map(\.rawValue)))
@@ -28,6 +30,9 @@ struct Triage: ParsableCommand {
     guard duration > 0, duration <= 86_400 else {
       throw ValidationError("--duration: \(duration) is not above 0 and at most 86400 seconds")
     }
+    if !part.isAll, !demo, source.input == nil {
+      throw ValidationError("--from and --to go with --input or --demo: a time of a recording")
+    }
     if demo, source.input != nil { throw ValidationError("--demo does not go with --input") }
   }
 
@@ -38,7 +43,7 @@ struct Triage: ParsableCommand {
     let snapshot =
       switch input {
       case .live: try engine.collect(seconds: duration)
-      case .file, .demo: try engine.readAll()
+      case .file, .demo: try engine.read(from: part.from, to: part.to).snapshot
       }
     let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)
     Output.standard.write(format == .json ? try report.json() : report.page())

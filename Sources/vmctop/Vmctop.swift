@@ -13,7 +13,7 @@ struct Vmctop: ParsableCommand {
     defaultSubcommand: Top.self)
 
   static let documentedCommands: [any ParsableCommand.Type] = [
-    Demo.self, Triage.self, StateCommand.self, DoctorCommand.self, FieldsCommand.self, ControlsCommand.self,
+    Demo.self, Triage.self, Diff.self, StateCommand.self, DoctorCommand.self, FieldsCommand.self, ControlsCommand.self,
     ReasonsCommand.self, DecodeCommand.self,
   ]
 }

@@ -126,7 +126,9 @@ struct EventfulTrace {
         }
         acts.append((time, .words(words)))
       }
-      if Int.random(in: 0..<300, using: &dice) == 0 { acts.append((time, .retire(Int.random(in: 1...3, using: &dice)))) }
+      if Int.random(in: 0..<300, using: &dice) == 0 {
+        acts.append((time, .retire(Int.random(in: 1...3, using: &dice))))
+      }
       if usesHost, Int.random(in: 0..<200, using: &dice) == 0 {
         let vms = [0, 1].map { number in
           HostView.VM(

@@ -1,0 +1,225 @@
+import Aggregator
+import Architecture
+import Foundation
+import Testing
+
+@testable import Report
+
+@Suite("The comparison of two recordings")
+struct DiffTests {
+  /// A side of so many seconds; of each reason: code, name, exits, time of each exit, and what it is charged to.
+  private func side(
+    seconds: Double = 10,
+    _ reasons: [(code: UInt32, name: String, count: UInt64, each: UInt64, control: ControlID)],
+    halted: UInt64 = 0
+  ) -> DiffReport.Side {
+    var snapshot = Snapshot()
+    snapshot.source.kind = .traceDat
+    snapshot.source.path = "trace.dat"
+    snapshot.windowNanoseconds = UInt64(seconds * 1e9)
+    snapshot.scopes = [scope(reasons, halted: halted)]
+    return DiffReport.Side(snapshot: snapshot)
+  }
+
+  private func scope(
+    _ reasons: [(code: UInt32, name: String, count: UInt64, each: UInt64, control: ControlID)], halted: UInt64 = 0
+  ) -> ScopeStatistics {
+    var scope = ScopeStatistics()
+    scope.time.halted = halted
+    var controls: [ControlID: ControlStatistics] = [:]
+    for (code, name, count, each, control) in reasons {
+      var handling = LatencySummary()
+      (handling.paired, handling.total, handling.p99) = (count, count * each, each * 3)
+      scope.reasons.append(ReasonStatistics(isa: 1, code: code, name: name, count: count, handling: handling))
+      scope.exits += count
+      var sum =
+        controls[control]
+        ?? ControlStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+      sum.exits += count
+      sum.handling += count * each
+      controls[control] = sum
+    }
+    scope.controls = controls.values.sorted { $0.control < $1.control }
+    return scope
+  }
+
+  private func diff(_ a: DiffReport.Side, _ b: DiffReport.Side) -> DiffReport {
+    DiffReport(a, b, vocabulary: vocabulary)
+  }
+
+  @Test("puts the change in time per second first, then that in exits per second")
+  func order() {
+    let report = diff(
+      side([
+        (30, "IO_INSTRUCTION", 10_000, 5000, unconditionalIO), (10, "CPUID", 100_000, 100, noControl),
+        (12, "HLT", 5000, 100, hltExiting),
+      ]),
+      side([
+        (30, "IO_INSTRUCTION", 20_000, 5000, unconditionalIO), (10, "CPUID", 200_000, 100, noControl),
+        (12, "HLT", 5010, 100, hltExiting),
+      ]))
+    #expect(report.scopes[0].reasons.map(\.name) == ["IO_INSTRUCTION", "CPUID", "HLT"])
+    #expect(report.scopes[0].reasons.map(\.isSignificant) == [true, true, false])
+    #expect(report.scopes[0].reasons[0].a.rate == 1000)
+    #expect(report.scopes[0].reasons[0].b.timePerSecond == 10_000_000)
+    #expect(report.scopes[0].controls.first?.control == unconditionalIO)
+    let page = report.page()
+    #expect(page.contains("+100%"))
+    #expect(page.contains("no significant change in 1 more reason\n"))
+    #expect(page.split(separator: "\n").allSatisfy { $0.count <= 80 })
+  }
+
+  @Test("compares rates, not counts: windows of different lengths of the same load are no change")
+  func windows() {
+    let report = diff(
+      side(seconds: 10, [(10, "CPUID", 100_000, 100, noControl)]),
+      side(seconds: 20, [(10, "CPUID", 200_100, 100, noControl)]))
+    #expect(!report.hasSignificantChange)
+    #expect(report.page().contains("No significant change: no rate and no time differs by more than 3 times"))
+  }
+
+  @Test("takes what counting alone can make for no change, and says so", arguments: [(9, 20, false), (9, 40, true)])
+  func poisson(before: UInt64, after: UInt64, isChange: Bool) {
+    // sqrt(9 + 20) = 5.4, three times that is 16; sqrt(9 + 40) = 7, three times that is 21.
+    let report = diff(
+      side([(10, "CPUID", before, 100, noControl)]), side([(10, "CPUID", after, 100, noControl)]))
+    #expect(report.scopes[0].reasons[0].isRateSignificant == isChange)
+    #expect(report.hasSignificantChange == isChange)
+  }
+
+  @Test("a longer time of the same number of exits is a change")
+  func slower() {
+    let report = diff(
+      side([(30, "IO_INSTRUCTION", 5000, 4000, unconditionalIO)]),
+      side([(30, "IO_INSTRUCTION", 5000, 6000, unconditionalIO)]))
+    let row = report.scopes[0].reasons[0]
+    #expect(!row.isRateSignificant)
+    #expect(row.isTimeSignificant)
+    let few = diff(
+      side([(30, "IO_INSTRUCTION", 5, 4000, unconditionalIO)]),
+      side([(30, "IO_INSTRUCTION", 5, 6000, unconditionalIO)]))
+    #expect(!few.hasSignificantChange)
+  }
+
+  @Test("what is new and what is gone is told by name")
+  func newAndGone() {
+    let page = diff(
+      side([(10, "CPUID", 1000, 100, noControl)]), side([(30, "IO_INSTRUCTION", 900, 100, unconditionalIO)])
+    ).page()
+    #expect(page.contains("gone"))
+    #expect(page.contains("new"))
+  }
+
+  @Test("a halted vCPU is idle: that time is no cost on either side")
+  func halted() throws {
+    let control = try #require(fixedGoverningControl(isa: 1, code: 12))
+    let report = diff(
+      side([(12, "HLT", 1000, 1_000_000, control)], halted: 990_000_000),
+      side([(12, "HLT", 1000, 5_000_000, control)], halted: 4_990_000_000))
+    #expect(report.scopes[0].reasons[0].a.timePerSecond == 1_000_000)
+    #expect(report.scopes[0].reasons[0].b.timePerSecond == 1_000_000)
+    #expect(!report.hasSignificantChange)
+  }
+
+  @Test("names the controls that are others, from the words that the vCPUs had at the end")
+  func controls() throws {
+    func with(_ words: [ControlSetting]) -> DiffReport.Side {
+      var side = side([(10, "CPUID", 1000, 100, noControl)])
+      var vm = VirtualMachineStatistics()
+      vm.vcpus = words.indices.map { VCPUStatistics(tid: Int32($0)) }
+      for index in words.indices {
+        side.snapshot.settings.append(
+          SettingDescription(setting: VCPUSetting(rawValue: index + 2), number: index + 1, words: words[index]))
+        vm.vcpus[index].setting = VCPUSetting(rawValue: index + 2)
+      }
+      side.snapshot.vms = [vm]
+      return side
+    }
+    let on = ControlSetting(primary: 0xb5a0_6dfa)
+    let off = ControlSetting(primary: 0xb5a0_6d7a)
+    // The interrupt window comes and goes: no setting.
+    let window = ControlSetting(primary: 0xb5a0_6dfe)
+    let hlt = try #require(ControlID(word: .primary, bit: 7))
+    #expect(
+      diff(with([on, on]), with([off, off])).scopes[0].changes == [.init(control: hlt, a: .on, b: .off)])
+    #expect(diff(with([on, on]), with([on, off])).scopes[0].changes == [.init(control: hlt, a: .on, b: .mixed)])
+    #expect(diff(with([on]), with([window])).scopes[0].changes == [])
+    #expect(diff(with([on]), with([])).scopes[0].changes == nil)
+    #expect(diff(with([on]), with([off])).page().contains("1 -> 0"))
+    #expect(diff(with([on]), with([])).page().contains("Control words were not recorded on both sides"))
+    #expect(diff(with([on]), with([on])).page().contains("The control words are the same on both sides."))
+  }
+
+  @Test("VMs are matched by name; those without, or with one that two have, only count in the whole")
+  func machines() {
+    func with(_ names: [String?]) -> DiffReport.Side {
+      var side = side([(10, "CPUID", 1000, 100, noControl)])
+      for name in names {
+        var vm = VirtualMachineStatistics()
+        vm.name = name
+        vm.scope = side.snapshot.scopes.count
+        side.snapshot.scopes.append(scope([(10, "CPUID", name == "b" ? 900 : 100, 100, noControl)]))
+        side.snapshot.vms.append(vm)
+      }
+      return side
+    }
+    let report = diff(with(["a", "b", nil, "twice", "twice"]), with(["b", "c", "twice"]))
+    #expect(report.scopes.map(\.vm) == [nil, "b"])
+    #expect(report.scopes[1].total.a.count == 900)
+    #expect(report.onlyInA == ["a"])
+    #expect(report.onlyInB == ["c", "twice"])
+    #expect(report.page().contains("Only in A: a\n"))
+    #expect(diff(with(["b"]), with(["b"])).scopes.map(\.vm) == [nil], "with one VM it is everything")
+  }
+
+  @Test("losses and damage of a side are told where its counts are")
+  func damage() {
+    var lossy = side([(10, "CPUID", 1000, 100, noControl)])
+    lossy.snapshot.losses.lost = 7
+    lossy.snapshot.losses.uncounted = 1
+    lossy.snapshot.malformedRecords = 2
+    lossy.damage = ["byte 5: evil \u{1b}[2J"]
+    let page = diff(side([(10, "CPUID", 1000, 100, noControl)]), lossy).page()
+    #expect(page.contains("LOST at least 7 events: counts are lower bounds"))
+    #expect(page.contains("DAMAGED: 2 records passed over"))
+    #expect(!page.contains("\u{1b}"))
+  }
+
+  @Test("of nothing says so, and of a window of no length makes no rates")
+  func nothing() throws {
+    #expect(diff(side([]), side([])).page().contains("No exit was seen on either side."))
+    let report = diff(side(seconds: 0, [(10, "CPUID", 1, 1, noControl)]), side([]))
+    #expect(report.scopes[0].reasons[0].a.rate == 0)
+    _ = try report.json()
+  }
+
+  @Test("as JSON has every key of its description")
+  func json() throws {
+    let text = try diff(
+      side([(30, "IO_INSTRUCTION", 10_000, 5000, unconditionalIO)]),
+      side([(30, "IO_INSTRUCTION", 20_000, 5000, unconditionalIO)])
+    ).json()
+    #expect(text.hasSuffix("}\n") && text.split(separator: "\n").count == 1)
+    let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+    #expect(object["schema"] as? String == "vmctop/diff/1")
+    #expect(object["significant_change"] as? Bool == true)
+    let scopes = try #require(object["scopes"] as? [[String: Any]])
+    let row = try #require((scopes[0]["reasons"] as? [[String: Any]])?.first)
+    #expect(row["rate_change"] as? Double == 1000)
+    #expect(row["time_change_ns_per_second"] as? Double == 5_000_000)
+    #expect((row["a"] as? [String: Any])?["mean_ns"] as? Double == 5000)
+    #expect((row["b"] as? [String: Any])?["p99_ns"] as? Double == 15_000)
+    #expect(scopes[0]["controls_changed"] is NSNull)
+    // Every key is described.
+    let page = try String(
+      contentsOf: URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("docs/diff-json.md"), encoding: .utf8)
+    func keys(_ value: Any) -> Set<String> {
+      if let object = value as? [String: Any] {
+        return object.reduce(into: Set(object.keys)) { $0.formUnion(keys($1.value)) }
+      }
+      return (value as? [Any])?.reduce(into: []) { $0.formUnion(keys($1)) } ?? []
+    }
+    for key in keys(object) { #expect(page.contains("`\(key)`"), "\(key)") }
+  }
+}
