@@ -30,7 +30,7 @@ let package = Package(
     .executableTarget(
       name: "vmctop-bench",
       dependencies: [
-        "Aggregator", "TraceFormat", "Recording", "CDemo", "CTinyGuest", "CInstructionCount",
+        "Aggregator", "TraceFormat", "Recording", "Session", "CDemo", "CTinyGuest", "CInstructionCount",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),

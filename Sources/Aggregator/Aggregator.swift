@@ -55,8 +55,9 @@ public struct Aggregator: ~Copyable {
   private(set) var allLosses: UInt32 = 0
   /// Streams between their last event before a loss and their first after it.
   private var openGaps = 0
-  /// Until `run` stops.
+  /// Until `run` stops, and then 0 as the latest event to be counted.
   private var pagesLeft = Int.max
+  private var latestCounted = UInt64.max
   private var cellCount = 0
   var events: UInt64 = 0
   var malformed: UInt64 = 0
@@ -236,6 +237,7 @@ public struct Aggregator: ~Copyable {
       heap.push(StreamHeap.Node(timestamp: streams[stream].cursor.timestamp, stream: stream))
     }
     pagesLeft = pages
+    latestCounted = .max
     while let first = heap.first, first.timestamp <= limit, pagesLeft > 0 {
       let nextOther = heap.secondTimestamp
       if advance(first.stream, until: nextOther < limit ? nextOther : limit, source) {
@@ -305,6 +307,7 @@ public struct Aggregator: ~Copyable {
       streams[index].page = page
       streams[index].pageTimestamp = streams[index].cursor.timestamp
       pagesLeft &-= 1
+      if pagesLeft <= 0 { latestCounted = 0 }
       switch streams[index].cursor.missed {
       case .none: continue
       case .counted(let count): streams[index].lost &+= count
@@ -353,6 +356,7 @@ public struct Aggregator: ~Copyable {
   /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
   /// when the stream has no more now. This is the hot loop: decoding and counting in one, on local state.
   private mutating func advance(_ index: Int, until limit: UInt64, _ source: some PageSource) -> Bool {
+    var limit = limit
     let stream = streams + index
     let rows = table.rows
     let rowCount = table.rowCount
@@ -438,7 +442,8 @@ public struct Aggregator: ~Copyable {
         return true
       }
       if !load(index, from: source) { return false }
-      if pagesLeft <= 0 { return true }
+      // Cheaper for the loop than another way out of it.
+      limit = min(limit, latestCounted)
     }
   }
 
@@ -475,7 +480,7 @@ public struct Aggregator: ~Copyable {
     if let known = slot.pointee.cells[index] {
       cell = known
     } else {
-      cell = makeCell(slot.pointee.cells, index, isa: isa, code: code)
+      cell = makeCell(slot, index, isa: isa, code: code)
     }
     cell.pointee.count &+= 1
     slot.pointee.exits &+= 1
@@ -689,6 +694,12 @@ public struct Aggregator: ~Copyable {
   }
 
   @inline(never)
+  private mutating func makeCell(
+    _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
+  ) -> UnsafeMutablePointer<ReasonCell> {
+    makeCell(slot.pointee.cells, index, isa: isa, code: code)
+  }
+
   mutating func makeCell(
     _ cells: VCPUSlot.Cells, _ index: Int, isa: UInt32, code: UInt32
   ) -> UnsafeMutablePointer<ReasonCell> {
