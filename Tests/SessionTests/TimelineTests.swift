@@ -16,6 +16,7 @@ private final class StoredSource: TimelineSource {
   let file: TraceFileSource
   var stored: [(StoredSums, [UInt8])] = []
   var noted: [TimelineNote] = []
+  var wallClockOffset: Int64?
   /// Which of the stored sums were asked for.
   private(set) var asked: [StoredSums] = []
 
@@ -367,6 +368,19 @@ struct TimelineTests {
       #expect(part.total.settings.map { part.description($0.setting)?.words } == [Self.off])
       #expect(part.vms.first { $0.pid == 1 }?.name == "vm1")
     }
+  }
+
+  @Test("a moment of the day is gone to where the recording tells the time")
+  func wallClock() throws {
+    let source = StoredSource(try source())
+    let first = try #require(source.timeBounds()).first
+    source.wallClockOffset = 1_700_000_000_000_000_000 - Int64(first)
+    let feed = try RecordingFeed(source, SessionOptions())
+    feed.seek(toWallClock: 1_700_000_000_200_000_000, interval: 50_000_000)
+    #expect(feed.snapshot().playback?.position == 200_000_000)
+    #expect(feed.snapshot().playback?.wallClock == 1_700_000_000_000_000_000)
+    feed.seek(toWallClock: 5, interval: 50_000_000)
+    #expect(feed.position == 0)
   }
 
   @Test("a session's thread does as it is told: a range, an exit, a moment of the day")
