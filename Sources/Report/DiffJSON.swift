@@ -1,6 +1,5 @@
 import Aggregator
 import Architecture
-import FoundationEssentials
 
 extension DiffReport {
   /// The report as one JSON object, `"schema":"vmctop/diff/1"`, on one line with a newline at its end. Every key is always
@@ -8,11 +7,7 @@ extension DiffReport {
   ///
   /// - Throws: nothing that a snapshot can cause; every number in it is finite.
   public func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    let data = try encoder.encode(Document(self))
-    return escapedForTerminal(String(decoding: data, as: UTF8.self)) + "\n"
+    try reportJSON(Document(self))
   }
 }
 
@@ -63,7 +58,7 @@ private struct Document: Encodable {
   struct Scope: Encodable {
     @Nullable var vm: String?
     var vcpus: Pair<Int>
-    var time: Pair<Time>
+    var time: Pair<TimeDocument>
     var total: Row
     var reasons: [Row]
     var controls: [Row]
@@ -76,17 +71,6 @@ private struct Document: Encodable {
     var b: Value
 
     init(_ pair: (a: Value, b: Value)) { (a, b) = pair }
-  }
-
-  struct Time: Encodable {
-    var guestNs: UInt64
-    var kernelNs: UInt64
-    var userNs: UInt64
-    var haltedNs: UInt64
-
-    init(_ time: TimeSplit) {
-      (guestNs, kernelNs, userNs, haltedNs) = (time.guest, time.kernel, time.user, time.halted)
-    }
   }
 
   struct Figures: Encodable {
@@ -170,7 +154,7 @@ private struct Document: Encodable {
     let vocabulary = report.vocabulary
     scopes = report.scopes.map { scope in
       Scope(
-        vm: scope.vm, vcpus: Pair(scope.vcpus), time: Pair((Time(scope.time.a), Time(scope.time.b))),
+        vm: scope.vm, vcpus: Pair(scope.vcpus), time: Pair((TimeDocument(scope.time.a), TimeDocument(scope.time.b))),
         total: Row(scope.total, vocabulary), reasons: scope.reasons.map { Row($0, vocabulary) },
         controls: scope.controls.map { Row($0, vocabulary) },
         controlsChanged: scope.changes.map { $0.map { Change($0, vocabulary) } }, settings: Pair(scope.settings))

@@ -8,11 +8,27 @@ extension TriageReport {
   ///
   /// - Throws: nothing that a snapshot can cause; every number in it is finite.
   public func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    let data = try encoder.encode(Document(self))
-    return escapedForTerminal(String(decoding: data, as: UTF8.self)) + "\n"
+    try reportJSON(Document(self))
+  }
+}
+
+/// One object on one line with a newline at its end, keys as `window_ns`, safe to print.
+func reportJSON(_ document: some Encodable) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  encoder.keyEncodingStrategy = .convertToSnakeCase
+  return escapedForTerminal(String(decoding: try encoder.encode(document), as: UTF8.self)) + "\n"
+}
+
+/// A time split in nanoseconds, as every report has it.
+struct TimeDocument: Encodable {
+  var guestNs: UInt64
+  var kernelNs: UInt64
+  var userNs: UInt64
+  var haltedNs: UInt64
+
+  init(_ time: TimeSplit) {
+    (guestNs, kernelNs, userNs, haltedNs) = (time.guest, time.kernel, time.user, time.halted)
   }
 }
 
@@ -59,7 +75,7 @@ private struct Document: Encodable {
   var damage: [String]
   var exits: UInt64
   @Nullable var rate: Double?
-  var time: Time
+  var time: TimeDocument
   var losses: [Loss]
   var eventCounts: [Event]
   var vms: [VM]
@@ -76,17 +92,6 @@ private struct Document: Encodable {
     @Nullable var host: String?
     @Nullable var backend: String?
     var demo: Bool
-  }
-
-  struct Time: Encodable {
-    var guestNs: UInt64
-    var kernelNs: UInt64
-    var userNs: UInt64
-    var haltedNs: UInt64
-
-    init(_ time: TimeSplit) {
-      (guestNs, kernelNs, userNs, haltedNs) = (time.guest, time.kernel, time.user, time.halted)
-    }
   }
 
   struct Loss: Encodable {
@@ -187,7 +192,7 @@ private struct Document: Encodable {
     var residenceNs: UInt64
     var exits: UInt64
     @Nullable var rate: Double?
-    var time: Time
+    var time: TimeDocument
     var reasons: [SettingReason]
     var controls: [SettingControl]
   }
@@ -250,7 +255,7 @@ private struct Document: Encodable {
     damage = report.damage
     exits = total.exits
     _rate = Nullable(wrappedValue: report.exitsPerSecond.map(rounded))
-    time = Time(total.time)
+    time = TimeDocument(total.time)
     losses = snapshot.losses.perCPU.map { Loss(cpu: $0.cpu, lost: $0.lost) }
     eventCounts = snapshot.eventCounts.map { Event(name: $0.name, count: $0.count) }
     vms = snapshot.vms.map { vm in
@@ -318,7 +323,7 @@ private struct Document: Encodable {
       uniquingKeysWith: { first, _ in first })
     return Setting(
       label: description.label, words: Words(description.words), vcpus: row.vcpus, residenceNs: row.residence,
-      exits: row.exits, rate: row.rate.map(rounded), time: Time(row.time),
+      exits: row.exits, rate: row.rate.map(rounded), time: TimeDocument(row.time),
       reasons: row.reasons.map { reason in
         SettingReason(
           isa: isaName(reason.isa), code: reason.code,
