@@ -70,12 +70,15 @@ extension Painter {
       add("value", "unavailable: \(reading.how)", .dim)
     }
     if let tid, pane == .guest, let vmm = model.snapshot?.vmmReadings[tid],
-      let said = vmm.fields.first(where: { $0.field.name == field.name })?.value
+      let comparison = state?.compared(with: vmm).first(where: { $0.told.field.name == field.name }),
+      let said = comparison.told.value
     {
+      let isSame = comparison.outcome == .equal
       let age = model.age(vmm.readAt).map { ", \(Format.duration($0)) ago" } ?? ""
       add(
-        "the VMM said", "\(Format.hex(said))\(age)\(said == reading.value ? ", the same" : "")",
-        said == reading.value ? .normal : .warning)
+        "the VMM said",
+        "\(Format.hex(said))\(age)\(isSame ? ", the same" : "")\(comparison.note.map { "; \($0)" } ?? "")",
+        isSame ? .normal : .warning)
     }
     lines.append("")
     switch field.kind {

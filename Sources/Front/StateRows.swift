@@ -317,9 +317,12 @@ extension FrontModel {
   func vmmText(_ row: StateRow, _ pane: Pane) -> String? {
     guard pane == .guest, let tid = guestVCPU?.vcpu.tid, let vmm = snapshot?.vmmReadings[tid], !vmm.fields.isEmpty
     else { return nil }
+    guard let state = snapshot?.states[tid] else { return nil }
+    let differing = state.compared(with: vmm).filter { $0.outcome != .equal }
     var texts: [String] = []
     for reading in row.readings {
-      guard let said = vmm.fields.first(where: { $0.field.name == reading.field.name })?.value, said != reading.value
+      // Also what only the VMM has; but not what is the same in the bits that it told.
+      guard let said = differing.first(where: { $0.told.field.name == reading.field.name })?.told.value
       else { continue }
       let part = reading.field.segment.map { $0.part == .selector ? "" : "\($0.part.rawValue) " } ?? ""
       texts.append(part + Format.hex(said))
