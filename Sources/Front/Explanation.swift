@@ -70,7 +70,7 @@ extension Painter {
       add("value", "unavailable: \(reading.how)", .dim)
     }
     if let tid, pane == .guest, let vmm = model.snapshot?.vmmReadings[tid],
-      let comparison = state?.compared(with: vmm).first(where: { $0.told.field.name == field.name }),
+      let comparison = state?.compared(field.name, with: vmm),
       let said = comparison.told.value
     {
       let isSame = comparison.outcome == .equal

@@ -318,11 +318,11 @@ extension FrontModel {
     guard pane == .guest, let tid = guestVCPU?.vcpu.tid, let vmm = snapshot?.vmmReadings[tid], !vmm.fields.isEmpty
     else { return nil }
     guard let state = snapshot?.states[tid] else { return nil }
-    let differing = state.compared(with: vmm).filter { $0.outcome != .equal }
     var texts: [String] = []
     for reading in row.readings {
       // Also what only the VMM has; but not what is the same in the bits that it told.
-      guard let said = differing.first(where: { $0.told.field.name == reading.field.name })?.told.value
+      guard let comparison = state.compared(reading.field.name, with: vmm), comparison.outcome != .equal,
+        let said = comparison.told.value
       else { continue }
       let part = reading.field.segment.map { $0.part == .selector ? "" : "\($0.part.rawValue) " } ?? ""
       texts.append(part + Format.hex(said))

@@ -74,4 +74,10 @@ public struct VMMComparison: Sendable, Hashable {
 extension VCPUReading {
   /// Every register that the VMM told, beside what was read, in the VMM's order.
   public func compared(with vmm: VMMReading) -> [VMMComparison] { vmm.fields.map { VMMComparison($0, in: self) } }
+
+  /// The register of that name alone, which costs a screen with a row for each less than all of them each time; nil where the
+  /// VMM did not tell it.
+  public func compared(_ name: String, with vmm: VMMReading) -> VMMComparison? {
+    vmm.fields.first { $0.field.name == name }.map { VMMComparison($0, in: self) }
+  }
 }
