@@ -182,6 +182,13 @@ public enum HostFile {
   }
 }
 
+/// CLOCK_MONOTONIC in nanoseconds (clock_gettime(2)).
+public func monotonicNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
+}
+
 /// A name chosen by a guest, another user or a file, made fit for a terminal: control characters, invalid UTF-8 and
 /// characters that change the direction or the lines of text become U+FFFD; at most `limit` characters are kept.
 public func sanitized(_ bytes: some Sequence<UInt8>, limit: Int = 256) -> String {

@@ -317,12 +317,6 @@ struct QMPMessage: Decodable {
   }
 }
 
-func monotonicNanoseconds() -> UInt64 {
-  var time = timespec()
-  clock_gettime(CLOCK_MONOTONIC, &time)
-  return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
-}
-
 /// O_PATH, whose macro Swift does not import (`asm-generic/fcntl.h`).
 private let pathOnly: Int32 = 0o10000000
 

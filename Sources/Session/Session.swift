@@ -1,5 +1,6 @@
 import Aggregator
 import Glibc
+import HostFiles
 import Sampler
 import Synchronization
 import TraceFormat

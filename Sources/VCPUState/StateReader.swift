@@ -87,9 +87,5 @@ public final class StateReader {
   }
 
   /// CLOCK_MONOTONIC in nanoseconds, as in `VCPUReading.readAt`.
-  public static func now() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
-  }
+  public static func now() -> UInt64 { monotonicNanoseconds() }
 }

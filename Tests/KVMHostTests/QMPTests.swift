@@ -1,6 +1,7 @@
 import Architecture
 import FakeVMM
 import Foundation
+import HostFiles
 import Synchronization
 import Testing
 
