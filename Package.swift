@@ -30,7 +30,7 @@ let package = Package(
     .executableTarget(
       name: "vmctop-bench",
       dependencies: [
-        "Aggregator", "TraceFormat", "Recording", "CDemo", "CTinyGuest", "CInstructionCount",
+        "Aggregator", "TraceFormat", "Recording", "Session", "CDemo", "CTinyGuest", "CInstructionCount",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -68,7 +68,7 @@ let package = Package(
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     tests("Architecture", ["Architecture"]),
     tests("TraceFormat", ["TraceFormat", "Recording"]),
-    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording"]),
+    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording", "SnapshotSupport"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
@@ -91,7 +91,7 @@ let package = Package(
       "Session",
       [
         "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles",
-        "KVMHost", "CTinyGuest", "FakeKernel", "FakeVMM",
+        "KVMHost", "CTinyGuest", "FakeKernel", "FakeVMM", "SnapshotSupport",
       ]),
     tests(
       "Command",
@@ -100,12 +100,16 @@ let package = Package(
         "TraceFormat", "CTinyGuest",
       ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
-    // bytes, a VMM's monitor whose words are the test's, a guest of a few instructions, the processor's instruction counter.
+    // bytes, a VMM's monitor whose words are the test's, snapshots
+    // as text, a guest of a few instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(
       name: "FakeKernel", dependencies: ["HostFiles"], path: "Tests/Support/FakeKernel", swiftSettings: strict),
     .target(name: "FakeVMM", path: "Tests/Support/FakeVMM", swiftSettings: strict),
+    .target(
+      name: "SnapshotSupport", dependencies: ["Aggregator"], path: "Tests/Support/SnapshotSupport",
+      swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

@@ -34,6 +34,10 @@ public struct Aggregator: ~Copyable {
   /// Where the counts of threads are added up that have no slot any more; nil as long as all have theirs.
   var ended: UnsafeMutablePointer<VCPUSlot>?
   var endedThreads: UInt64 = 0
+  /// Those of them that sums before have counts of, since the last cut.
+  var retired: [RetiredThread] = []
+  /// Where the last sums end, on the trace clock.
+  var lastCut: UInt64 = 0
   /// How many threads were seen so far: when it grows, the host may know a VM that nobody asked about yet.
   public private(set) var threadCount = 0
   let options: AggregatorOptions
@@ -44,13 +48,16 @@ public struct Aggregator: ~Copyable {
   private var streams: UnsafeMutablePointer<StreamState>
   private var streamCapacity = 8
   private(set) var streamCount = 0
-  private var streamCPUs: [Int] = []
+  private var streamNames: [PageStream] = []
   var reasonCodes = ReasonIndex()
   /// Counts up where a gap in any stream begins and where it ends: an open interval of a thread that changed CPUs is
   /// void across one.
-  private var allLosses: UInt32 = 0
+  private(set) var allLosses: UInt32 = 0
   /// Streams between their last event before a loss and their first after it.
   private var openGaps = 0
+  /// Until `run` stops, and then 0 as the latest event to be counted.
+  private var pagesLeft = Int.max
+  private var latestCounted = UInt64.max
   private var cellCount = 0
   var events: UInt64 = 0
   var malformed: UInt64 = 0
@@ -59,7 +66,7 @@ public struct Aggregator: ~Copyable {
   var builder = SnapshotBuilder()
   var settings = SettingRegistry()
   /// The control words of every vCPU thread as they were read last.
-  private var words: [Int32: ControlSetting] = [:]
+  var words: [Int32: ControlSetting] = [:]
 
   /// One stream's place in its present page.
   struct StreamState {
@@ -72,7 +79,15 @@ public struct Aggregator: ~Copyable {
     var lost: UInt64 = 0
     var uncounted: UInt64 = 0
     var lostByCounter: UInt64?
+    /// What of it went into sums already.
+    var takenByCounter: UInt64 = 0
     var shownLost: UInt64 = 0
+    /// The page that the cursor is in, as long as the source keeps it.
+    var page: UnsafeRawBufferPointer?
+    /// The timestamp in the header of the last page; nil before the first.
+    var pageTimestamp: UInt64?
+    /// Counting goes on within or after this page: those before it, and what was counted of it, are passed over.
+    var resumption: (page: UInt64, counted: UInt32?)?
   }
 
   /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
@@ -104,7 +119,7 @@ public struct Aggregator: ~Copyable {
       losses.intervalLost &+= interval
       losses.uncounted &+= uncounted
       if lost > 0 || uncounted > 0 {
-        losses.perCPU.append(Losses.CPULoss(cpu: streamCPUs[index], lost: lost, intervalLost: interval))
+        losses.perCPU.append(Losses.CPULoss(cpu: streamNames[index].cpu, lost: lost, intervalLost: interval))
       }
       streams[index].shownLost = lost
     }
@@ -119,25 +134,111 @@ public struct Aggregator: ~Copyable {
   ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
   public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
     for index in 0..<streamCount where all || streams[index].uncounted > 0 {
-      guard let lost = counter(streamCPUs[index]) else { continue }
-      streams[index].lostByCounter = max(streams[index].lostByCounter ?? 0, lost)
+      guard let lost = counter(streamNames[index].cpu) else { continue }
+      let new = lost > streams[index].takenByCounter ? lost - streams[index].takenByCounter : 0
+      streams[index].lostByCounter = max(streams[index].lostByCounter ?? 0, new)
     }
   }
 
   /// The CPU of a stream, where known.
-  func cpu(ofStream index: Int) -> Int? { streamCPUs.indices.contains(index) ? streamCPUs[index] : nil }
+  func cpu(ofStream index: Int) -> Int? { streamNames.indices.contains(index) ? streamNames[index].cpu : nil }
+
+  // MARK: - Streams in sums
+
+  mutating func takeStreamSums() -> [StreamSum] {
+    var sums: [StreamSum] = []
+    for index in 0..<streamCount {
+      var sum = StreamSum(stream: streamNames[index])
+      sum.lost = streams[index].lost
+      sum.uncounted = streams[index].uncounted
+      sum.counter = streams[index].lostByCounter
+      sums.append(sum)
+      streams[index].lost = 0
+      streams[index].uncounted = 0
+      if let counter = sum.counter {
+        streams[index].takenByCounter &+= counter
+        streams[index].lostByCounter = 0
+      }
+      streams[index].shownLost = 0
+    }
+    return sums
+  }
+
+  mutating func add(_ sum: StreamSum) {
+    if !streamNames.contains(sum.stream) { prepare(streamNames + [sum.stream]) }
+    guard let index = streamNames.firstIndex(of: sum.stream) else { return }
+    streams[index].lost &+= sum.lost
+    streams[index].uncounted &+= sum.uncounted
+    if let counter = sum.counter { streams[index].lostByCounter = (streams[index].lostByCounter ?? 0) &+ counter }
+  }
+
+  func openStreams() -> [OpenStream] {
+    (0..<streamCount).map { index in
+      var state = OpenStream(
+        stream: streamNames[index], losses: streams[index].losses, isInGap: streams[index].isInGap,
+        page: streams[index].pageTimestamp)
+      if let resumption = streams[index].resumption {
+        state.page = resumption.page
+        state.counted = resumption.counted
+      } else if streams[index].isPending, let page = streams[index].page {
+        // The pending event is the first that is not counted.
+        var cursor = SubBufferCursor(page: page, layout: layout)
+        var counted: UInt32 = 0
+        while cursor.next(), cursor.payload != streams[index].cursor.payload { counted &+= 1 }
+        state.counted = counted
+      }
+      return state
+    }
+  }
+
+  /// Returns where each of the state's streams is here.
+  mutating func resumeStreams(_ state: OpenState) -> [Int: UInt32] {
+    allLosses = state.allLosses
+    openGaps = 0
+    for index in 0..<streamCount {
+      streams[index].cursor = SubBufferCursor.exhausted(at: 0)
+      streams[index].isPending = false
+      streams[index].isInGap = false
+      streams[index].losses = 0
+      streams[index].page = nil
+      streams[index].pageTimestamp = nil
+      streams[index].resumption = nil
+    }
+    var places: [Int: UInt32] = [:]
+    for (number, open) in state.streams.enumerated() {
+      guard let index = streamNames.firstIndex(of: open.stream) else { continue }
+      places[number] = UInt32(truncatingIfNeeded: index)
+      streams[index].losses = open.losses
+      if open.isInGap, !streams[index].isInGap {
+        streams[index].isInGap = true
+        openGaps += 1
+      }
+      streams[index].pageTimestamp = open.page
+      if let page = open.page { streams[index].resumption = (page, open.counted) }
+    }
+    return places
+  }
+
+  /// The timestamp in the header of the page that each stream is to be read on from; nil: from its first.
+  public var pagesToResume: [UInt64?] { (0..<streamCount).map { streams[$0].resumption?.page } }
 
   // MARK: - Merging
 
   /// Counts every event of the source stamped at or before `limit`, all streams merged in order of time. Events that
   /// the source does not have yet are taken up by the next call.
-  public mutating func run(_ source: some PageSource, until limit: UInt64 = .max) {
-    take(source.streams)
+  ///
+  /// - Parameter pages: to stop after so many; events after `lastCounted` are then still to come.
+  /// - Returns: False where it stopped for the number of pages.
+  @discardableResult
+  public mutating func run(_ source: some PageSource, until limit: UInt64 = .max, pages: Int = .max) -> Bool {
+    prepare(source.streams)
     var heap = StreamHeap(capacity: streamCount)
     for stream in 0..<streamCount where streams[stream].isPending || load(stream, from: source) {
       heap.push(StreamHeap.Node(timestamp: streams[stream].cursor.timestamp, stream: stream))
     }
-    while let first = heap.first, first.timestamp <= limit {
+    pagesLeft = pages
+    latestCounted = .max
+    while let first = heap.first, first.timestamp <= limit, pagesLeft > 0 {
       let nextOther = heap.secondTimestamp
       if advance(first.stream, until: nextOther < limit ? nextOther : limit, source) {
         heap.replaceFirst(timestamp: streams[first.stream].cursor.timestamp)
@@ -146,6 +247,7 @@ public struct Aggregator: ~Copyable {
       }
     }
     heap.deallocate()
+    return pagesLeft > 0
   }
 
   /// Timestamp of the last event counted, raw; 0 before the first.
@@ -163,7 +265,8 @@ public struct Aggregator: ~Copyable {
     return earliest
   }
 
-  private mutating func take(_ all: [PageStream]) {
+  /// Takes up streams that are new. Those of a source come before others that only sums know.
+  public mutating func prepare(_ all: [PageStream]) {
     guard all.count > streamCount else { return }
     if all.count > streamCapacity {
       let larger = UnsafeMutablePointer<StreamState>.allocate(capacity: all.count * 2)
@@ -177,7 +280,7 @@ public struct Aggregator: ~Copyable {
       var cursor = SubBufferCursor(page: empty, layout: layout)
       cursor.isMalformed = false
       (streams + index).initialize(to: StreamState(cursor: cursor))
-      streamCPUs.append(all[index].cpu)
+      streamNames.append(all[index])
     }
     streamCount = all.count
   }
@@ -197,11 +300,17 @@ public struct Aggregator: ~Copyable {
       guard let page = source.nextPage(stream: index) else {
         // Nothing of the old page may be touched after this: the source may reuse it.
         streams[index].cursor = SubBufferCursor.exhausted(at: streams[index].cursor.timestamp)
+        streams[index].page = nil
         streams[index].isPending = false
         endGap(index)
         return false
       }
       streams[index].cursor = SubBufferCursor(page: page, layout: layout)
+      if streams[index].resumption != nil, passOver(page, index) { continue }
+      streams[index].page = page
+      streams[index].pageTimestamp = streams[index].cursor.timestamp
+      pagesLeft &-= 1
+      if pagesLeft <= 0 { latestCounted = 0 }
       switch streams[index].cursor.missed {
       case .none: continue
       case .counted(let count): streams[index].lost &+= count
@@ -216,6 +325,30 @@ public struct Aggregator: ~Copyable {
     }
   }
 
+  /// Passes over what earlier sums have of a page that was just begun. True where that settles it: all of the page, or
+  /// all before the cursor, with the loss before the page.
+  private mutating func passOver(_ page: UnsafeRawBufferPointer, _ index: Int) -> Bool {
+    guard let resumption = streams[index].resumption else { return false }
+    let timestamp = streams[index].cursor.timestamp
+    if timestamp > resumption.page {
+      streams[index].resumption = nil
+      return false
+    }
+    if timestamp == resumption.page, var left = resumption.counted {
+      var cursor = streams[index].cursor
+      while left > 0, cursor.next() { left -= 1 }
+      var next = cursor
+      if left == 0, next.next() {
+        streams[index].cursor = cursor
+        streams[index].page = page
+        streams[index].resumption = nil
+        return true
+      }
+    }
+    streams[index].cursor = SubBufferCursor.exhausted(at: timestamp)
+    return true
+  }
+
   private mutating func endGap(_ index: Int) {
     guard streams[index].isInGap else { return }
     streams[index].isInGap = false
@@ -226,6 +359,7 @@ public struct Aggregator: ~Copyable {
   /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
   /// when the stream has no more now. This is the hot loop: decoding and counting in one, on local state.
   private mutating func advance(_ index: Int, until limit: UInt64, _ source: some PageSource) -> Bool {
+    var limit = limit
     let stream = streams + index
     let rows = table.rows
     let rowCount = table.rowCount
@@ -311,6 +445,8 @@ public struct Aggregator: ~Copyable {
         return true
       }
       if !load(index, from: source) { return false }
+      // Cheaper for the loop than another way out of it.
+      limit = min(limit, latestCounted)
     }
   }
 
@@ -491,11 +627,7 @@ public struct Aggregator: ~Copyable {
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
     entries[old].count &-= 1
-    // The open exit is the last of its cell: where there is none since the last snapshot, that one showed it.
-    let wasShown = entries[old].count < entries[old].shownCount
-    if wasShown { entries[old].shownCount &-= 1 }
     slot.pointee.openCharge = cell.pointee.charges.add(control)
-    if wasShown { cell.pointee.charges.entries?[slot.pointee.openCharge].shownCount &+= 1 }
   }
 
   private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
@@ -531,27 +663,46 @@ public struct Aggregator: ~Copyable {
   private mutating func makeSlot(
     _ thread: Int32, vcpuID: UInt32?, at timestamp: UInt64
   ) -> UnsafeMutablePointer<VCPUSlot> {
-    if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
-    let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
-    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, at: timestamp))
+    let slot = insertSlot(thread, vcpuID: vcpuID, setting: .asFound, at: timestamp)
     if let words = words[thread] {
       slot.pointee.learn(settings.setting(after: .asFound, words: words), at: timestamp)
     }
     threadCount += 1
-    if let threads = options.threads, !threads.contains(thread) { slot.pointee.isIgnored = true }
-    if let ids = options.vcpuIDs, !(vcpuID.map(ids.contains) ?? false) { slot.pointee.isIgnored = true }
+    return slot
+  }
+
+  mutating func insertSlot(
+    _ thread: Int32, vcpuID: UInt32?, setting: VCPUSetting, at timestamp: UInt64
+  ) -> UnsafeMutablePointer<VCPUSlot> {
+    if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
+    let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
+    slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, setting: setting, at: timestamp))
+    slot.pointee.isIgnored = !isCounted(thread, vcpuID: vcpuID)
     slots.insert(slot)
     return slot
+  }
+
+  /// Whether the options ask for it.
+  func isCounted(_ thread: Int32, vcpuID: UInt32?) -> Bool {
+    if let threads = options.threads, !threads.contains(thread) { return false }
+    guard let ids = options.vcpuIDs else { return true }
+    return vcpuID.map(ids.contains) ?? false
   }
 
   @inline(never)
   private mutating func makeCell(
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
   ) -> UnsafeMutablePointer<ReasonCell> {
+    makeCell(slot.pointee.cells, index, isa: isa, code: code)
+  }
+
+  mutating func makeCell(
+    _ cells: VCPUSlot.Cells, _ index: Int, isa: UInt32, code: UInt32
+  ) -> UnsafeMutablePointer<ReasonCell> {
     let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
     let cell = ReasonCell.make(isa: isa, code: code, hasHistogram: cellCount < Self.cellLimit)
     cellCount += 1
-    slot.pointee.cells[index] = cell
+    cells[index] = cell
     return cell
   }
 
@@ -600,7 +751,8 @@ struct ReasonIndex {
   static let firstOther = 384
   static let capacity = 512
 
-  private var others: [UInt64] = []
+  /// ISA and code in the upper and the lower half.
+  private(set) var others: [UInt64] = []
 
   /// The last index is shared by all that do not fit any more.
   @inline(never)

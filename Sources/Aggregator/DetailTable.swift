@@ -4,10 +4,12 @@
 ///
 /// Raw memory, no reference counting: it is updated once or twice per exit.
 struct DetailTable {
-  struct Entry {
+  struct Entry: Hashable {
     var key: UInt64
     var count: UInt64
     var error: UInt64
+
+    static var none: Entry { Entry(key: 0, count: 0, error: 0) }
 
     /// The most it can have been.
     @inline(__always) var most: UInt64 { count &+ error }
@@ -76,7 +78,7 @@ struct DetailTable {
     let old = entries
     let oldCapacity = capacity
     let fresh = UnsafeMutablePointer<Entry>.allocate(capacity: size)
-    fresh.initialize(repeating: Entry(key: 0, count: 0, error: 0), count: size)
+    fresh.initialize(repeating: .none, count: size)
     entries = fresh
     capacity = size
     shift = UInt64(64 - size.trailingZeroBitCount)
@@ -132,27 +134,78 @@ struct DetailTable {
     for index in 0..<capacity where entries[index].count != 0 { body(entries[index]) }
   }
 
-  /// Adds another table's counts; every error grows by what the table that lacks the value may have forgotten of it.
+  var isEmpty: Bool {
+    guard let entries else { return true }
+    return evicted == 0 && (0..<capacity).allSatisfy { entries[$0].count == 0 }
+  }
+
+  /// Its counts as a value.
+  var sum: DetailSum {
+    var sum = DetailSum(evicted: evicted, mostEvicted: mostEvicted, isApproximate: isApproximate)
+    each { sum.entries.append($0) }
+    sum.entries.sort { $0.key < $1.key }
+    return sum
+  }
+
+  /// Takes the counts out.
+  mutating func take() -> DetailSum {
+    guard entries != nil else { return DetailSum() }
+    defer { clear() }
+    return sum
+  }
+
+  private mutating func clear() {
+    entries?.update(repeating: .none, count: capacity)
+    evicted = 0
+    mostEvicted = 0
+    isApproximate = false
+  }
+
   mutating func absorb(_ other: DetailTable, limit: Int) {
     guard other.entries != nil else { return }
-    var sums: [UInt64: Entry] = [:]
-    each { own in
-      sums[own.key] = Entry(key: own.key, count: own.count, error: own.error &+ other.error(of: own.key))
+    absorb(other.sum, limit: limit)
+  }
+
+  /// Adds counts; every error grows by what the side that lacks the value may have forgotten of it.
+  mutating func absorb(_ other: DetailSum, limit: Int) {
+    var left = other.entries[...]
+    if !isApproximate, !other.isApproximate {
+      while let next = left.first, addExactly(next, limit: limit) { left.removeFirst() }
+      if left.isEmpty { return }
     }
-    other.each { theirs in
-      if let own = sums[theirs.key] {
-        // Its error has theirs already.
-        sums[theirs.key] = Entry(key: own.key, count: own.count &+ theirs.count, error: own.error)
-      } else {
-        sums[theirs.key] = Entry(key: theirs.key, count: theirs.count, error: theirs.error &+ error(of: theirs.key))
-      }
-    }
-    evicted &+= other.evicted
-    isApproximate = isApproximate || other.isApproximate
-    mostEvicted &+= other.mostEvicted
-    if let entries { entries.update(repeating: Entry(key: 0, count: 0, error: 0), count: capacity) }
+    var all = sum
+    var rest = other
+    rest.entries = Array(left)
+    all.add(rest)
+    clear()
+    evicted = all.evicted
+    mostEvicted = all.mostEvicted
+    isApproximate = all.isApproximate
     // The most frequent first: they find room, and what does not is the rarest.
-    for entry in sums.values.sorted(by: { ($1.most, $0.key) < ($0.most, $1.key) }) { place(entry, limit: limit) }
+    for entry in all.entries.sorted(by: { ($1.most, $0.key) < ($0.most, $1.key) }) { place(entry, limit: limit) }
+  }
+
+  /// Adds to a value's count. False where there is no room for it.
+  private mutating func addExactly(_ new: Entry, limit: Int) -> Bool {
+    if entries == nil { resize(to: 16) }
+    while let entries {
+      let start = home(new.key)
+      for step in 0..<Self.window {
+        let entry = entries + ((start &+ step) & (capacity &- 1))
+        if entry.pointee.count == 0 {
+          entry.pointee = new
+          return true
+        }
+        if entry.pointee.key == new.key {
+          entry.pointee.count &+= new.count
+          return true
+        }
+      }
+      guard capacity < limit else { return false }
+      resize(to: capacity * 2)
+      if isApproximate { return false }
+    }
+    return false
   }
 
   /// Puts an entry where there is room for a value that is not here yet, or counts it as evicted.
@@ -188,6 +241,8 @@ struct DetailTable {
 struct FrequentValues {
   private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
   private static let pairs = 64
+  /// Values that it has room for.
+  static var capacity: Int { 2 * pairs }
   /// Entries of 24 bytes at a distance of 32 put each pair into a line of its own.
   private static let stride = 32
 
@@ -246,6 +301,43 @@ struct FrequentValues {
     for index in 0..<Self.pairs * 2 where self[index].count != 0 { body(self[index]) }
   }
 
+  var isEmpty: Bool {
+    guard entries != nil else { return true }
+    return (0..<Self.pairs * 2).allSatisfy { self[$0].count == 0 }
+  }
+
+  /// Takes the counts out, in order of the values.
+  mutating func take() -> [DetailTable.Entry] {
+    guard entries != nil else { return [] }
+    var sums: [DetailTable.Entry] = []
+    for index in 0..<Self.pairs * 2 where self[index].count != 0 {
+      sums.append(self[index])
+      self[index] = .none
+    }
+    return sums.sorted { $0.key < $1.key }
+  }
+
+  /// Adds what `take` gave. Entries that it cannot have given lose those after the first two of a pair.
+  mutating func absorb(_ sums: [DetailTable.Entry]) {
+    guard !sums.isEmpty else { return }
+    if entries == nil {
+      entries = Self.allocate()
+      return fill(sums)
+    }
+    var other = FrequentValues()
+    other.entries = Self.allocate()
+    defer { other.deallocate() }
+    other.fill(sums)
+    absorb(other)
+  }
+
+  private func fill(_ sums: [DetailTable.Entry]) {
+    for entry in sums {
+      let pair = Int(truncatingIfNeeded: (entry.key &* 0x9E37_79B9_7F4A_7C15) &>> 58)
+      if self[2 * pair].count == 0 { self[2 * pair] = entry } else { self[2 * pair + 1] = entry }
+    }
+  }
+
   /// Adds another's counts. Of the up to four values of a pair of pairs the two most frequent stay: a value that is
   /// not here can have been no more frequent than they, as without merging.
   mutating func absorb(_ other: FrequentValues) {
@@ -256,6 +348,7 @@ struct FrequentValues {
       return
     }
     for pair in 0..<Self.pairs where other[2 * pair].count | other[2 * pair + 1].count != 0 {
+      if addExactly(other[2 * pair], other[2 * pair + 1], to: pair) { continue }
       var sums: [DetailTable.Entry] = []
       for index in [2 * pair, 2 * pair + 1] where self[index].count != 0 {
         var entry = self[index]
@@ -270,12 +363,33 @@ struct FrequentValues {
         sums.append(entry)
       }
       sums.sort { ($1.most, $0.key) < ($0.most, $1.key) }
-      let none = DetailTable.Entry(key: 0, count: 0, error: 0)
       // The errors say that something gave way, where nothing did before.
       if sums.count > 2, sums[0].error | sums[1].error == 0 { sums[1].error = 1 }
-      self[2 * pair] = sums.first ?? none
-      self[2 * pair + 1] = sums.count > 1 ? sums[1] : none
+      self[2 * pair] = sums.first ?? .none
+      self[2 * pair + 1] = sums.count > 1 ? sums[1] : .none
     }
+  }
+
+  /// Adds to a pair to which nothing is new, or has room. False where there is none, or something gave way before.
+  private func addExactly(_ first: DetailTable.Entry, _ second: DetailTable.Entry, to pair: Int) -> Bool {
+    var (own, other) = (self[2 * pair], self[2 * pair + 1])
+    guard own.error | other.error | first.error | second.error == 0 else { return false }
+    for entry in [first, second] where entry.count != 0 {
+      if own.key == entry.key, own.count != 0 {
+        own.count &+= entry.count
+      } else if other.key == entry.key, other.count != 0 {
+        other.count &+= entry.count
+      } else if own.count == 0 {
+        own = entry
+      } else if other.count == 0 {
+        other = entry
+      } else {
+        return false
+      }
+    }
+    self[2 * pair] = own
+    self[2 * pair + 1] = other
+    return true
   }
 
   private func count(of key: UInt64) -> UInt64 {
@@ -287,7 +401,7 @@ struct FrequentValues {
   /// Empty as long as nothing was added.
   private subscript(index: Int) -> DetailTable.Entry {
     get {
-      guard let entries else { return DetailTable.Entry(key: 0, count: 0, error: 0) }
+      guard let entries else { return .none }
       return UnsafeRawPointer(entries).load(fromByteOffset: index * Self.stride, as: DetailTable.Entry.self)
     }
     nonmutating set {

@@ -23,7 +23,7 @@ struct EventTableRow {
 
 /// The fields of a kvm_exit record that are counted, laid out as the kernel's TRACE_EVENT_KVM_EXIT lays them out
 /// (`arch/x86/kvm/trace.h`, 5.10 and later, 64 bits): such a record is taken over as it is.
-struct ExitRecord {
+struct ExitRecord: Hashable {
   /// Where they begin in the record: behind the common fields.
   static let start = 8
 

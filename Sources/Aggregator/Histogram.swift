@@ -44,15 +44,30 @@ struct Histogram {
 
   /// Adds another's counts, all of which lie between two values.
   mutating func absorb(_ other: Histogram, from low: UInt64, to high: UInt64) {
-    guard let buckets, low <= high else { return }
-    for index in Self.index(of: low)...Self.index(of: high) {
-      let sum = count(at: index) &+ other.count(at: index)
-      buckets[index] = UInt32(truncatingIfNeeded: sum)
-      if sum >> 32 != 0 {
-        if carries == nil { carries = Self.makeBuckets() }
-        carries?[index] = UInt32(truncatingIfNeeded: sum >> 32)
-      }
+    guard low <= high else { return }
+    for index in Self.index(of: low)...Self.index(of: high) { add(other.count(at: index), at: index) }
+  }
+
+  /// Adds to one bucket.
+  mutating func add(_ count: UInt64, at index: Int) {
+    guard let buckets else { return }
+    let sum = self.count(at: index) &+ count
+    buckets[index] = UInt32(truncatingIfNeeded: sum)
+    guard sum >> 32 != 0 || carries != nil else { return }
+    if carries == nil { carries = Self.makeBuckets() }
+    carries?[index] = UInt32(truncatingIfNeeded: sum >> 32)
+  }
+
+  /// Takes out the counts, all of which lie between two values.
+  mutating func take(from low: UInt64, to high: UInt64) -> [BucketSum] {
+    guard let buckets, low <= high else { return [] }
+    var sums: [BucketSum] = []
+    for index in Self.index(of: low)...Self.index(of: high) where count(at: index) != 0 {
+      sums.append(BucketSum(bucket: index, count: count(at: index)))
+      buckets[index] = 0
+      carries?[index] = 0
     }
+    return sums
   }
 
   /// For tests: counting to where a bucket runs over takes too long.
@@ -86,8 +101,8 @@ struct Histogram {
     var seen: UInt64 = 0
     var bucket = 0
     for rank in ranks {
-      while bucket < buckets.count, seen + buckets[bucket] < rank {
-        seen += buckets[bucket]
+      while bucket < buckets.count, seen &+ buckets[bucket] < rank {
+        seen &+= buckets[bucket]
         bucket += 1
       }
       result.append(value(at: min(bucket, buckets.count - 1)))

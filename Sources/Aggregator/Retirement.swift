@@ -27,21 +27,25 @@ extension Aggregator {
     retire(slots.remove { leaving.contains($0.pointee.tid) })
   }
 
-  private mutating func retire(_ leaving: [UnsafeMutablePointer<VCPUSlot>]) {
+  /// The slot for all that ended.
+  mutating func endedSlot() -> UnsafeMutablePointer<VCPUSlot> {
+    if let ended { return ended }
+    let all = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
+    // In no setting itself: it only holds what others counted in theirs.
+    all.initialize(to: VCPUSlot(tid: Self.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0), at: 0))
+    ended = all
+    return all
+  }
+
+  mutating func retire(_ leaving: [UnsafeMutablePointer<VCPUSlot>]) {
     for slot in leaving {
       if !slot.pointee.isIgnored {
-        let all: UnsafeMutablePointer<VCPUSlot>
-        if let ended {
-          all = ended
-        } else {
-          all = .allocate(capacity: 1)
-          // In no setting itself: it only holds what others counted in theirs.
-          all.initialize(
-            to: VCPUSlot(tid: Self.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0), at: 0))
-          ended = all
+        endedSlot().pointee.absorb(&slot.pointee)
+        endedThreads &+= 1
+        if slot.pointee.isContinued, !retired.contains(where: { $0.tid == slot.pointee.tid }) {
+          retired.append(RetiredThread(tid: slot.pointee.tid, renaming: slot.pointee.renaming))
+          retired.sort { $0.tid < $1.tid }
         }
-        all.pointee.absorb(&slot.pointee)
-        endedThreads += 1
       }
       slot.pointee.deallocate()
       slot.deinitialize(count: 1).deallocate()

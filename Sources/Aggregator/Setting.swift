@@ -145,6 +145,19 @@ struct SettingRegistry {
   private(set) var descriptions = [SettingDescription(setting: .asFound)]
   private var numbers = [Key(words: nil, apicVirtualization: .asFound): VCPUSetting.asFound]
 
+  init() {}
+
+  /// The settings of a snapshot or of sums.
+  init(_ descriptions: [SettingDescription]) {
+    for description in descriptions { adopt(description) }
+  }
+
+  /// The own number of another registry's setting.
+  @discardableResult
+  mutating func adopt(_ other: SettingDescription) -> VCPUSetting {
+    find(Key(words: other.words?.governing, apicVirtualization: other.apicVirtualization), other.words)
+  }
+
   func description(_ setting: VCPUSetting) -> SettingDescription {
     let index = setting.rawValue - 1
     return descriptions.indices.contains(index) ? descriptions[index] : SettingDescription(setting: setting)

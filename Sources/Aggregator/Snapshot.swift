@@ -35,6 +35,8 @@ public struct Snapshot: Sendable {
   public var controlWords: [Int32: ControlSetting] = [:]
   /// What was read of vCPUs last, by thread: of those that were asked for only, since reading costs something.
   public var states: [Int32: VCPUReading] = [:]
+  /// The moment of this snapshot on CLOCK_MONOTONIC, for the ages of readings in a recording; nil live, where it is now.
+  public var monotonic: UInt64?
   /// Why `states` is empty though it was asked for: one line with the remedy.
   public var stateFailure: String?
   /// `vmcs_config` and what the processor allows; nil where neither could be read.
@@ -410,6 +412,13 @@ public struct PlaybackState: Sendable, Hashable {
   public var isFinished: Bool
   /// 1 is the pace of the recording.
   public var speed: Double
+  /// The course of the whole recording; nil before anything of it is known.
+  public var course: RecordingCourse?
+  /// The part of the recording that the figures are of, in nanoseconds since the first event; nil: from its start up to
+  /// the position.
+  public var range: Range<UInt64>?
+  /// CLOCK_REALTIME of the first event, nanoseconds since 1970; nil where the recording does not tell.
+  public var wallClock: UInt64?
 
   public init(position: UInt64, duration: UInt64, isPaused: Bool, isFinished: Bool, speed: Double) {
     self.position = position
@@ -417,6 +426,44 @@ public struct PlaybackState: Sendable, Hashable {
     self.isPaused = isPaused
     self.isFinished = isFinished
     self.speed = speed
+  }
+}
+
+/// The course of a whole recording, for a time line.
+public struct RecordingCourse: Sendable, Hashable {
+  /// What is worth a mark on the time line.
+  public enum Mark: Sendable, Hashable {
+    /// A vCPU thread went into another setting of its controls.
+    case settingChanged(thread: Int32)
+    /// Events were lost, a number of them or an unknown one.
+    case lost
+    case vmStarted(pid: Int32, name: String?)
+    case vmEnded(pid: Int32, name: String?)
+  }
+
+  public struct PlacedMark: Sendable, Hashable {
+    /// Nanoseconds since the first event. Losses are known up to the length of a bucket or so.
+    public var position: UInt64
+    public var mark: Mark
+
+    public init(position: UInt64, mark: Mark) {
+      self.position = position
+      self.mark = mark
+    }
+  }
+
+  /// Exits per second in equal parts of the recording; nil where it is not read yet. Counts are known by intervals of
+  /// about a thousandth of the recording: one that lies in two buckets is shared out by time.
+  public var rates: [Double?]
+  /// In order of time, bounded: of those that fall together, some stand for all.
+  public var marks: [PlacedMark]
+  /// How much of the recording is known, nanoseconds from its start.
+  public var known: UInt64
+
+  public init(rates: [Double?], marks: [PlacedMark] = [], known: UInt64) {
+    self.rates = rates
+    self.marks = marks
+    self.known = known
   }
 }
 

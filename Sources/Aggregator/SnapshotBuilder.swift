@@ -139,6 +139,59 @@ struct SnapshotBuilder {
     return groups
   }
 
+  // MARK: - Sums
+
+  /// What the host has told.
+  var knowledge: HostKnowledge {
+    var knowledge = HostKnowledge(lastVM: lastVM)
+    knowledge.vms = knownVMs.sorted { $0.key < $1.key }.map {
+      HostKnowledge.VM(number: $0.key, isPresent: presentVMs.contains($0.key), vm: $0.value)
+    }
+    knowledge.members = vmOfThread.sorted { $0.key < $1.key }.map {
+      HostKnowledge.Member(tid: $0.key, vm: $0.value, isPresent: present.contains($0.key))
+    }
+    return knowledge
+  }
+
+  mutating func learn(_ knowledge: HostKnowledge) {
+    lastVM = max(lastVM, knowledge.lastVM)
+    knownVMs = Dictionary(knowledge.vms.map { ($0.number, $0.vm) }, uniquingKeysWith: { $1 })
+    presentVMs = Set(knowledge.vms.lazy.filter(\.isPresent).map(\.number))
+    let members = knowledge.members.filter { knownVMs[$0.vm] != nil }
+    vmOfThread = Dictionary(members.map { ($0.tid, $0.vm) }, uniquingKeysWith: { $1 })
+    present = Set(members.lazy.filter(\.isPresent).map(\.tid))
+  }
+
+  /// Counting goes on from zero.
+  mutating func restart(at now: UInt64) {
+    shownAt = now
+    shownEvents = 0
+    shownEventCounts = []
+  }
+
+  /// Replaces the courses of the rates.
+  mutating func setHistory(
+    _ intervals: some Collection<(seconds: Double, exits: [Int32: Double])>, _ slots: [Slot]
+  ) {
+    histories = [:]
+    func add(_ key: HistoryKey, _ exits: Double, _ seconds: Double) {
+      histories[key, default: []].append(seconds > 0 ? exits / seconds : 0)
+    }
+    let groups = Self.inferredGroups(slots.filter { vmOfThread[$0.pointee.tid] == nil })
+      .map { group in (first: group[0].pointee.tid, threads: group.map(\.pointee.tid)) }
+    for (seconds, exits) in intervals {
+      add(.all, exits.values.reduce(0, +), seconds)
+      add(.ended, exits[Aggregator.endedThread] ?? 0, seconds)
+      var byVM = knownVMs.mapValues { _ in 0.0 }
+      for (thread, vm) in vmOfThread { byVM[vm, default: 0] += exits[thread] ?? 0 }
+      for (vm, exits) in byVM { add(.vm(vm), exits, seconds) }
+      for group in groups {
+        add(.inferred(group.first), group.threads.reduce(0) { $0 + (exits[$1] ?? 0) }, seconds)
+      }
+      for slot in slots { add(.thread(slot.pointee.tid), exits[slot.pointee.tid] ?? 0, seconds) }
+    }
+  }
+
   private mutating func history(_ key: HistoryKey, _ rate: Double?) -> [Double] {
     guard let rate else { return histories[key] ?? [] }
     var values = histories[key] ?? []
@@ -301,7 +354,8 @@ struct SnapshotBuilder {
       scope.intervalTime.add(time.since(slot.pointee.shownTime))
       for stay in slot.pointee.stays(until: now) where stay.setting.rawValue > 0 {
         var setting = settings[stay.setting] ?? SettingStatistics(setting: stay.setting)
-        setting.residence &+= nanoseconds(stay.residence)
+        // Of an interval alone, time that one before it counted too much may be more than its own.
+        setting.residence &+= nanoseconds(Int64(bitPattern: stay.residence) < 0 ? 0 : stay.residence)
         setting.time.add(stay.time)
         if stay.setting == slot.pointee.setting {
           setting.vcpus += 1
@@ -309,7 +363,8 @@ struct SnapshotBuilder {
         }
         settings[stay.setting] = setting
         for index in 0..<ReasonIndex.capacity {
-          if let cell = stay.cells[index] { cells[stay.setting, default: [:]][index, default: []].append(cell) }
+          guard let cell = stay.cells[index], !cell.pointee.isEmpty else { continue }
+          cells[stay.setting, default: [:]][index, default: []].append(cell)
         }
       }
     }
@@ -380,19 +435,44 @@ struct SnapshotBuilder {
       counts.intervalHandling &+= recent
       if let control = cell.pointee.fixedControl {
         charge(control, count, interval, cell.pointee.handling, recent)
-      } else if let entries = cell.pointee.charges.entries {
-        for index in 0..<cell.pointee.charges.count {
-          let entry = entries[index]
-          // A charge may have moved to another control since it was shown (see Aggregator.recharge).
-          if entry.count == 0 { continue }
+      } else {
+        for entry in settled(cell.pointee.charges) where entry.count | entry.handling != 0 {
           charge(
-            entry.control, entry.count, entry.count > entry.shownCount ? entry.count - entry.shownCount : 0,
-            entry.handling, entry.handling &- entry.shownHandling)
+            entry.control, entry.count, entry.count &- entry.shownCount, entry.handling,
+            entry.handling &- entry.shownHandling)
         }
       }
     }
     counts.charges = charges.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
     return counts
+  }
+
+  /// The charges without negative ones: an exit of before that turned out to be another control's (see
+  /// `Aggregator.recharge`) is not one of this interval, for either of them.
+  private static func settled(_ table: ChargeTable) -> [ChargeTable.Entry] {
+    guard let first = table.entries else { return [] }
+    var entries = Array(UnsafeBufferPointer(start: first, count: table.count))
+    settle(&entries, \.count)
+    for index in entries.indices { entries[index].shownCount = entries[index].count &- entries[index].shownCount }
+    settle(&entries, \.shownCount)
+    for index in entries.indices { entries[index].shownCount = entries[index].count &- entries[index].shownCount }
+    return entries
+  }
+
+  private static func settle(_ entries: inout [ChargeTable.Entry], _ figure: WritableKeyPath<ChargeTable.Entry, UInt64>)
+  {
+    func isNegative(_ entry: ChargeTable.Entry) -> Bool { Int64(bitPattern: entry[keyPath: figure]) < 0 }
+    guard entries.contains(where: isNegative) else { return }
+    var missing: UInt64 = 0
+    for index in entries.indices where isNegative(entries[index]) {
+      missing &-= entries[index][keyPath: figure]
+      entries[index][keyPath: figure] = 0
+    }
+    for index in entries.indices where missing > 0 {
+      let part = min(missing, entries[index][keyPath: figure])
+      entries[index][keyPath: figure] -= part
+      missing -= part
+    }
   }
 
   private func reason(
@@ -478,7 +558,7 @@ struct SnapshotBuilder {
   }
 
   /// Marks everything counted so far as shown: the next snapshot's interval begins here.
-  private func remember(_ slots: [Slot], now: UInt64, openTime: Bool, nanoseconds: (UInt64) -> UInt64) {
+  func remember(_ slots: [Slot], now: UInt64, openTime: Bool, nanoseconds: (UInt64) -> UInt64) {
     for slot in slots {
       slot.pointee.shownExits = slot.pointee.exits
       slot.pointee.shownTime = time(of: slot, now: now, openTime: openTime, nanoseconds: nanoseconds)

@@ -47,6 +47,48 @@ struct ReasonCell {
     details.deallocate()
     instructionPointers.deallocate()
   }
+
+  /// Takes the counts out.
+  mutating func take() -> CellSum {
+    var sum = CellSum(isa: isa, code: code)
+    sum.count = count
+    sum.paired = paired
+    sum.handling = handling
+    sum.minimum = minimum
+    sum.maximum = maximum
+    sum.unlocated = unlocated
+    sum.histogram = histogram.take(from: minimum, to: maximum)
+    sum.charges = charges.take()
+    sum.details = details.take()
+    sum.instructionPointers = instructionPointers.take()
+    count = 0
+    paired = 0
+    handling = 0
+    minimum = .max
+    maximum = 0
+    unlocated = 0
+    shownCount = 0
+    shownHandling = 0
+    return sum
+  }
+
+  mutating func add(_ sum: CellSum) {
+    count &+= sum.count
+    paired &+= sum.paired
+    handling &+= sum.handling
+    minimum = min(minimum, sum.minimum)
+    maximum = max(maximum, sum.maximum)
+    unlocated &+= sum.unlocated
+    for bucket in sum.histogram { histogram.add(bucket.count, at: bucket.bucket) }
+    for charge in sum.charges { charges.add(charge) }
+    details.absorb(sum.details, limit: Aggregator.detailLimit)
+    instructionPointers.absorb(sum.instructionPointers)
+  }
+
+  /// Nothing was counted in it since it was made, or since its counts were taken.
+  var isEmpty: Bool {
+    count | paired | handling | unlocated == 0 && charges.isEmpty && details.isEmpty && instructionPointers.isEmpty
+  }
 }
 
 /// Exits and handling time by control, for the reasons whose control depends on the exit. Few controls per reason, so
@@ -87,11 +129,15 @@ struct ChargeTable {
   }
 
   mutating func add(_ control: ControlID) -> Int {
+    let index = index(of: control)
+    entries?[index].count &+= 1
+    return index
+  }
+
+  /// The control's entry, which may be a new one.
+  mutating func index(of control: ControlID) -> Int {
     if let entries {
-      for index in 0..<count where entries[index].control == control {
-        entries[index].count &+= 1
-        return index
-      }
+      for index in 0..<count where entries[index].control == control { return index }
     }
     return insert(control)
   }
@@ -107,18 +153,44 @@ struct ChargeTable {
       entries = larger
       capacity = max(4, capacity * 2)
     }
-    (entries! + count).initialize(to: Entry(control: control, count: 1))
+    (entries! + count).initialize(to: Entry(control: control))
     count += 1
     return count - 1
+  }
+
+  /// Nothing is charged.
+  var isEmpty: Bool {
+    guard let entries else { return true }
+    return (0..<count).allSatisfy { entries[$0].count | entries[$0].handling == 0 }
+  }
+
+  /// Takes the charges out. The entries stay: an open exit knows its own by number.
+  mutating func take() -> [ChargeSum] {
+    guard let entries else { return [] }
+    var sums: [ChargeSum] = []
+    for index in 0..<count {
+      let entry = entries[index]
+      if entry.count | entry.handling != 0 {
+        sums.append(ChargeSum(control: entry.control, count: entry.count, handling: entry.handling))
+      }
+      entries[index] = Entry(control: entry.control)
+    }
+    return sums.sorted { $0.control < $1.control }
+  }
+
+  mutating func add(_ sum: ChargeSum) {
+    let index = index(of: sum.control)
+    entries?[index].count &+= sum.count
+    entries?[index].handling &+= sum.handling
   }
 
   /// Adds another table's charges.
   mutating func absorb(_ other: ChargeTable) {
     guard let others = other.entries else { return }
     for place in 0..<other.count {
-      let index = add(others[place].control)
+      let index = index(of: others[place].control)
       guard let entries else { return }
-      entries[index].count &+= others[place].count &- 1
+      entries[index].count &+= others[place].count
       entries[index].handling &+= others[place].handling
       entries[index].shownCount &+= others[place].shownCount
       entries[index].shownHandling &+= others[place].shownHandling
@@ -241,7 +313,7 @@ enum VCPUActivity: UInt8 {
 }
 
 /// A place in the streams' losses: two marks of one slot that are equal enclose no gap. See `Aggregator.isWhole`.
-struct LossMark {
+struct LossMark: Hashable {
   /// The stream and its losses then.
   var stream: UInt32
   var losses: UInt32
@@ -283,14 +355,21 @@ struct VCPUSlot {
   let vcpuID: UInt32?
   private(set) var setting: VCPUSetting
   /// Its control words were read at least once.
-  private var isSettingRead = false
+  var isSettingRead = false
   /// Timestamp since when it is in the setting, and its time split then.
-  private(set) var settingSince: UInt64
+  var settingSince: UInt64
   private var settingTime = TimeSplit()
+  /// How long it was in it before, and what of the time since then went into earlier sums (see `Aggregator.cut`).
+  private var earlierResidence: UInt64 = 0
+  private var takenResidence: UInt64 = 0
   /// The latest changes, oldest first.
   private(set) var changes: [SettingChange] = []
   /// The settings it was in before.
   private var past: [VCPUSetting: Stay] = [:]
+  /// Earlier sums have counts of it.
+  var isContinued = false
+  /// What `learn` made of a setting that earlier sums have counts of.
+  private(set) var renaming: SettingRenaming?
   /// What the last snapshot showed.
   var shownExits: UInt64 = 0
   var shownTime = TimeSplit()
@@ -299,9 +378,11 @@ struct VCPUSlot {
   struct Stay {
     var setting: VCPUSetting
     var cells: Cells
-    /// How long it was in it, on the trace clock.
+    /// How long it was in it, on the trace clock. Wraps below 0 in sums that take back what earlier ones had too much.
     var residence: UInt64 = 0
     var time = TimeSplit()
+    /// It was not in it since the last sums were taken.
+    var isQuiet = false
   }
 
   static let mostChanges = 16
@@ -321,13 +402,13 @@ struct VCPUSlot {
   }
 
   mutating func deallocate() {
-    for stay in stays(until: settingSince) {
+    for cells in past.values.map(\.cells) + [cells] {
       for index in 0..<ReasonIndex.capacity {
-        guard let cell = stay.cells[index] else { continue }
+        guard let cell = cells[index] else { continue }
         cell.pointee.deallocate()
         cell.deallocate()
       }
-      stay.cells.deallocate()
+      cells.deallocate()
     }
     past = [:]
   }
@@ -335,16 +416,26 @@ struct VCPUSlot {
   /// Counting goes on in that setting's cells. What the open exit still costs stays with the cell it was counted in.
   mutating func change(to new: VCPUSetting, at timestamp: UInt64) {
     guard new != setting else { return }
-    past[setting] = present(until: timestamp)
     let previous = setting
+    enter(new, at: timestamp)
+    add([SettingChange(setting: new, previous: previous, timestamp: timestamp)])
+  }
+
+  private mutating func enter(_ new: VCPUSetting, at timestamp: UInt64) {
+    past[setting] = present(until: timestamp)
     let again = past.removeValue(forKey: new)
     cells = again?.cells ?? Self.makeCells()
     setting = new
+    settingSince = timestamp
+    takenResidence = 0
     // As if it had been here all along: what it was before, from now on it adds to.
-    settingSince = timestamp &- (again?.residence ?? 0)
+    earlierResidence = again?.residence ?? 0
     settingTime = time.since(again?.time ?? TimeSplit())
-    if changes.count >= Self.mostChanges { changes.removeFirst() }
-    changes.append(SettingChange(setting: new, previous: previous, timestamp: timestamp))
+  }
+
+  private mutating func add(_ new: [SettingChange]) {
+    changes += new
+    if changes.count > Self.mostChanges { changes.removeFirst(changes.count - Self.mostChanges) }
   }
 
   /// The setting as its control words tell. What was counted before anybody looked is of the first that was seen.
@@ -352,29 +443,146 @@ struct VCPUSlot {
     defer { isSettingRead = true }
     guard new != setting else { return }
     if isSettingRead || past[new] != nil { return change(to: new, at: timestamp) }
-    for index in changes.indices {
-      if changes[index].setting == setting { changes[index].setting = new }
-      if changes[index].previous == setting { changes[index].previous = new }
+    let renaming = SettingRenaming(from: setting, to: new)
+    if isContinued { self.renaming = renaming }
+    rename(renaming)
+  }
+
+  /// What was counted in one setting was counted in another one, which it has not been in.
+  private mutating func rename(_ renaming: SettingRenaming) {
+    guard renaming.to != setting, past[renaming.to] == nil else { return }
+    for index in changes.indices { changes[index].rename(renaming) }
+    if setting == renaming.from {
+      setting = renaming.to
+    } else if var stay = past.removeValue(forKey: renaming.from) {
+      stay.setting = renaming.to
+      past[renaming.to] = stay
     }
-    setting = new
   }
 
   private func present(until timestamp: UInt64) -> Stay {
-    Stay(
-      setting: setting, cells: cells, residence: timestamp > settingSince ? timestamp - settingSince : 0,
+    let span = timestamp > settingSince ? timestamp - settingSince : 0
+    return Stay(
+      setting: setting, cells: cells, residence: earlierResidence &+ span &- takenResidence,
       time: time.since(settingTime))
   }
 
   /// The settings it was in so far, with what was counted in each.
-  func stays(until timestamp: UInt64) -> [Stay] { Array(past.values) + [present(until: timestamp)] }
+  func stays(until timestamp: UInt64) -> [Stay] {
+    past.values.filter { !$0.isQuiet || Self.hasCounts($0.cells) } + [present(until: timestamp)]
+  }
+
+  private static func hasCounts(_ cells: Cells) -> Bool {
+    (0..<ReasonIndex.capacity).contains { index in cells[index].map { !$0.pointee.isEmpty } ?? false }
+  }
 
   /// Adds what another slot's vCPU spent in a setting. Returns the cells for what it counted there.
   mutating func absorb(_ stay: Stay) -> Cells {
     var own = past[stay.setting] ?? Stay(setting: stay.setting, cells: Self.makeCells())
     own.residence &+= stay.residence
     own.time.add(stay.time)
+    own.isQuiet = false
     past[stay.setting] = own
     return own.cells
+  }
+
+  // MARK: - Sums
+
+  /// Takes out what was counted up to a time. What is open goes on.
+  mutating func take(until timestamp: UInt64) -> ThreadSum {
+    var sum = ThreadSum(tid: tid, vcpuID: vcpuID, setting: setting)
+    sum.renaming = renaming
+    sum.changes = changes
+    sum.time = time
+    for stay in stays(until: timestamp) where stay.setting.rawValue > 0 {
+      var part = StaySum(setting: stay.setting, residence: stay.residence, time: stay.time)
+      for index in 0..<ReasonIndex.capacity {
+        if let cell = stay.cells[index], !cell.pointee.isEmpty { part.cells.append(cell.pointee.take()) }
+      }
+      part.cells.sort { ($0.isa, $0.code) < ($1.isa, $1.code) }
+      sum.stays.append(part)
+    }
+    sum.stays.sort { $0.setting < $1.setting }
+    for setting in past.keys {
+      past[setting]?.residence = 0
+      past[setting]?.time = TimeSplit()
+      past[setting]?.isQuiet = true
+    }
+    earlierResidence = 0
+    takenResidence = timestamp > settingSince ? timestamp - settingSince : 0
+    time = TimeSplit()
+    settingTime = TimeSplit()
+    exits = 0
+    shownExits = 0
+    shownTime = TimeSplit()
+    changes = []
+    renaming = nil
+    isContinued = true
+    return sum
+  }
+
+  /// Ends its present stay in time, so that sums can be added that begin there.
+  mutating func close(at timestamp: UInt64, renaming: SettingRenaming?) {
+    earlierResidence = present(until: timestamp).residence
+    takenResidence = 0
+    settingSince = timestamp
+    if let renaming { rename(renaming) }
+  }
+
+  /// Adds what a thread counted in an interval that begins where this slot's counts end.
+  ///
+  /// - Parameter cell: finds or makes the cell of a reason.
+  mutating func add(_ sum: ThreadSum, until end: UInt64, cell: (Cells, CellSum) -> UnsafeMutablePointer<ReasonCell>) {
+    if sum.setting != setting, sum.setting.rawValue > 0 { enter(sum.setting, at: settingSince) }
+    settingSince = end
+    add(sum.changes)
+    // The slot of ended threads is in no setting: what they spent is its time as a whole, and by setting besides.
+    if setting.rawValue == 0 { time.add(sum.time) }
+    for stay in sum.stays {
+      let cells: Cells
+      if stay.setting == setting {
+        earlierResidence &+= stay.residence
+        time.add(stay.time)
+        cells = self.cells
+      } else {
+        cells = absorb(Stay(setting: stay.setting, cells: self.cells, residence: stay.residence, time: stay.time))
+        if setting.rawValue > 0 {
+          time.add(stay.time)
+          settingTime.add(stay.time)
+        }
+      }
+      for part in stay.cells {
+        exits &+= part.count
+        cell(cells, part).pointee.add(part)
+      }
+    }
+  }
+
+  /// The settings that it was in before, ascending.
+  var pastSettings: [VCPUSetting] { past.keys.sorted() }
+
+  /// The cells of a setting, which it may never have been in.
+  mutating func cells(of other: VCPUSetting) -> Cells {
+    if other == setting { return cells }
+    if let known = past[other] { return known.cells }
+    let stay = Stay(setting: other, cells: Self.makeCells(), isQuiet: true)
+    past[other] = stay
+    return stay.cells
+  }
+
+  /// The setting that a cell is of.
+  func setting(of cell: UnsafeMutablePointer<ReasonCell>) -> VCPUSetting? {
+    func have(_ cells: Cells) -> Bool { (0..<ReasonIndex.capacity).contains { cells[$0] == cell } }
+    return have(cells) ? setting : past.values.first { have($0.cells) }?.setting
+  }
+
+  /// Goes on in a setting that it is in since then, up to `end` counted already.
+  mutating func resume(in setting: VCPUSetting, since: UInt64, countedUntil end: UInt64) {
+    if setting != self.setting { enter(setting, at: settingSince) }
+    settingSince = since
+    takenResidence = end > since ? end - since : 0
+    isContinued = true
+    renaming = nil
   }
 
   /// Nothing is known of what the open exit did.

@@ -132,7 +132,10 @@ public struct FrontModel {
   public mutating func tick(_ now: UInt64) { self.now = now }
 
   /// How long ago that was; nil where it is not known.
-  func age(_ time: UInt64) -> UInt64? { now == 0 ? nil : now - min(now, time) }
+  func age(_ time: UInt64) -> UInt64? {
+    let now = snapshot?.playback == nil ? now : snapshot?.monotonic ?? 0
+    return now == 0 ? nil : now - min(now, time)
+  }
 
   /// What to read from now on, where that is something else than before. To be called when a frame was adopted: what is
   /// read depends on what is on the screen.

@@ -227,6 +227,22 @@ public final class CombinedRecording: RecordingSource {
     return nil
   }
 
+  private init(_ other: CombinedRecording, _ files: [any RecordingSource]) {
+    self.files = files
+    (formatName, metadata, texts, cpuCount) = (other.formatName, other.metadata, other.texts, other.cpuCount)
+    (notes, streams, cpuStatistics, places) = (other.notes, other.streams, other.cpuStatistics, other.places)
+  }
+
+  public func another() -> (any RecordingSource)? {
+    let others = files.compactMap { $0.another() }
+    return others.count == files.count ? CombinedRecording(self, others) : nil
+  }
+
+  public func seek(stream: Int, to time: UInt64?) {
+    guard places.indices.contains(stream) else { return }
+    files[places[stream].file].seek(stream: places[stream].stream, to: time)
+  }
+
   public func rewind() { for file in files { file.rewind() } }
 
   public func timeBounds() -> (first: UInt64, last: UInt64)? {

@@ -32,6 +32,13 @@ public final class RangedRecording: RecordingSource {
     isEnded = []
   }
 
+  public func seek(stream: Int, to time: UInt64?) {
+    base.seek(stream: stream, to: max(time ?? 0, range.lowerBound))
+    if isEnded.indices.contains(stream) { isEnded[stream] = false }
+  }
+
+  public func another() -> (any RecordingSource)? { base.another().map { RangedRecording($0, range: range) } }
+
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
     guard let bounds = base.timeBounds() else { return nil }
     isEnded = []

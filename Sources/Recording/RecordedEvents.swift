@@ -20,7 +20,8 @@ public final class RecordedEvents: RecordingSource {
   public let guests: [TraceGuest]
   public let notes: [String]
 
-  private let file: RecordingFile
+  /// What it has besides its events.
+  public let file: RecordingFile
   private let pages: RecordingPages
   private let endDamage: [TraceDamage]
 
@@ -33,6 +34,7 @@ public final class RecordedEvents: RecordingSource {
         throw RecordingError("it holds summaries, and no events that could be counted", kind: .unsupported)
       }
       var metadata = try file.header.metadata(commandNames: file.commandNames)
+      metadata.wallClockOffset = Self.wallClockOffset(file, metadata.timeScale)
       let hosts = file.records(HostRecord.self).map(\.record)
       for vm in hosts.flatMap(\.vms) {
         for vcpu in vm.vcpus { metadata.processes[vcpu.tid] = vm.pid }
@@ -74,6 +76,26 @@ public final class RecordedEvents: RecordingSource {
       ] : []
   }
 
+  private init?(_ other: RecordedEvents) {
+    file = RecordingFile(other.file)
+    guard let pages = try? file.pages() else { return nil }
+    self.pages = pages
+    (metadata, texts, cpuCount, cpuStatistics) = (other.metadata, other.texts, other.cpuCount, other.cpuStatistics)
+    (guests, notes, endDamage) = (other.guests, other.notes, other.endDamage)
+  }
+
+  /// By the first pair of clocks that was noted.
+  private static func wallClockOffset(_ file: RecordingFile, _ scale: TimeScale) -> Int64? {
+    func offset(_ trace: UInt64, _ realtime: UInt64) -> Int64 {
+      Int64(clamping: realtime) &- Int64(clamping: scale.nanoseconds(trace))
+    }
+    for index in file.indices(of: .clock) {
+      if let pair = file.record(ClockRecord.self, index), let trace = pair.trace { return offset(trace, pair.realtime) }
+    }
+    let header = file.header
+    return header.startedAt.map { offset($0, header.startedAtRealtime) }
+  }
+
   /// Each VM once, as it was seen last.
   private static func guests(_ hosts: [HostRecord]) -> [TraceGuest] {
     var guests: [Int32: TraceGuest] = [:]
@@ -90,6 +112,8 @@ public final class RecordedEvents: RecordingSource {
   public var streams: [PageStream] { pages.streams }
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? { pages.nextPage(stream: stream) }
   public func rewind() { pages.rewind() }
+  public func seek(stream: Int, to time: UInt64?) { pages.seek(stream: stream, to: time) }
+  public func another() -> (any RecordingSource)? { RecordedEvents(self) }
 
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
     rewind()

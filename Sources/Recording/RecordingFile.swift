@@ -118,6 +118,13 @@ public final class RecordingFile {
     for item in damage { note(item) }
   }
 
+  /// A second reader of the same files, for another thread.
+  init(_ other: RecordingFile) {
+    (ending, chunks, generations, paths) = (other.ending, other.chunks, other.generations, other.paths)
+    (isIndexed, parts, places) = (other.isIndexed, other.parts, other.places)
+    for item in other.damage { note(item) }
+  }
+
   // MARK: What there is
 
   /// The chunks of a kind, as indices of `chunks`.
@@ -196,6 +203,11 @@ public final class RecordingFile {
     return nil
   }
 
+  /// The index, in `chunks`, of the last chunk of a kind that began at or before a moment of the trace clock, raw.
+  public func lastIndex(of kind: ChunkKind, at time: UInt64) -> Int? {
+    indices(of: kind).last { chunks[$0].header.first <= time }
+  }
+
   /// The state of the vCPUs as it was read last at a moment of the trace clock, raw; nil where nothing is known.
   public func states(at time: UInt64 = .max) -> StateDecoder? {
     let places = indices(of: .state)
@@ -250,7 +262,7 @@ public final class RecordingFile {
 }
 
 /// The pages of a span of a recording. As long as it lives it holds its file open.
-public final class RecordingPages: PageSource {
+public final class RecordingPages: SeekablePageSource {
   public let streams: [PageStream]
   public let layout: PageLayout
   private let file: RecordingFile
@@ -297,13 +309,21 @@ public final class RecordingPages: PageSource {
   deinit { for page in memory { page.deallocate() } }
 
   /// Starts again from the first page of every stream. Pages handed out before are no longer valid.
-  public func rewind() {
-    for index in states.indices {
-      states[index].run.take([])
-      states[index].run.isAfterGap = false
-      states[index].next = 0
-      states[index].previous = -1
+  public func rewind() { for stream in states.indices { seek(stream: stream, to: nil) } }
+
+  /// Goes to the beginning of a chunk: its pages are unpacked together.
+  public func seek(stream: Int, to time: UInt64?) {
+    guard states.indices.contains(stream) else { return }
+    states[stream].run.take([])
+    states[stream].run.isAfterGap = false
+    var (low, high) = (0, states[stream].chunks.count)
+    while low < high, let time {
+      let middle = low + (high - low) / 2
+      // What begins at the same time may have begun in the chunk before.
+      if file.chunks[states[stream].chunks[middle]].header.first < time { low = middle + 1 } else { high = middle }
     }
+    states[stream].next = time == nil ? 0 : max(0, low - 1)
+    states[stream].previous = states[stream].next > 0 ? states[stream].chunks[states[stream].next - 1] : -1
   }
 
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {

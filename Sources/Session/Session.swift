@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import Glibc
 import HostFiles
 import Sampler
@@ -16,6 +17,19 @@ public enum SessionCommand: Sendable {
   /// Recordings: so many samples forward or, negative, back.
   case step(Int)
   case setSpeed(Double)
+  /// Recordings: to the next exit, or the one before; of this reason only, or of any.
+  case seekToExit(reason: ReasonCode?, forward: Bool)
+  /// Recordings: so many exits forward or, negative, back.
+  case stepExit(Int)
+  /// Recordings: to where this control of a vCPU, or any of its setting, changes next, or did before.
+  case seekToChange(ControlID?, forward: Bool)
+  /// Recordings: a moment of CLOCK_REALTIME, nanoseconds since 1970 (see `PlaybackState.wallClock`).
+  case seekToWallClock(UInt64)
+  /// Recordings: figures are of what came after one position and up to another, nanoseconds since the first event. The
+  /// playing pauses.
+  case setRange(from: UInt64, to: UInt64)
+  /// Recordings: figures are of all up to the position again.
+  case clearRange
   /// Live: read all of the state of these vCPUs, by thread, and of no others.
   case watch(Set<Int32>)
   /// Live: begin a recording into this file (nil: a name of its own in the working folder), with what the look-back holds;
@@ -36,6 +50,8 @@ public enum SessionCommand: Sendable {
 public final class Session {
   /// How often a recording moves on while it plays.
   static let playingMilliseconds: Int32 = 40
+  /// How often a held picture shows what more of the recording is known.
+  private static let newsNanoseconds: UInt64 = 250_000_000
 
   private let feed: any Feed
   /// Seconds between snapshots; to be set before it runs.
@@ -88,6 +104,13 @@ public final class Session {
     return publish()
   }
 
+  /// Counts a part of a recording: what came after one position and up to another, nanoseconds since the first event.
+  /// Nil for a live source.
+  public func count(_ positions: Range<UInt64>) -> Snapshot? { (feed as? RecordingFeed)?.count(positions) }
+
+  /// Nanoseconds from a recording's first event to its last; nil for a live source.
+  public var duration: UInt64? { (feed as? RecordingFeed)?.duration }
+
   /// Counts live events for that long, or until `wake` is readable.
   public func collect(seconds: Double, wake: Int32 = -1) -> Snapshot {
     _ = pump(until: monotonicNanoseconds() &+ UInt64(max(0, min(seconds, 1e9)) * 1e9), wake)
@@ -103,6 +126,7 @@ public final class Session {
     _ body: (Snapshot) throws -> Bool
   ) rethrows {
     let interval = UInt64(self.interval * 1e9)
+    (feed as? RecordingFeed)?.enterPart()
     var done = 0
     var due = monotonicNanoseconds() &+ interval
     while count.map({ done < $0 }) ?? true {
@@ -110,7 +134,7 @@ public final class Session {
         if recording.isFinished && done > 0 || recording.wait(milliseconds: 0, wake: wake) { return }
         if let quiet = recording.skipQuiet(interval: interval) { skipped(quiet) }
         let (next, overflow) = recording.position.addingReportingOverflow(interval)
-        recording.seek(to: overflow ? .max : next, interval: interval)
+        recording.playOn(to: overflow ? .max : next)
       } else {
         if pump(until: due, wake) {
           // What was counted until then is still shown.
@@ -194,6 +218,9 @@ public final class Session {
     var interval = sampleLength(self.interval)
     var due = monotonicNanoseconds()
     var isFirst = true
+    var published: UInt64 = 0
+    (feed as? RecordingFeed)?.startTimeline()
+    (feed as? RecordingFeed)?.showPart(interval: interval)
     while !shared.isStopped.load(ordering: .acquiring) {
       var publishNow = isFirst
       for command in shared.takeCommands() {
@@ -221,6 +248,25 @@ public final class Session {
         case .seekBy(let offset):
           seek(by: offset, interval)
           publishNow = isRecording
+        case .seekToExit(let reason, let forward):
+          (feed as? RecordingFeed)?.seekToExit(reason, forward: forward, interval: interval)
+          publishNow = isRecording
+        case .stepExit(let count):
+          (feed as? RecordingFeed)?.stepExit(count, interval: interval)
+          publishNow = isRecording
+        case .seekToChange(let control, let forward):
+          (feed as? RecordingFeed)?.seekToChange(control, forward: forward, interval: interval)
+          publishNow = isRecording
+        case .seekToWallClock(let time):
+          (feed as? RecordingFeed)?.seek(toWallClock: time, interval: interval)
+          publishNow = isRecording
+        case .setRange(let from, let to):
+          (feed as? RecordingFeed)?.isPaused = true
+          (feed as? RecordingFeed)?.setRange(from: from, to: to)
+          publishNow = isRecording
+        case .clearRange:
+          (feed as? RecordingFeed)?.clearRange()
+          publishNow = isRecording
         case .step(let count):
           let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
           seek(by: span, interval)
@@ -240,6 +286,8 @@ public final class Session {
       if let recording = feed as? RecordingFeed {
         if recording.isFinished || recording.isPaused {
           if recording.isFinished, !wasFinished { publishNow = true }
+          // The time line grows while the picture stands.
+          if recording.hasNews, now &- published >= Self.newsNanoseconds { publishNow = true }
           due = now &+ interval
         }
       }
@@ -249,12 +297,14 @@ public final class Session {
       }
       if publishNow {
         shared.publish(publish())
+        published = now
         isFirst = false
       }
       let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
       let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
       if feed.wait(
-        milliseconds: isHeld ? 1000 : isRecording ? min(left, Self.playingMilliseconds) : left,
+        milliseconds: isHeld
+          ? Int32(Self.newsNanoseconds / 1_000_000) : isRecording ? min(left, Self.playingMilliseconds) : left,
         wake: shared.order.reading)
       {
         shared.order.drain()

@@ -25,6 +25,15 @@ public protocol PageSource: AnyObject {
   func nextPage(stream: Int) -> UnsafeRawBufferPointer?
 }
 
+/// A source that is all there and can be read from any place: a recording.
+public protocol SeekablePageSource: PageSource {
+  /// Goes to a page of a stream that begins at or before a time, and after which all events after that time come: the last
+  /// such page, or one that is not far before it. Goes to the first page where none does.
+  ///
+  /// - Parameter time: on the trace clock, raw; nil for the stream's beginning.
+  func seek(stream: Int, to time: UInt64?)
+}
+
 /// What a source knows about its events before the first page.
 public struct TraceMetadata: Sendable {
   /// The event formats, of every system the source carries.

@@ -25,6 +25,7 @@ public final class PerfDataFile: RecordingSource {
   private let scanner: PerfDataScanner
   private var states: [StreamState] = []
   private let page: UnsafeMutableRawBufferPointer
+  private var regular: [Int: Bool] = [:]
   private var largeReported = false
   private var orderReported = false
 
@@ -95,10 +96,78 @@ public final class PerfDataFile: RecordingSource {
     states = scanner.streams.map { _ in StreamState(writer: SubBufferWriter(layout: layout)) }
   }
 
+  private init(_ other: PerfDataFile) {
+    (scanner, metadata, streams, texts) = (other.scanner, other.metadata, other.streams, other.texts)
+    (cpuCount, cpuStatistics, damage) = (other.cpuCount, other.cpuStatistics, other.damage)
+    let layout = metadata.page
+    page = .allocate(byteCount: layout.subBufferSize * max(1, streams.count), alignment: 16)
+    states = streams.map { _ in StreamState(writer: SubBufferWriter(layout: layout)) }
+  }
+
   deinit { page.deallocate() }
+
+  public func another() -> (any RecordingSource)? { PerfDataFile(self) }
 
   public func rewind() {
     states = streams.map { _ in StreamState(writer: SubBufferWriter(layout: metadata.page)) }
+  }
+
+  // MARK: - Going to a time
+
+  /// Goes to the round of draining in which a time comes first: pages end where a round does, so that they are the same
+  /// wherever reading began.
+  public func seek(stream: Int, to time: UInt64?) {
+    guard states.indices.contains(stream) else { return }
+    states[stream] = StreamState(writer: SubBufferWriter(layout: metadata.page))
+    let runs = scanner.streams[stream].runs
+    guard let time, isRegular(stream) else { return }
+    // When the first run of a round is loaded, all up to the end of the round before the last one was handed out.
+    func isLater(_ run: Int) -> Bool { runs[run].round >= 2 && scanner.roundMaxima[runs[run].round - 2] >= time }
+    var (low, high) = (0, runs.count)
+    while low < high {
+      let middle = low + (high - low) / 2
+      if isLater(middle) { high = middle } else { low = middle + 1 }
+    }
+    var place = low - 1
+    while place > 0, runs[place - 1].round == runs[place].round { place -= 1 }
+    guard place > 0, runs[place].round >= 2 else { return }
+    let round = runs[place].round
+    var before = place
+    while before > 0, runs[before - 1].round == round - 1 { before -= 1 }
+    states[stream].nextRun = before
+    if before < place { load(stream) }
+    passOver(stream, through: scanner.roundMaxima[round - 2])
+  }
+
+  /// Takes what was handed out before out of what is pending.
+  private func passOver(_ stream: Int, through limit: UInt64) {
+    while states[stream].head < states[stream].pending.count {
+      let item = states[stream].pending[states[stream].head]
+      guard item.time <= limit else { return }
+      states[stream].head += 1
+      states[stream].handedOut = max(states[stream].handedOut, item.time)
+      guard let record = scanner.record(at: item.offset, end: scanner.records.bytes.count, in: scanner.records.bytes)
+      else { continue }
+      // A loss belongs to the next page, unless samples came after it.
+      states[stream].lost =
+        PerfDataScanner.type(record) == PerfDataScanner.RecordType.lost
+        ? states[stream].lost &+ UInt64(littleEndian: record.loadUnaligned(fromByteOffset: 16, as: UInt64.self)) : 0
+    }
+  }
+
+  /// Whether two rounds surely fit in what is held at once. Where not, what is handed out when depends on all before.
+  private func isRegular(_ stream: Int) -> Bool {
+    if let known = regular[stream] { return known }
+    var (round, bytes, largest) = (-1, 0, 0)
+    for run in scanner.streams[stream].runs {
+      bytes = run.round == round ? bytes + run.end - run.start : run.end - run.start
+      round = run.round
+      largest = max(largest, bytes)
+    }
+    // No record of interest is shorter than 24 bytes.
+    let isRegular = largest / 24 < Self.mostPending / 2
+    regular[stream] = isRegular
+    return isRegular
   }
 
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
@@ -108,7 +177,14 @@ public final class PerfDataFile: RecordingSource {
 
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
     guard states.indices.contains(stream) else { return nil }
-    while let next = takeNext(stream) {
+    while true {
+      guard let next = takePending(stream) else {
+        // A page ends with its round, so that it is the same from wherever the stream is read.
+        if !states[stream].writer.isEmpty { return handOut(stream, thenLost: 0) }
+        guard states[stream].nextRun < scanner.streams[stream].runs.count else { break }
+        load(stream)
+        continue
+      }
       guard
         let record = scanner.record(
           at: next.offset, end: scanner.records.bytes.count, in: scanner.records.bytes)
@@ -130,7 +206,7 @@ public final class PerfDataFile: RecordingSource {
       if !states[stream].writer.append(timestamp: next.time, payload: payload) { leaveOut(next.offset, payload.count) }
       return full
     }
-    if states[stream].writer.isEmpty, states[stream].lost == 0 { return nil }
+    if states[stream].lost == 0 { return nil }
     return handOut(stream, thenLost: 0)
   }
 
@@ -145,24 +221,20 @@ public final class PerfDataFile: RecordingSource {
     return UnsafeRawBufferPointer(target)
   }
 
-  /// The stream's next sample or loss in order of time.
-  private func takeNext(_ stream: Int) -> Pending? {
-    while true {
-      if states[stream].head < states[stream].pending.count {
-        let next = states[stream].pending[states[stream].head]
-        if next.time <= limit(stream) || states[stream].pending.count - states[stream].head >= Self.mostPending {
-          states[stream].head += 1
-          if next.time < states[stream].handedOut, !orderReported {
-            orderReported = true
-            note(next.offset, "samples come later than all after them: their times are taken to be those")
-          }
-          states[stream].handedOut = max(states[stream].handedOut, next.time)
-          return next
-        }
-      }
-      guard states[stream].nextRun < scanner.streams[stream].runs.count else { return nil }
-      load(stream)
+  /// The stream's next sample or loss in order of time, of those that were loaded.
+  private func takePending(_ stream: Int) -> Pending? {
+    guard states[stream].head < states[stream].pending.count else { return nil }
+    let next = states[stream].pending[states[stream].head]
+    guard next.time <= limit(stream) || states[stream].pending.count - states[stream].head >= Self.mostPending else {
+      return nil
     }
+    states[stream].head += 1
+    if next.time < states[stream].handedOut, !orderReported {
+      orderReported = true
+      note(next.offset, "samples come later than all after them: their times are taken to be those")
+    }
+    states[stream].handedOut = max(states[stream].handedOut, next.time)
+    return next
   }
 
   /// What comes later in the file is younger than this.

@@ -1,5 +1,5 @@
-/// A recording, whatever its file format: all of its pages are there, and can be read again from the first.
-public protocol RecordingSource: PageSource {
+/// A recording, whatever its file format: all of its pages are there, and can be read again from any place.
+public protocol RecordingSource: SeekablePageSource {
   /// What kind of file it is, as a person would call it: `trace.dat`, `perf.data`.
   var formatName: String { get }
   var metadata: TraceMetadata { get }
@@ -22,14 +22,12 @@ public protocol RecordingSource: PageSource {
   /// Timestamps of the first and the last event of all streams, or nil where there is none. Starts again from the first
   /// page.
   func timeBounds() -> (first: UInt64, last: UInt64)?
+  /// A second reader of the same recording, for another thread; nil where that cannot be had.
+  func another() -> (any RecordingSource)?
 }
 
 extension RecordingSource {
   public var notes: [String] { [] }
-}
-
-extension TraceFile: RecordingSource {
-  public var formatName: String { "trace.dat" }
 }
 
 /// The file formats that can be opened, told by how a file begins.

@@ -59,7 +59,8 @@ public struct TraceFileTexts: Sendable, Hashable {
 ///
 /// Uncompressed pages are handed out straight from the file's mapping. Compressed ones are unpacked chunk by chunk,
 /// into one buffer per CPU that is used again.
-public final class TraceFile: PageSource {
+public final class TraceFile: RecordingSource {
+  public let formatName = "trace.dat"
   public let metadata: TraceMetadata
   public let streams: [PageStream]
   /// The file format's version: 6 or 7.
@@ -98,6 +99,9 @@ public final class TraceFile: PageSource {
     var followsGap = false
     /// Pages were left out at the end of what the buffer holds.
     var gapAfterBuffer = false
+    /// Where each chunk's header is, and the time of its first page; looked up when it is first sought in.
+    var chunks: [Int]?
+    var chunkTimes: [Int: UInt64] = [:]
 
     init(_ extent: TraceFileParser.StreamExtent) {
       self.extent = extent
@@ -160,20 +164,124 @@ public final class TraceFile: PageSource {
     for state in states { state.buffer?.deallocate() }
   }
 
+  /// A second reader of the same file, for another thread: the bytes are shared, the places in them are not.
+  public func another() -> (any RecordingSource)? { try? TraceFile(storage: storage) }
+
   /// Starts again from the first page of every stream. Pages handed out before are no longer valid.
   public func rewind() {
-    for index in states.indices {
-      states[index].position = states[index].extent.range.lowerBound
-      states[index].chunksLeft = 0
-      states[index].bufferStart = 0
-      states[index].bufferEnd = 0
-      states[index].followsGap = false
-      states[index].gapAfterBuffer = false
+    for index in states.indices { rewind(stream: index) }
+  }
+
+  private func rewind(stream: Int) {
+    states[stream].position = states[stream].extent.range.lowerBound
+    states[stream].chunksLeft = 0
+    states[stream].bufferStart = 0
+    states[stream].bufferEnd = 0
+    states[stream].followsGap = false
+    states[stream].gapAfterBuffer = false
+  }
+
+  // MARK: - Going to a time
+
+  /// By halving: the pages of a stream lie in order of time. Of compressed ones, some twenty chunks are unpacked.
+  public func seek(stream: Int, to time: UInt64?) {
+    guard states.indices.contains(stream) else { return }
+    rewind(stream: stream)
+    guard let time else { return }
+    let size = metadata.page.subBufferSize
+    let extent = states[stream].extent
+    if extent.isCompressed { return seekChunk(stream: stream, time) }
+    let pages = UnsafeRawBufferPointer(rebasing: storage.bytes[extent.range])
+    states[stream].position += self.page(at: time, in: pages) * size
+  }
+
+  /// The number of the page to go to.
+  private func page(at time: UInt64, in pages: UnsafeRawBufferPointer) -> Int {
+    let size = metadata.page.subBufferSize
+    let offset = metadata.page.timestampOffset
+    guard offset >= 0, offset <= size - 8 else { return 0 }
+    func begin(_ page: Int) -> UInt64 {
+      UInt64(littleEndian: pages.loadUnaligned(fromByteOffset: page * size + offset, as: UInt64.self))
+    }
+    var place = Self.firstIndex(below: pages.count / size) { begin($0) > time } - 1
+    guard place > 0 else { return 0 }
+    while place > 0, begin(place - 1) == begin(place) { place -= 1 }
+    return place
+  }
+
+  /// The first number that meets a condition which all later ones meet too; the limit where none does.
+  private static func firstIndex(below limit: Int, where isMet: (Int) -> Bool) -> Int {
+    var (low, high) = (0, limit)
+    while low < high {
+      let middle = low + (high - low) / 2
+      if isMet(middle) { high = middle } else { low = middle + 1 }
+    }
+    return low
+  }
+
+  /// More chunks than a recording of 100 GB has.
+  private static let mostChunks = 1 << 22
+
+  private func chunks(stream: Int) -> [Int] {
+    if let known = states[stream].chunks { return known }
+    let range = states[stream].extent.range
+    var chunks: [Int] = []
+    if range.count >= 4 {
+      var position = range.lowerBound + 4
+      for _ in 0..<min(Int(word(range.lowerBound)), Self.mostChunks) {
+        guard range.upperBound - position >= 8 else { break }
+        let packedSize = Int(word(position))
+        guard packedSize <= range.upperBound - position - 8 else { break }
+        chunks.append(position)
+        position += 8 + packedSize
+      }
+    }
+    states[stream].chunks = chunks
+    return chunks
+  }
+
+  /// Unpacks a chunk as if all before it had been read. False where it is corrupt.
+  private func goTo(chunk: Int, stream: Int, _ chunks: [Int]) -> Bool {
+    rewind(stream: stream)
+    states[stream].position = chunks[chunk]
+    states[stream].chunksLeft = word(states[stream].extent.range.lowerBound) - UInt32(chunk)
+    return unpackChunk(stream: stream) && states[stream].bufferEnd >= metadata.page.subBufferSize
+  }
+
+  /// The time of a chunk's first page; of the one before it, where it is corrupt.
+  private func time(ofChunk chunk: Int, stream: Int, _ chunks: [Int]) -> UInt64 {
+    var chunk = chunk
+    while true {
+      if let known = states[stream].chunkTimes[chunk] { return known }
+      if goTo(chunk: chunk, stream: stream, chunks), let buffer = states[stream].buffer,
+        metadata.page.timestampOffset <= metadata.page.subBufferSize - 8
+      {
+        let time = UInt64(
+          littleEndian: buffer.loadUnaligned(fromByteOffset: metadata.page.timestampOffset, as: UInt64.self))
+        states[stream].chunkTimes[chunk] = time
+        return time
+      }
+      guard chunk > 0 else { return 0 }
+      chunk -= 1
     }
   }
 
-  /// Timestamps of the first and the last event of all streams, or nil where there is none. Only the outermost pages are
-  /// looked at, unless they are compressed: then all are unpacked once. Starts again from the first page.
+  private func seekChunk(stream: Int, _ time: UInt64) {
+    let chunks = chunks(stream: stream)
+    var chunk = Self.firstIndex(below: chunks.count) { self.time(ofChunk: $0, stream: stream, chunks) > time } - 1
+    while chunk >= 0 {
+      if goTo(chunk: chunk, stream: stream, chunks), let buffer = states[stream].buffer {
+        let pages = UnsafeRawBufferPointer(rebasing: buffer[..<states[stream].bufferEnd])
+        states[stream].bufferStart = page(at: time, in: pages) * metadata.page.subBufferSize
+        return
+      }
+      chunk -= 1
+    }
+    rewind(stream: stream)
+  }
+
+  /// Timestamps of the first and the last event of all streams, or nil where there is none. Only the outermost pages
+  /// and chunks are looked at. Starts again from the first page.
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
     var bounds: (first: UInt64, last: UInt64)?
     func widen(_ page: UnsafeRawBufferPointer, toFirst: Bool, toLast: Bool) {
@@ -184,23 +292,32 @@ public final class TraceFile: PageSource {
       while cursor.next() {}
       bounds = (bounds?.first ?? cursor.timestamp, max(bounds?.last ?? 0, cursor.timestamp))
     }
-    rewind()
+    // The outermost pages may be empty, so a few more are looked at.
+    func look(at pages: UnsafeRawBufferPointer, isFirst: Bool, isLast: Bool) {
+      let size = metadata.page.subBufferSize
+      let count = pages.count / size
+      for number in 0..<count {
+        let (toFirst, toLast) = (isFirst && number < 8, isLast && number >= count - 8)
+        guard toFirst || toLast else { continue }
+        let start = number * size
+        widen(UnsafeRawBufferPointer(rebasing: pages[start..<start + size]), toFirst: toFirst, toLast: toLast)
+      }
+    }
     for stream in states.indices {
       let extent = states[stream].extent
-      let size = metadata.page.subBufferSize
-      if extent.isCompressed {
-        while let page = nextPage(stream: stream) { widen(page, toFirst: true, toLast: true) }
+      guard extent.isCompressed else {
+        look(at: UnsafeRawBufferPointer(rebasing: storage.bytes[extent.range]), isFirst: true, isLast: true)
         continue
       }
-      // The outermost pages may be empty, so a few more are looked at.
-      let pages = extent.range.count / size
-      for number in 0..<pages {
-        guard number < 8 || number >= pages - 8 else { continue }
-        let start = extent.range.lowerBound + number * size
-        widen(
-          UnsafeRawBufferPointer(rebasing: storage.bytes[start..<start + size]), toFirst: number < 8,
-          toLast: number >= pages - 8)
+      let chunks = chunks(stream: stream)
+      func lookAtChunk(_ chunk: Int, isFirst: Bool) -> Bool {
+        guard goTo(chunk: chunk, stream: stream, chunks), let buffer = states[stream].buffer else { return false }
+        look(
+          at: UnsafeRawBufferPointer(rebasing: buffer[..<states[stream].bufferEnd]), isFirst: isFirst, isLast: !isFirst)
+        return true
       }
+      _ = chunks.indices.first { lookAtChunk($0, isFirst: true) }
+      _ = chunks.indices.reversed().first { lookAtChunk($0, isFirst: false) }
     }
     rewind()
     return bounds

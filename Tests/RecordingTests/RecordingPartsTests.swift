@@ -35,6 +35,10 @@ private final class MemoryRecording: RecordingSource {
 
   func rewind() { isRead = streams.map { _ in false } }
 
+  func seek(stream: Int, to time: UInt64?) { isRead[stream] = false }
+
+  func another() -> (any RecordingSource)? { nil }
+
   func timeBounds() -> (first: UInt64, last: UInt64)? {
     rewind()
     let times = events.joined().map(\.time)

@@ -1,0 +1,717 @@
+import Architecture
+import TraceFormat
+
+/// Why bytes are no sums.
+public struct SumsError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// Byte of the input.
+  public var offset: Int
+  public var message: String
+
+  public var description: String { "byte \(offset): \(message)" }
+}
+
+/// The byte form of `Sums`: a version, then every figure as a variable-length integer (LEB128, least significant group
+/// first; signed ones zigzagged), lists by their length and in their order, ascending keys as differences. Nothing that
+/// is 0 in a cell takes more than a byte.
+extension Sums {
+  /// Counts up when the form changes; what an older one wrote is still read.
+  static let version: UInt8 = 1
+
+  /// - Parameter open: whether what it takes to go on counting from the end is part of it.
+  public func bytes(open: Bool = true) -> [UInt8] {
+    var writer = SumsWriter()
+    writer.bytes.append(Self.version)
+    writer.put(start)
+    writer.put(end &- start)
+    writer.put(events)
+    writer.put(malformed)
+    writer.put(firstTimestamp)
+    writer.put(lastTimestamp)
+    writer.put(threads.count + (ended == nil ? 0 : 1))
+    // Who counted how much comes first: a graph of rates needs no more.
+    writer.put(ended == nil ? 0 : 1)
+    if let ended { writer.put(ended.exits) }
+    var tid: Int32 = 0
+    for thread in threads {
+      writer.put(difference: UInt64(bitPattern: Int64(thread.tid) - Int64(tid)))
+      tid = thread.tid
+      writer.put(thread.exits)
+    }
+    writer.put(settings) { $0.put($1) }
+    writer.put(otherReasons) { $0.put($1) }
+    writer.put(eventCounts) {
+      $0.put(UInt64($1.id))
+      $0.put($1.count)
+    }
+    writer.put(losses) { $0.put($1) }
+    writer.put(retired) {
+      $0.put($1.tid)
+      $0.put($1.renaming)
+    }
+    writer.put(endedThreads)
+    if let ended { writer.put(ended) }
+    for thread in threads { writer.put(thread) }
+    if open, let state = self.open {
+      writer.put(1)
+      writer.put(state)
+    } else {
+      writer.put(0)
+    }
+    return writer.bytes
+  }
+
+  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version or an older one.
+  public init(bytes: [UInt8]) throws(SumsError) {
+    self = try bytes.withUnsafeBytes { buffer in Result { () throws(SumsError) in try Sums(bytes: buffer) } }.get()
+  }
+
+  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version or an older one.
+  public init(bytes: UnsafeRawBufferPointer) throws(SumsError) {
+    var reader = SumsReader(bytes)
+    let version = try reader.byte()
+    guard version == Self.version else { throw reader.error("sums of version \(version), 1 can be read") }
+    self.init()
+    try readHead(&reader)
+    var ids: [Int32] = []
+    let count = try reader.count(limit: SumsReader.mostThreads)
+    let hasEnded = try reader.flag()
+    guard !hasEnded || count > 0 else { throw reader.error("threads that ended, but no thread") }
+    if hasEnded { _ = try reader.number() }
+    var tid: Int64 = 0
+    for index in 0..<(count - (hasEnded ? 1 : 0)) {
+      let step = try reader.signed()
+      let (next, overflow) = tid.addingReportingOverflow(step)
+      guard !overflow, index == 0 || step > 0, let id = Int32(exactly: next) else {
+        throw reader.error("thread ids that do not ascend")
+      }
+      tid = next
+      ids.append(id)
+      _ = try reader.number()
+    }
+    settings = try reader.list(limit: SettingRegistry.limit) { reader, index throws(SumsError) in
+      try reader.setting(index)
+    }
+    guard settings.first == SettingDescription(setting: .asFound) else { throw reader.error("no first setting") }
+    reader.settings = settings.count
+    otherReasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in try reader.number() }
+    var lastID = -1
+    eventCounts = try reader.list(limit: 65536) { reader, _ throws(SumsError) in
+      let id = try reader.narrow(UInt16.self)
+      guard Int(id) > lastID else { throw reader.error("event ids that do not ascend") }
+      lastID = Int(id)
+      return EventSum(id: id, count: try reader.number())
+    }
+    losses = try reader.list(limit: SumsReader.mostStreams) { reader, _ throws(SumsError) in
+      StreamSum(
+        stream: try reader.stream(), lost: try reader.number(), uncounted: try reader.number(),
+        counter: try reader.optional())
+    }
+    retired = try reader.list(limit: SumsReader.mostThreads) { reader, _ throws(SumsError) in
+      RetiredThread(tid: try reader.int32(), renaming: try reader.renaming())
+    }
+    guard zip(retired, retired.dropFirst()).allSatisfy({ $0.tid < $1.tid }) else {
+      throw reader.error("retired threads that do not ascend")
+    }
+    endedThreads = try reader.number()
+    if hasEnded { ended = try reader.thread(Aggregator.endedThread, isEnded: true) }
+    threads.reserveCapacity(ids.count)
+    for id in ids { threads.append(try reader.thread(id, isEnded: false)) }
+    if try reader.flag() { open = try reader.open() }
+    guard reader.remaining == 0 else { throw reader.error("\(reader.remaining) bytes too many") }
+  }
+
+  private mutating func readHead(_ reader: inout SumsReader) throws(SumsError) {
+    start = try reader.number()
+    let (end, overflow) = start.addingReportingOverflow(try reader.number())
+    guard !overflow else { throw reader.error("an interval that does not end") }
+    self.end = end
+    events = try reader.number()
+    malformed = try reader.number()
+    firstTimestamp = try reader.number()
+    lastTimestamp = try reader.number()
+  }
+}
+
+/// The first of the figures in the bytes of sums: enough for a graph, without reading all of them.
+public struct SumsHeading: Sendable, Hashable {
+  /// As in `Sums`.
+  public var start: UInt64
+  public var end: UInt64
+  public var events: UInt64
+  /// As `Sums.exitsByThread`.
+  public var exitsByThread: [Int32: UInt64] = [:]
+
+  /// - Throws: Where the bytes do not begin as sums do.
+  public init(bytes: [UInt8]) throws(SumsError) {
+    self = try bytes.withUnsafeBytes { buffer in Result { () throws(SumsError) in try SumsHeading(buffer) } }.get()
+  }
+
+  private init(_ bytes: UnsafeRawBufferPointer) throws(SumsError) {
+    var reader = SumsReader(bytes)
+    guard try reader.byte() == Sums.version else { throw reader.error("sums of another version") }
+    start = try reader.number()
+    end = start &+ (try reader.number())
+    events = try reader.number()
+    for _ in 0..<3 { _ = try reader.number() }
+    let count = try reader.count(limit: SumsReader.mostThreads)
+    let hasEnded = try reader.flag()
+    guard !hasEnded || count > 0 else { throw reader.error("threads that ended, but no thread") }
+    if hasEnded { exitsByThread[Aggregator.endedThread] = try reader.number() }
+    var tid: Int64 = 0
+    for _ in 0..<(count - (hasEnded ? 1 : 0)) {
+      tid &+= try reader.signed()
+      guard let id = Int32(exactly: tid) else { throw reader.error("a thread id of more than 32 bits") }
+      exitsByThread[id] = try reader.number()
+    }
+  }
+}
+
+// MARK: - Writing
+
+private struct SumsWriter {
+  var bytes: [UInt8] = []
+
+  mutating func put(_ value: UInt64) {
+    var left = value
+    while left >= 0x80 {
+      bytes.append(UInt8(truncatingIfNeeded: left) | 0x80)
+      left >>= 7
+    }
+    bytes.append(UInt8(truncatingIfNeeded: left))
+  }
+
+  mutating func put(_ value: Int) { put(UInt64(truncatingIfNeeded: value)) }
+
+  /// A difference that wrapped: zigzagged, small ones of either sign are short.
+  mutating func put(difference: UInt64) {
+    let signed = Int64(bitPattern: difference)
+    put(UInt64(bitPattern: (signed << 1) ^ (signed >> 63)))
+  }
+
+  mutating func put(_ value: Int32) { put(difference: UInt64(bitPattern: Int64(value))) }
+
+  mutating func put(_ value: Bool) { bytes.append(value ? 1 : 0) }
+
+  mutating func put(optional value: UInt64?) {
+    put(value != nil)
+    if let value { put(value) }
+  }
+
+  mutating func put(_ text: String) {
+    let text = Array(text.utf8.prefix(SumsReader.longestText))
+    put(text.count)
+    bytes += text
+  }
+
+  mutating func put<Element>(_ list: [Element], _ element: (inout SumsWriter, Element) -> Void) {
+    put(list.count)
+    for value in list { element(&self, value) }
+  }
+
+  mutating func put(_ setting: VCPUSetting) { put(setting.rawValue) }
+
+  mutating func put(_ renaming: SettingRenaming?) {
+    put(renaming != nil)
+    guard let renaming else { return }
+    put(renaming.from)
+    put(renaming.to)
+  }
+
+  mutating func put(_ words: ControlSetting) {
+    put(optional: words.pin.map(UInt64.init))
+    put(optional: words.primary.map(UInt64.init))
+    put(optional: words.secondary.map(UInt64.init))
+    put(optional: words.tertiary)
+    put(optional: words.exit.map(UInt64.init))
+    put(optional: words.entry.map(UInt64.init))
+    put(words.intercepts != nil)
+    if let intercepts = words.intercepts { for index in 0..<8 { put(UInt64(intercepts[index])) } }
+  }
+
+  mutating func put(_ description: SettingDescription) {
+    switch description.apicVirtualization {
+    case .asFound: put(0)
+    case .inhibited: put(1)
+    case .active: put(2)
+    }
+    put(description.words != nil)
+    if let words = description.words { put(words) }
+  }
+
+  mutating func put(_ stream: PageStream) {
+    put(stream.cpu)
+    put(stream.buffer)
+  }
+
+  mutating func put(_ loss: StreamSum) {
+    put(loss.stream)
+    put(loss.lost)
+    put(loss.uncounted)
+    put(optional: loss.counter)
+  }
+
+  mutating func put(_ time: TimeSplit) {
+    put(time.guest)
+    put(time.kernel)
+    put(time.user)
+    put(time.halted)
+  }
+
+  mutating func put(_ thread: ThreadSum) {
+    put(optional: thread.vcpuID.map(UInt64.init))
+    put(thread.setting)
+    put(thread.renaming)
+    put(thread.changes) {
+      $0.put($1.setting)
+      $0.put(optional: $1.previous.map { UInt64(truncatingIfNeeded: $0.rawValue) })
+      $0.put($1.timestamp)
+    }
+    put(thread.time)
+    put(thread.stays) { writer, stay in
+      writer.put(stay.setting)
+      writer.put(difference: stay.residence)
+      writer.put(stay.time)
+      writer.put(stay.cells) { $0.put($1) }
+    }
+  }
+
+  mutating func put(_ cell: CellSum) {
+    put(UInt64(cell.isa))
+    put(UInt64(cell.code))
+    put(cell.count)
+    put(cell.unlocated)
+    put(cell.paired)
+    put(cell.handling)
+    put(cell.minimum <= cell.maximum)
+    if cell.minimum <= cell.maximum {
+      put(cell.minimum)
+      put(cell.maximum &- cell.minimum)
+    }
+    var bucket = 0
+    put(cell.histogram) {
+      $0.put($1.bucket - bucket)
+      bucket = $1.bucket
+      $0.put($1.count)
+    }
+    put(cell.charges) {
+      $0.put(UInt64($1.control.rawValue))
+      $0.put(difference: $1.count)
+      $0.put($1.handling)
+    }
+    put(cell.details.entries)
+    put(cell.details.isApproximate)
+    if cell.details.isApproximate {
+      put(cell.details.evicted)
+      put(cell.details.mostEvicted)
+    }
+    put(cell.instructionPointers)
+  }
+
+  private mutating func put(_ entries: [DetailTable.Entry]) {
+    var key: UInt64 = 0
+    put(entries) {
+      $0.put($1.key &- key)
+      key = $1.key
+      // Few have an error: that is told by a bit of the count.
+      $0.put($1.count &<< 1 | ($1.error == 0 ? 0 : 1))
+      $0.put($1.count >> 63 != 0)
+      if $1.error != 0 { $0.put($1.error) }
+    }
+  }
+
+  mutating func put(_ state: OpenState) {
+    put(UInt64(state.allLosses))
+    put(state.streams) {
+      $0.put($1.stream)
+      $0.put(UInt64($1.losses))
+      $0.put($1.isInGap)
+      $0.put(optional: $1.page)
+      $0.put(optional: $1.counted.map(UInt64.init))
+    }
+    put(state.words) {
+      $0.put($1.tid)
+      $0.put($1.words)
+    }
+    put(state.host)
+    put(state.threads) { $0.put($1) }
+  }
+
+  private mutating func put(_ host: HostKnowledge) {
+    put(host.lastVM)
+    put(host.vms) { writer, vm in
+      writer.put(vm.number)
+      writer.put(vm.isPresent)
+      writer.put(vm.vm.pid)
+      writer.put(optional: vm.vm.fd.map { UInt64(UInt32(bitPattern: $0)) })
+      writer.put(vm.vm.name != nil)
+      if let name = vm.vm.name { writer.put(name) }
+      writer.put(vm.vm.vmm != nil)
+      if let vmm = vm.vm.vmm { writer.put(vmm) }
+      writer.put(vm.vm.vcpus) {
+        $0.put(optional: $1.id.map(UInt64.init))
+        $0.put($1.tid)
+        $0.put($1.threadName != nil)
+        if let name = $1.threadName { $0.put(name) }
+      }
+    }
+    put(host.members) {
+      $0.put($1.tid)
+      $0.put($1.vm)
+      $0.put($1.isPresent)
+    }
+  }
+
+  private mutating func put(_ thread: OpenThread) {
+    put(thread.tid)
+    put(optional: thread.vcpuID.map(UInt64.init))
+    put(UInt64(thread.activity.rawValue))
+    put(optional: thread.awaited.map { UInt64($0.rawValue) })
+    put(
+      UInt64(
+        (thread.wasAway ? 1 : 0) | (thread.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)))
+    put(UInt64(thread.mark.stream))
+    put(UInt64(thread.mark.losses))
+    put(UInt64(thread.mark.ofAll))
+    put(thread.since)
+    put(thread.setting)
+    put(thread.settingSince)
+    put(thread.past) { $0.put($1) }
+    put(thread.cell != nil)
+    if let cell = thread.cell {
+      put(cell.setting)
+      put(UInt64(cell.isa))
+      put(UInt64(cell.code))
+    }
+    put(optional: thread.charge.map { UInt64($0.rawValue) })
+    put(thread.lastExitAt)
+    let exit = thread.lastExit
+    for word in [exit.reason, exit.isa, exit.interruptionInformation, exit.errorCode] { put(UInt64(word)) }
+    for word in [exit.rip, exit.info1, exit.info2] { put(word) }
+    put(thread.userSince)
+    put(thread.openUser)
+    put(thread.openHalted)
+  }
+}
+
+// MARK: - Reading
+
+/// Takes every number for what a hostile file might hold: lists are bounded, keys must ascend.
+private struct SumsReader {
+  /// More than an aggregator has slots, several times.
+  static let mostThreads = 65536
+  static let mostStreams = 65536
+  static let mostVMs = 65536
+  static let longestText = 4096
+
+  private let bytes: UnsafeRawBufferPointer
+  private var position = 0
+  /// How many settings there are.
+  var settings = 1
+
+  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+  var remaining: Int { bytes.count - position }
+
+  func error(_ message: String) -> SumsError { SumsError(offset: position, message: message) }
+
+  mutating func byte() throws(SumsError) -> UInt8 {
+    guard position < bytes.count else { throw error("the sums are cut off") }
+    position += 1
+    return bytes[position - 1]
+  }
+
+  mutating func number() throws(SumsError) -> UInt64 {
+    var value: UInt64 = 0
+    var shift: UInt64 = 0
+    while true {
+      let byte = try byte()
+      if shift == 63, byte > 1 { throw error("a number of more than 64 bits") }
+      value |= UInt64(byte & 0x7f) &<< shift
+      if byte & 0x80 == 0 {
+        // One form for each number, so that equal sums have equal bytes.
+        if byte == 0, shift > 0 { throw error("a number with leading zeros") }
+        return value
+      }
+      shift += 7
+    }
+  }
+
+  mutating func signed() throws(SumsError) -> Int64 {
+    let value = try number()
+    return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1)
+  }
+
+  mutating func difference() throws(SumsError) -> UInt64 { UInt64(bitPattern: try signed()) }
+
+  mutating func narrow<T: FixedWidthInteger>(_ type: T.Type) throws(SumsError) -> T {
+    guard let value = T(exactly: try number()) else { throw error("a number of more than \(T.bitWidth) bits") }
+    return value
+  }
+
+  mutating func int32() throws(SumsError) -> Int32 {
+    guard let value = Int32(exactly: try signed()) else { throw error("a number of more than 32 bits") }
+    return value
+  }
+
+  mutating func flag() throws(SumsError) -> Bool {
+    switch try byte() {
+    case 0: return false
+    case 1: return true
+    default: throw error("neither 0 nor 1")
+    }
+  }
+
+  mutating func optional() throws(SumsError) -> UInt64? { try flag() ? try number() : nil }
+
+  mutating func optional<T: FixedWidthInteger>(_ type: T.Type) throws(SumsError) -> T? {
+    try flag() ? try narrow(type) : nil
+  }
+
+  mutating func count(limit: Int) throws(SumsError) -> Int {
+    // Every element is a byte at least.
+    guard let count = Int(exactly: try number()), count <= min(limit, remaining) else {
+      throw error("a list longer than the sums, or than \(limit)")
+    }
+    return count
+  }
+
+  mutating func list<Element>(
+    limit: Int, _ element: (inout SumsReader, Int) throws(SumsError) -> Element
+  ) throws(SumsError) -> [Element] {
+    let count = try count(limit: limit)
+    var list: [Element] = []
+    list.reserveCapacity(min(count, 1024))
+    for index in 0..<count { list.append(try element(&self, index)) }
+    return list
+  }
+
+  mutating func text() throws(SumsError) -> String {
+    let count = try count(limit: Self.longestText)
+    defer { position += count }
+    return String(decoding: bytes[position..<position + count], as: UTF8.self)
+  }
+
+  mutating func optionalText() throws(SumsError) -> String? { try flag() ? try text() : nil }
+
+  mutating func settingNumber(from lowest: Int = 1) throws(SumsError) -> VCPUSetting {
+    let number = try narrow(Int.self)
+    guard (lowest...settings).contains(number) else { throw error("setting \(number) of \(settings)") }
+    return VCPUSetting(rawValue: number)
+  }
+
+  mutating func renaming() throws(SumsError) -> SettingRenaming? {
+    try flag() ? SettingRenaming(from: try settingNumber(), to: try settingNumber()) : nil
+  }
+
+  mutating func words() throws(SumsError) -> ControlSetting {
+    var words = ControlSetting(
+      pin: try optional(UInt32.self), primary: try optional(UInt32.self), secondary: try optional(UInt32.self),
+      tertiary: try optional(UInt64.self), exit: try optional(UInt32.self), entry: try optional(UInt32.self))
+    if try flag() {
+      var intercepts = SIMD8<UInt32>()
+      for index in 0..<8 { intercepts[index] = try narrow(UInt32.self) }
+      words.intercepts = intercepts
+    }
+    return words
+  }
+
+  mutating func setting(_ index: Int) throws(SumsError) -> SettingDescription {
+    var description = SettingDescription(setting: VCPUSetting(rawValue: index + 1))
+    switch try byte() {
+    case 0: description.apicVirtualization = .asFound
+    case 1: description.apicVirtualization = .inhibited
+    case 2: description.apicVirtualization = .active
+    default: throw error("an unknown state of APIC virtualization")
+    }
+    if try flag() {
+      description.words = try words()
+      description.number = numbered + 1
+      numbered += 1
+    }
+    return description
+  }
+  private var numbered = 0
+
+  mutating func stream() throws(SumsError) -> PageStream {
+    PageStream(cpu: Int(try narrow(UInt32.self)), buffer: try text())
+  }
+
+  mutating func time() throws(SumsError) -> TimeSplit {
+    var time = TimeSplit()
+    time.guest = try number()
+    time.kernel = try number()
+    time.user = try number()
+    time.halted = try number()
+    return time
+  }
+
+  mutating func thread(_ tid: Int32, isEnded: Bool) throws(SumsError) -> ThreadSum {
+    let vcpuID = try optional(UInt32.self)
+    let setting = try settingNumber(from: isEnded ? 0 : 1)
+    guard !isEnded || setting.rawValue == 0 else { throw error("ended threads in a setting") }
+    var thread = ThreadSum(tid: tid, vcpuID: vcpuID, setting: setting)
+    thread.renaming = try renaming()
+    thread.changes = try list(limit: VCPUSlot.mostChanges) { reader, _ throws(SumsError) in
+      let setting = try reader.settingNumber()
+      let previous: VCPUSetting? = try reader.flag() ? try reader.settingNumber() : nil
+      return SettingChange(setting: setting, previous: previous, timestamp: try reader.number())
+    }
+    thread.time = try time()
+    var last = 0
+    thread.stays = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in
+      var stay = StaySum(setting: try reader.settingNumber())
+      guard stay.setting.rawValue > last else { throw reader.error("settings that do not ascend") }
+      last = stay.setting.rawValue
+      stay.residence = try reader.difference()
+      stay.time = try reader.time()
+      var key: UInt64?
+      stay.cells = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in
+        let cell = try reader.cell()
+        guard key.map({ cell.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
+        key = cell.key
+        return cell
+      }
+      return stay
+    }
+    return thread
+  }
+
+  private mutating func cell() throws(SumsError) -> CellSum {
+    var cell = CellSum(isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
+    cell.count = try number()
+    cell.unlocated = try number()
+    cell.paired = try number()
+    cell.handling = try number()
+    if try flag() {
+      cell.minimum = try number()
+      let (maximum, overflow) = cell.minimum.addingReportingOverflow(try number())
+      guard !overflow else { throw error("a time of more than 64 bits") }
+      cell.maximum = maximum
+    }
+    var bucket = 0
+    cell.histogram = try list(limit: Histogram.bucketCount) { reader, index throws(SumsError) in
+      let step = try reader.narrow(UInt16.self)
+      bucket += Int(step)
+      guard bucket < Histogram.bucketCount, index == 0 || step > 0 else {
+        throw reader.error("buckets that do not ascend")
+      }
+      return BucketSum(bucket: bucket, count: try reader.number())
+    }
+    var control: UInt16?
+    cell.charges = try list(limit: 1024) { reader, _ throws(SumsError) in
+      let next = try reader.narrow(UInt16.self)
+      guard control.map({ next > $0 }) ?? true else { throw reader.error("controls that do not ascend") }
+      control = next
+      return ChargeSum(
+        control: ControlID(rawValue: next), count: try reader.difference(), handling: try reader.number())
+    }
+    cell.details.entries = try entries(limit: Aggregator.detailLimit)
+    if try flag() {
+      cell.details.isApproximate = true
+      cell.details.evicted = try number()
+      cell.details.mostEvicted = try number()
+    }
+    cell.instructionPointers = try entries(limit: FrequentValues.capacity)
+    return cell
+  }
+
+  private mutating func entries(limit: Int) throws(SumsError) -> [DetailTable.Entry] {
+    var key: UInt64 = 0
+    return try list(limit: limit) { reader, index throws(SumsError) in
+      let (next, overflow) = key.addingReportingOverflow(try reader.number())
+      guard !overflow, index == 0 || next > key else { throw reader.error("values that do not ascend") }
+      key = next
+      let count = try reader.number()
+      let top: UInt64 = try reader.flag() ? 1 << 63 : 0
+      let entry = DetailTable.Entry(
+        key: key, count: count >> 1 | top, error: count & 1 == 0 ? 0 : try reader.number())
+      guard entry.count != 0 else { throw reader.error("a value that did not occur") }
+      return entry
+    }
+  }
+
+  mutating func open() throws(SumsError) -> OpenState {
+    var state = OpenState()
+    state.allLosses = try narrow(UInt32.self)
+    state.streams = try list(limit: Self.mostStreams) { reader, _ throws(SumsError) in
+      OpenStream(
+        stream: try reader.stream(), losses: try reader.narrow(UInt32.self), isInGap: try reader.flag(),
+        page: try reader.optional(), counted: try reader.optional(UInt32.self))
+    }
+    state.words = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+      ThreadWords(tid: try reader.int32(), words: try reader.words())
+    }
+    state.host = try host()
+    var last: Int32?
+    state.threads = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+      let thread = try reader.openThread()
+      guard last.map({ thread.tid > $0 }) ?? true else { throw reader.error("thread ids that do not ascend") }
+      last = thread.tid
+      return thread
+    }
+    return state
+  }
+
+  private mutating func host() throws(SumsError) -> HostKnowledge {
+    var host = HostKnowledge()
+    // Numbers are counted on from here.
+    host.lastVM = Int(try narrow(UInt32.self))
+    host.vms = try list(limit: Self.mostVMs) { reader, _ throws(SumsError) in
+      let number = Int(try reader.narrow(UInt32.self))
+      let isPresent = try reader.flag()
+      var vm = HostView.VM(pid: try reader.int32())
+      vm.fd = try reader.optional(UInt32.self).map { Int32(bitPattern: $0) }
+      vm.name = try reader.optionalText()
+      vm.vmm = try reader.optionalText()
+      vm.vcpus = try reader.list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+        HostView.VCPU(
+          id: try reader.optional(UInt32.self), tid: try reader.int32(), threadName: try reader.optionalText())
+      }
+      return HostKnowledge.VM(number: number, isPresent: isPresent, vm: vm)
+    }
+    host.members = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+      HostKnowledge.Member(
+        tid: try reader.int32(), vm: Int(try reader.narrow(UInt32.self)), isPresent: try reader.flag())
+    }
+    return host
+  }
+
+  private mutating func openThread() throws(SumsError) -> OpenThread {
+    var thread = OpenThread(tid: try int32())
+    thread.vcpuID = try optional(UInt32.self)
+    guard let activity = VCPUActivity(rawValue: try byte()) else { throw error("an unknown activity") }
+    thread.activity = activity
+    if try flag() {
+      guard let kind = DetailKind(rawValue: try byte()) else { throw error("an unknown kind of detail") }
+      thread.awaited = kind
+    }
+    let flags = try byte()
+    guard flags < 8 else { throw error("unknown flags of a thread") }
+    thread.wasAway = flags & 1 != 0
+    thread.isInUserSpace = flags & 2 != 0
+    thread.isSettingRead = flags & 4 != 0
+    thread.mark = LossMark(
+      stream: try narrow(UInt32.self), losses: try narrow(UInt32.self), ofAll: try narrow(UInt32.self))
+    thread.since = try number()
+    thread.setting = try settingNumber()
+    thread.settingSince = try number()
+    thread.past = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in try reader.settingNumber() }
+    if try flag() {
+      thread.cell = OpenCell(
+        setting: try settingNumber(), isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
+    }
+    thread.charge = try optional(UInt16.self).map { ControlID(rawValue: $0) }
+    thread.lastExitAt = try number()
+    thread.lastExit.reason = try narrow(UInt32.self)
+    thread.lastExit.isa = try narrow(UInt32.self)
+    thread.lastExit.interruptionInformation = try narrow(UInt32.self)
+    thread.lastExit.errorCode = try narrow(UInt32.self)
+    thread.lastExit.rip = try number()
+    thread.lastExit.info1 = try number()
+    thread.lastExit.info2 = try number()
+    thread.userSince = try number()
+    thread.openUser = try number()
+    thread.openHalted = try number()
+    return thread
+  }
+}

@@ -1,0 +1,120 @@
+import Aggregator
+import TraceFormat
+
+/// A place in a recording with everything counted up to it: sums where the time line has them, events for the rest.
+final class Playhead {
+  private let source: any TimelineSource
+  private let timeline: Timeline
+  private let options: AggregatorOptions
+  private(set) var aggregator: Aggregator
+  /// Up to where all is counted, on the trace clock, raw; 0 before the first event.
+  private(set) var time: UInt64 = 0
+  /// The source does not stand where the aggregator does.
+  private var isDetached = false
+
+  /// Sums of fewer events than this are not worth taking instead: the events are counted as fast.
+  private static let fewEvents: UInt64 = 20_000
+
+  /// - Throws: Where the recording's events cannot be counted.
+  init(
+    _ source: any TimelineSource, _ timeline: Timeline, _ options: AggregatorOptions
+  ) throws(AggregatorError) {
+    self.source = source
+    self.timeline = timeline
+    self.options = options
+    aggregator = try Aggregator(metadata: source.metadata, options: options)
+    aggregator.prepare(source.streams)
+    if let host = source.host { aggregator.learn(host) }
+  }
+
+  /// Forgets everything, and stands before the first event.
+  func goToStart() {
+    if let fresh = try? Aggregator(metadata: source.metadata, options: options) { aggregator = fresh }
+    aggregator.prepare(source.streams)
+    if let host = source.host { aggregator.learn(host) }
+    for stream in source.streams.indices { source.seek(stream: stream, to: nil) }
+    time = 0
+    isDetached = false
+  }
+
+  /// Counts up to a moment. For one that is behind, from the start again: from sums, where there are any.
+  ///
+  /// - Parameter target: on the trace clock, raw; the maximum for the recording's end.
+  func move(to target: UInt64) {
+    if target < time { goToStart() }
+    while time < target {
+      if let node = timeline.node(from: time, through: target),
+        isDetached || node.events >= Self.fewEvents, let sums = timeline.load(node, from: source)
+      {
+        aggregator.absorb(sums)
+        time = node.end
+        isDetached = true
+        continue
+      }
+      if isDetached, !attach() { continue }
+      // Up to where the next sums begin, unless the target is before their end.
+      let stop = timeline.nextNode(after: time, through: target).map { min($0.start, target) } ?? target
+      aggregator.run(source, after: time, through: stop)
+      time = stop
+    }
+    // What is open is part of what is shown.
+    if isDetached { resume() }
+  }
+
+  /// Begins at a moment: what came before is not counted, but what was open then is open.
+  func begin(at moment: UInt64) {
+    goToStart()
+    if let node = timeline.checkpoint(through: moment), let sums = timeline.load(node, from: source),
+      aggregator.resume(from: sums, streams: source.streams)
+    {
+      time = node.end
+      seekToAggregator()
+    }
+    move(to: moment)
+    _ = aggregator.cut(at: moment)
+  }
+
+  /// Makes the source stand where the aggregator does. Where the sums of that place are damaged, it begins anew without
+  /// them: false.
+  private func attach() -> Bool {
+    guard resume() || source.streams.isEmpty else {
+      timeline.forget(nodesEndingAt: time)
+      goToStart()
+      return false
+    }
+    seekToAggregator()
+    isDetached = false
+    return true
+  }
+
+  private func seekToAggregator() {
+    let pages = aggregator.pagesToResume
+    for stream in source.streams.indices {
+      source.seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil)
+    }
+  }
+
+  @discardableResult
+  private func resume() -> Bool {
+    guard let node = timeline.checkpoint(through: time), node.end == time,
+      let sums = timeline.load(node, from: source)
+    else { return false }
+    return aggregator.resume(from: sums, streams: source.streams)
+  }
+
+  // MARK: - What it counted
+
+  func beginInterval(at moment: UInt64) { aggregator.beginInterval(at: moment) }
+
+  func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) { aggregator.setHistory(intervals) }
+
+  func countLosses(_ counter: (Int) -> UInt64?) { aggregator.countLosses(all: true, counter) }
+
+  /// - Parameters: as of `Aggregator.snapshot`.
+  func snapshot(now: UInt64?, start: UInt64?) -> Snapshot {
+    aggregator.snapshot(now: now, start: start, commandNames: source.metadata.commandNames)
+  }
+
+  /// The next event that is not counted yet, where the source stands there.
+  var nextTimestamp: UInt64? { isDetached ? nil : aggregator.nextTimestamp }
+}

@@ -1,0 +1,208 @@
+import Aggregator
+import Architecture
+import HostFiles
+import Recording
+import TraceFormat
+import Tracefs
+
+/// A recording of any format, as a time line and a screen need it.
+final class RecordedSource: TimelineSource {
+  let description: SourceDescription
+  let lostByCPU: [Int: UInt64]
+  let host: HostView?
+  private let recording: any RecordingSource
+  /// A recording of ours, which knows more than events.
+  private let own: RecordedEvents?
+  private let timed: [TimelineNote]
+  private let selection: SessionOptions
+  private var standing: (state: Int?, words: Int?, states: [Int32: VCPUReading], controls: HostControls?) =
+    (nil, nil, [:], nil)
+
+  /// - Parameter path: nil for the bundled recording.
+  init(_ recording: any RecordingSource, path: String?, isDemo: Bool = false, _ selection: SessionOptions) {
+    self.recording = recording
+    self.selection = selection
+    own = recording as? RecordedEvents
+    var source = SourceDescription()
+    source.kind = SourceDescription.Kind(rawValue: recording.formatName) ?? .traceDat
+    source.path = path
+    source.isDemo = isDemo
+    if let uname = recording.metadata.uname?.split(separator: " "), uname.count >= 3 {
+      source.hostName = String(uname[1])
+      source.kernelRelease = String(uname[2])
+    }
+    let threads = selection.threads(recording.metadata)
+    if let header = own?.file.header {
+      source.hostName = header.hostName ?? source.hostName
+      source.kernelRelease = header.kernelRelease ?? source.kernelRelease
+      source.backend = header.backend
+    }
+    description = source
+    lostByCPU = Self.lostByCPU(recording)
+    if let own {
+      host = nil
+      timed = Self.notes(own.file, threads, selection.vcpus)
+    } else {
+      host = HostView(recording.metadata, threads: threads)
+      timed = []
+    }
+  }
+
+  private init(_ recording: any RecordingSource, like other: RecordedSource) {
+    self.recording = recording
+    own = recording as? RecordedEvents
+    (description, lostByCPU, host) = (other.description, other.lostByCPU, other.host)
+    (timed, selection) = (other.timed, other.selection)
+  }
+
+  private static func lostByCPU(_ recording: any RecordingSource) -> [Int: UInt64] {
+    // The statistics do not say of which buffer they are.
+    guard Set(recording.streams.map(\.buffer)).count <= 1 else { return [:] }
+    var result: [Int: UInt64] = [:]
+    for text in recording.cpuStatistics {
+      guard text.hasPrefix("CPU: "), let cpu = Int(text.dropFirst(5).prefix { $0.isNumber }),
+        let statistics = CPUBufferStatistics(text), result.updateValue(statistics.lost, forKey: cpu) == nil
+      else { return [:] }
+    }
+    return result
+  }
+
+  private static func notes(_ file: RecordingFile, _ threads: Set<Int32>?, _ vcpus: [UInt32]) -> [TimelineNote] {
+    var notes = file.records(HostRecord.self).map { chunk, record in
+      TimelineNote(time: chunk.first, content: .host(HostView(record).selected(threads: threads, vcpus: vcpus)))
+    }
+    notes += file.records(WordsRecord.self).map { TimelineNote(time: $0.first, content: .words($1.words)) }
+    return notes.enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element)
+  }
+
+  var metadata: TraceMetadata { recording.metadata }
+  var streams: [PageStream] { recording.streams }
+  var damage: [String] { recording.damage.map { "\($0)" } }
+  var remarks: [String] { recording.notes }
+
+  /// trace-cmd's OFFSET is that of any time base, DATE that of the wall clock: with the first, what lies after 2001 (10^18 ns) is one,
+  /// since no other clock of a host gets there in thirty years.
+  lazy var wallClockOffset: Int64? = {
+    if let offset = recording.metadata.wallClockOffset { return offset }
+    guard let offset = (recording as? TraceFile)?.timestampOffset, offset != 0, let bounds = recording.timeBounds() else { return nil }
+    let first = Int64(clamping: recording.metadata.timeScale.nanoseconds(bounds.first))
+    let (sum, overflow) = first.addingReportingOverflow(offset)
+    return !overflow && sum > 1_000_000_000_000_000_000 ? offset : nil
+  }()
+
+  func timeBounds() -> (first: UInt64, last: UInt64)? { recording.timeBounds() }
+  func nextPage(stream: Int) -> UnsafeRawBufferPointer? { recording.nextPage(stream: stream) }
+  func seek(stream: Int, to time: UInt64?) { recording.seek(stream: stream, to: time) }
+  func another() -> (any TimelineSource)? { recording.another().map { RecordedSource($0, like: self) } }
+
+  // MARK: - What a recording of ours knows besides
+
+  var storedSums: [StoredSums] {
+    guard let file = own?.file else { return [] }
+    return file.indices(of: .sums).map { index in
+      let header = file.chunks[index].header
+      return StoredSums(level: Int(header.stream), start: header.first, end: header.last, id: UInt64(index))
+    }.sorted { $0.start < $1.start }
+  }
+
+  func sums(_ stored: StoredSums) -> Sums? {
+    guard let payload = own?.file.payload(Int(clamping: stored.id)) else { return nil }
+    return try? Sums(bytes: payload)
+  }
+
+  func notes(after: UInt64, through: UInt64) -> [TimelineNote] {
+    func first(_ isMet: (UInt64) -> Bool) -> Int {
+      var (low, high) = (0, timed.count)
+      while low < high {
+        let middle = low + (high - low) / 2
+        if isMet(timed[middle].time) { high = middle } else { low = middle + 1 }
+      }
+      return low
+    }
+    let begin = after == 0 ? 0 : first { $0 > after }
+    let end = first { $0 > through }
+    return begin < end ? Array(timed[begin..<end]) : []
+  }
+
+  func standing(at moment: UInt64) -> RecordedStanding? {
+    guard let file = own?.file else { return nil }
+    var result = RecordedStanding()
+    // The same chunk as before says the same as before.
+    let state = file.lastIndex(of: .state, at: moment)
+    if state != standing.state {
+      standing.state = state
+      standing.states = Dictionary(
+        (file.states(at: moment)?.readings ?? []).compactMap { reading in reading.tid.map { ($0, reading) } },
+        uniquingKeysWith: { $1 })
+      standing.controls = file.latest(ControlsRecord.self, at: moment)?.record.controls
+    }
+    result.states = standing.states
+    result.hostControls = standing.controls
+    result.words = file.latest(WordsRecord.self, at: moment)?.record.words ?? [:]
+    let header = file.header
+    result.isClockMonotonic = header.clock == "mono"
+    if result.isClockMonotonic {
+      result.monotonic = moment
+    } else if let pair = file.latest(ClockRecord.self, at: moment)?.record, let trace = pair.trace {
+      let scale = header.timeScale
+      result.monotonic =
+        moment >= trace
+        ? pair.monotonic &+ scale.nanoseconds(moment - trace)
+        : pair.monotonic - min(pair.monotonic, scale.nanoseconds(trace - moment))
+    }
+    return result
+  }
+}
+
+extension HostView {
+  /// The VMs of a recording that tells the processes of its threads. Their names are those of the processes.
+  public init(_ metadata: TraceMetadata, threads: Set<Int32>? = nil) {
+    var vms: [Int32: VM] = [:]
+    for (thread, process) in metadata.processes.sorted(by: { $0.key < $1.key }) {
+      guard threads?.contains(thread) ?? true else { continue }
+      vms[process, default: VM(pid: process, vmm: metadata.commandNames[process].map { sanitized($0) })].vcpus.append(
+        VCPU(id: nil, tid: thread, threadName: metadata.commandNames[thread].map { sanitized($0) }))
+    }
+    self.init(vms: vms.values.sorted { $0.pid < $1.pid })
+  }
+
+  /// The VMs of a recording as they were at a moment.
+  init(_ record: HostRecord) {
+    self.init(
+      vms: record.vms.map { vm in
+        VM(
+          pid: vm.pid, fd: vm.fd, name: vm.name.map { sanitized($0) }, vmm: vm.vmm.map { sanitized($0) },
+          vcpus: vm.vcpus.map { VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName.map { sanitized($0) }) })
+      })
+  }
+
+  /// Only some threads' and vCPUs': nil and empty for all.
+  func selected(threads: Set<Int32>?, vcpus: [UInt32]) -> HostView {
+    guard threads != nil || !vcpus.isEmpty else { return self }
+    var selected = self
+    for index in selected.vms.indices {
+      selected.vms[index].vcpus.removeAll { vcpu in
+        if let threads, !threads.contains(vcpu.tid) { return true }
+        return !vcpus.isEmpty && !(vcpu.id.map { vcpus.contains($0) } ?? false)
+      }
+    }
+    selected.vms.removeAll(where: \.vcpus.isEmpty)
+    return selected
+  }
+}
+
+extension SessionOptions {
+  /// The threads to count of a recording: those named, and those of the processes named; nil for all.
+  public func threads(_ metadata: TraceMetadata) -> Set<Int32>? {
+    if processes.isEmpty { return nil }
+    var threads = Set(processes)
+    for (thread, process) in metadata.processes where threads.contains(process) { threads.insert(thread) }
+    return threads
+  }
+}
+
+extension SessionError {
+  init(_ error: TraceFileError) {
+    self.init(error.code == .unreadable ? .unavailable : .damaged, error.description)
+  }
+}

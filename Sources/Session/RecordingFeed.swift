@@ -1,0 +1,368 @@
+import Aggregator
+import Architecture
+import Glibc
+import HostFiles
+import Recording
+import TraceFormat
+import Tracefs
+
+/// A recording, played at its own pace, stepped, sought in, or read in one go.
+final class RecordingFeed: Feed {
+  private let source: any TimelineSource
+  private let options: AggregatorOptions
+  private lazy var timeline = Timeline(source, bounds: source.timeBounds() ?? (0, 0), options)
+  private lazy var head = try? Playhead(source, timeline, options)
+  private lazy var search = source.another().flatMap { ExitSearch($0, timeline, options) }
+  private var isReadWhole = false
+  /// Nanoseconds from the first event to the playing position.
+  private(set) var position: UInt64 = 0
+  private var reportedDamage = 0
+  private var messages: [LogMessage] = []
+  /// Seconds of the recording per second of the clock.
+  var speed = 1.0
+  var isPaused = false
+  private var lastAdvance: UInt64?
+  /// What the figures are of, where it is not all up to the position; and those figures.
+  private var range: (positions: Range<UInt64>, snapshot: Snapshot)?
+  private var damageOfParts: [String] = []
+  /// The figures of the part, once it is read whole.
+  private var counted: Snapshot?
+  /// What was shown last: where nothing moved since, its interval is still the last one.
+  private var shown: (position: UInt64, snapshot: Snapshot)?
+  private var sequence: UInt64 = 0
+  private var course: (version: Int, course: RecordingCourse)?
+
+  /// What is counted of the recording, raw; nil for all of it.
+  private let part: ClosedRange<UInt64>?
+
+  /// - Parameter part: of it, to count only that; raw.
+  /// - Throws: Where the recording's events cannot be counted.
+  init(
+    _ source: any TimelineSource, _ options: SessionOptions, part: ClosedRange<UInt64>? = nil
+  ) throws(SessionError) {
+    self.source = source
+    self.part = part
+    self.options = AggregatorOptions(
+      threads: options.threads(source.metadata),
+      vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
+      fallbackName: fallbackNames(source.metadata.formats))
+    do {
+      _ = try Aggregator(metadata: source.metadata, options: self.options)
+    } catch {
+      throw SessionError(.unsupported, error.description)
+    }
+  }
+
+  convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
+    switch input {
+    case .files(let paths, let from, let to):
+      let recording = try openRecording(paths)
+      let part = try timeRange(of: recording, from: from, to: to)
+      let source = RecordedSource(recording, path: paths.joined(separator: ", "), options)
+      try self.init(source, options, part: part)
+    case .demo(let bytes):
+      let file: TraceFile
+      do { file = try TraceFile(borrowing: bytes) } catch { throw SessionError(error) }
+      try self.init(RecordedSource(file, path: nil, isDemo: true, options), options)
+    case .live: throw SessionError(.failure, "a live source is no recording")
+    }
+  }
+
+  var duration: UInt64 { timeline.duration }
+
+  var isFinished: Bool { isReadWhole || position >= end }
+
+  /// Nothing comes after this.
+  private var isAtEnd: Bool { isReadWhole || position >= duration }
+
+  /// Where playing ends, nanoseconds from the recording's start.
+  private var end: UInt64 { isInPart ? part.map { timeline.position(of: $0.upperBound) } ?? duration : duration }
+
+  /// Since when it is counted, on the trace clock, raw.
+  private var firstCounted: UInt64 { isInPart ? part?.lowerBound ?? timeline.bounds.first : timeline.bounds.first }
+
+  /// Only the part is played; else all of the recording.
+  private var isInPart = false
+
+  /// Goes to the beginning of the part that was asked for, with nothing counted before it, and stays in it.
+  func enterPart() {
+    guard let part, !isInPart else { return }
+    isInPart = true
+    guard part.lowerBound > timeline.bounds.first else { return }
+    position = timeline.position(of: part.lowerBound)
+    head?.begin(at: part.lowerBound - 1)
+  }
+
+  /// Shows the figures of the part that was asked for, with the playing position at its beginning.
+  func showPart(interval: UInt64) {
+    guard let part else { return }
+    let first = timeline.position(of: part.lowerBound)
+    seek(to: first, interval: interval)
+    setRange(from: first, to: timeline.position(of: part.upperBound))
+    isPaused = true
+  }
+
+
+  // MARK: - Moving
+
+  /// Sums the recording up in the background, so that every place in it is near.
+  func startTimeline() { timeline.start(source) }
+
+  /// How much of it is summed up, nanoseconds from its start.
+  var summedUp: UInt64 { timeline.position(of: timeline.progress.known) }
+
+  func advance() {
+    let now = monotonicNanoseconds()
+    defer { lastAdvance = now }
+    guard let lastAdvance, !isPaused, !isFinished else { return }
+    let step = Double(now &- lastAdvance) * speed
+    play(to: position &+ UInt64(max(0, min(step, 1e18))))
+  }
+
+  /// Counts up to a position, forward only.
+  private func play(to target: UInt64) {
+    position = min(max(position, target), end)
+    head?.move(to: position >= duration ? .max : max(timeline.moment(of: position), head?.time ?? 0))
+  }
+
+  /// Plays up to a position at once: the next snapshot's interval is what came since the last one.
+  func playOn(to target: UInt64) {
+    play(to: target)
+    lastAdvance = nil
+  }
+
+  /// Goes to a position. The interval before it is counted as one, so that rates read as if it had been played; the
+  /// course of the rates is the time line's.
+  func seek(to target: UInt64, interval: UInt64) {
+    let target = min(target, duration)
+    go(to: target >= duration ? .max : timeline.moment(of: target), position: target, interval)
+  }
+
+  /// Goes to a moment of the trace clock, where clocks that are no nanoseconds would miss it by their rounding.
+  private func go(to moment: UInt64, position target: UInt64, _ interval: UInt64) {
+    guard let head else { return }
+    let begin = target > interval ? target - interval : 0
+    if begin < position || moment < head.time || isReadWhole {
+      isReadWhole = false
+      head.goToStart()
+    }
+    let start = timeline.moment(of: begin)
+    // The first event, too, is in the first interval.
+    if begin > 0 { head.move(to: start) }
+    head.beginInterval(at: start)
+    // Where it was played up to there, the course is what was shown.
+    if begin != position {
+      let length = timeline.moment(of: interval) &- timeline.bounds.first
+      head.setHistory(timeline.history(until: start, length: length, count: Self.historyLength - 1))
+    }
+    if target > 0 { head.move(to: moment) }
+    shown = nil
+    position = target
+    lastAdvance = nil
+  }
+
+  private static let historyLength = 240
+
+  /// Goes to the last whole interval before the next event if there are many without any: a damaged time stamp may lie
+  /// centuries ahead. Returns what was passed over, in nanoseconds.
+  func skipQuiet(interval: UInt64) -> UInt64? {
+    let moment = timeline.moment(of: position)
+    guard !isFinished, let head, let next = head.nextTimestamp, next > moment else { return nil }
+    let intervals = head.aggregator.nanoseconds(at: next &- moment) / max(1, interval)
+    guard intervals > Self.mostQuietIntervals else { return nil }
+    let before = position
+    play(to: position &+ intervals &* max(1, interval))
+    head.beginInterval(at: timeline.moment(of: position))
+    shown = nil
+    return position &- before
+  }
+
+  /// This many intervals without an event are shown one by one.
+  private static let mostQuietIntervals: UInt64 = 60
+
+  /// The moment up to which all is counted.
+  private var present: UInt64 { isAtEnd ? timeline.bounds.last : head?.time ?? 0 }
+
+  /// Goes to the next exit, or the one before.
+  ///
+  /// - Parameter reason: only exits of this one; nil: any.
+  func seekToExit(_ reason: ReasonCode?, forward: Bool, interval: UInt64) {
+    let found = search?.exit(reason, from: present, forward: forward)
+    guard let found else { return note(forward ? "no such exit after this" : "no such exit before this") }
+    go(to: found, position: timeline.position(of: found), interval)
+  }
+
+  /// Goes so many exits forward or, negative, back. Exits at the same time are passed together.
+  func stepExit(_ count: Int, interval: UInt64) {
+    var moment = present
+    var steps = 0
+    while steps < min(count.magnitude, Self.mostSteps),
+      let next = search?.exit(nil, from: moment, forward: count > 0)
+    {
+      moment = next
+      steps += 1
+    }
+    guard steps > 0 else { return note(count > 0 ? "no exit after this" : "no exit before this") }
+    go(to: moment, position: timeline.position(of: moment), interval)
+  }
+
+  private static let mostSteps: UInt = 1000
+
+  /// Goes to where a vCPU's control, or any of its setting, changes next, or did before.
+  func seekToChange(_ control: ControlID?, forward: Bool, interval: UInt64) {
+    guard let found = timeline.change(of: control, from: present, forward: forward) else {
+      let isAll = timeline.progress.isComplete
+      return note(
+        "no such change \(forward ? "after" : "before") this\(isAll ? "" : ", as far as the recording is read")")
+    }
+    go(to: found, position: timeline.position(of: found), interval)
+  }
+
+  /// Goes to a moment of CLOCK_REALTIME, nanoseconds since 1970.
+  func seek(toWallClock time: UInt64, interval: UInt64) {
+    guard let first = wallClock else { return note("this recording does not tell the time of day") }
+    seek(to: time > first ? time - first : 0, interval: interval)
+  }
+
+  private var wallClock: UInt64? {
+    guard let offset = source.wallClockOffset else { return nil }
+    let first = Int64(clamping: source.metadata.timeScale.nanoseconds(timeline.bounds.first))
+    let (sum, overflow) = first.addingReportingOverflow(offset)
+    return overflow || sum < 0 ? nil : UInt64(sum)
+  }
+
+  // MARK: - A part of it
+
+  /// Every figure is of what came after one position and up to another from now on. The playing position stays.
+  func setRange(from: UInt64, to: UInt64) {
+    let positions = min(from, to, duration)..<min(max(from, to), duration)
+    guard let snapshot = count(positions) else { return note("the range cannot be counted") }
+    range = (positions, snapshot)
+  }
+
+  func clearRange() { range = nil }
+
+  /// What came after one position and up to another: exact at both ends. A range from the start has the first event.
+  func count(_ positions: Range<UInt64>) -> Snapshot? {
+    count(
+      after: positions.lowerBound > 0 ? timeline.moment(of: positions.lowerBound) : 0,
+      through: positions.upperBound >= duration ? .max : timeline.moment(of: positions.upperBound))
+  }
+
+  /// What came after one moment of the trace clock and up to another.
+  private func count(after start: UInt64, through end: UInt64) -> Snapshot? {
+    // The playing position keeps its source.
+    guard let own = source.another(), let head = try? Playhead(own, timeline, options) else { return nil }
+    let isFromStart = start < timeline.bounds.first
+    let isToEnd = end >= timeline.bounds.last
+    if !isFromStart { head.begin(at: start) }
+    head.move(to: isToEnd ? .max : end)
+    if isFromStart, isToEnd { head.countLosses { source.lostByCPU[$0] } }
+    var snapshot = head.snapshot(
+      now: isToEnd ? timeline.bounds.last : end, start: isFromStart ? timeline.bounds.first : start)
+    describe(&snapshot, at: isToEnd ? timeline.bounds.last : end)
+    // What is damaged shows where it is read.
+    damageOfParts += own.damage.filter { !damageOfParts.contains($0) }
+    return snapshot
+  }
+
+  // MARK: - Showing
+
+  /// Reads everything, as fast as it goes.
+  func finish() {
+    isReadWhole = true
+    shown = nil
+    if let part {
+      counted = count(after: part.lowerBound > 0 ? part.lowerBound - 1 : 0, through: part.upperBound)
+    } else {
+      head?.move(to: .max)
+    }
+  }
+
+  func wait(milliseconds: Int32, wake: Int32) -> Bool {
+    var descriptor = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
+    return poll(&descriptor, 1, milliseconds) > 0
+  }
+
+  func snapshot() -> Snapshot {
+    var snapshot = counted ?? range?.snapshot ?? countedSnapshot()
+    sequence += 1
+    snapshot.sequence = sequence
+    if isReadWhole { return snapshot }
+    var playback = PlaybackState(
+      position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
+    playback.range = range?.positions
+    playback.wallClock = wallClock
+    playback.course = presentCourse()
+    snapshot.playback = playback
+    return snapshot
+  }
+
+  /// All up to the position.
+  private func countedSnapshot() -> Snapshot {
+    guard let head else { return Snapshot() }
+    if let shown, shown.position == position { return shown.snapshot }
+    // A recording of one instant is at its end before it was played.
+    if isAtEnd {
+      head.move(to: .max)
+      head.countLosses { source.lostByCPU[$0] }
+    }
+    var snapshot = head.snapshot(
+      now: isAtEnd ? nil : timeline.moment(of: position), start: isAtEnd && !isInPart ? nil : firstCounted)
+    describe(&snapshot, at: present)
+    shown = (position, snapshot)
+    return snapshot
+  }
+
+  /// A front draws it narrower than this.
+  private static let courseBuckets = 480
+
+  private func presentCourse() -> RecordingCourse? {
+    let version = timeline.version
+    if course?.version != version { course = (version, timeline.course(buckets: Self.courseBuckets)) }
+    return version == 0 ? nil : course?.course
+  }
+
+  /// More of the recording is known than was shown.
+  var hasNews: Bool { course.map { $0.version != timeline.version } ?? true }
+
+  /// Adds what is not counted: the source, and what the recording knows of the vCPUs at that moment.
+  private func describe(_ snapshot: inout Snapshot, at moment: UInt64) {
+    let isa = snapshot.source.isa
+    snapshot.source = source.description
+    snapshot.source.isa = isa
+    if snapshot.source.backend == nil {
+      snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
+    }
+    guard let standing = source.standing(at: moment) else { return }
+    snapshot.controlWords = standing.words
+    snapshot.states =
+      standing.isClockMonotonic ? snapshot.freshened(standing.states) : standing.states
+    snapshot.hostControls = standing.hostControls
+    snapshot.monotonic = standing.monotonic
+    if snapshot.states.isEmpty { snapshot.stateFailure = "the recording has no state of this moment" }
+  }
+
+  private func note(_ text: String) { messages.append(LogMessage(level: .info, seconds: 0, text: text)) }
+
+  func maintain() {}
+
+  func takeMessages() -> [LogMessage] {
+    let all = damage
+    defer {
+      reportedDamage = all.count
+      messages = []
+    }
+    return messages
+      + all.dropFirst(reportedDamage).prefix(100).map { LogMessage(level: .error, seconds: 0, text: $0) }
+  }
+
+  func close() { timeline.stop() }
+
+  var notes: [String] { source.remarks }
+
+  var damage: [String] {
+    let known = source.damage
+    return damageOfParts.isEmpty ? known : known + damageOfParts.filter { !known.contains($0) }
+  }
+}

@@ -1,0 +1,423 @@
+import Aggregator
+import Architecture
+import Foundation
+import Recording
+import SnapshotSupport
+import Testing
+import TraceFormat
+
+@testable import Session
+
+private let demo = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent().appendingPathComponent("Sources/CDemo/demo.trace.dat").path
+
+/// A recording with sums and notes of its own, as a file of ours has them.
+private final class StoredSource: TimelineSource {
+  let file: RecordedSource
+  var stored: [(StoredSums, [UInt8])] = []
+  var noted: [TimelineNote] = []
+  var wallClockOffset: Int64?
+  /// Which of the stored sums were asked for.
+  private(set) var asked: [StoredSums] = []
+
+  init(_ file: RecordedSource) { self.file = file }
+
+  var metadata: TraceMetadata { file.metadata }
+  var streams: [PageStream] { file.streams }
+  var description: SourceDescription { file.description }
+  var damage: [String] { file.damage }
+  func timeBounds() -> (first: UInt64, last: UInt64)? { file.timeBounds() }
+  func nextPage(stream: Int) -> UnsafeRawBufferPointer? { file.nextPage(stream: stream) }
+  func seek(stream: Int, to time: UInt64?) { file.seek(stream: stream, to: time) }
+  var storedSums: [StoredSums] { stored.map(\.0) }
+  func sums(_ wanted: StoredSums) -> Sums? {
+    asked.append(wanted)
+    return stored.first { $0.0 == wanted }.flatMap { try? Sums(bytes: $0.1) }
+  }
+  func notes(after: UInt64, through: UInt64) -> [TimelineNote] {
+    noted.filter { $0.time > after && $0.time <= through }
+  }
+  func another() -> (any TimelineSource)? {
+    guard let file = file.another() as? RecordedSource else { return nil }
+    let other = StoredSource(file)
+    (other.stored, other.noted) = (stored, noted)
+    return other
+  }
+}
+
+@Suite("The time line of a recording")
+struct TimelineTests {
+  private func source() throws -> RecordedSource {
+    RecordedSource(try TraceFile(path: demo), path: demo, SessionOptions())
+  }
+
+  /// The times of all exits, in order, with their reasons.
+  private func exits(_ path: String = demo) throws -> [(time: UInt64, code: UInt32)] {
+    let file = try TraceFile(path: path)
+    let exit = try #require(file.metadata.formats.first { $0.name == "kvm_exit" })
+    let reason = try #require(exit.field("exit_reason"))
+    var exits: [(UInt64, UInt32)] = []
+    for stream in file.streams.indices {
+      while let page = file.nextPage(stream: stream) {
+        var cursor = SubBufferCursor(page: page, layout: file.metadata.page)
+        while cursor.next() {
+          guard cursor.payload.loadUnaligned(as: UInt16.self) == exit.id else { continue }
+          exits.append(
+            (
+              cursor.timestamp,
+              cursor.payload.loadUnaligned(fromByteOffset: reason.offset, as: UInt32.self) & 0xffff
+            ))
+        }
+      }
+    }
+    return exits.sorted { $0.0 < $1.0 }
+  }
+
+  private static let options = AggregatorOptions()
+
+  /// Snapshots at several places, by playing up to each of them.
+  private func expectSameAsPlayed(
+    _ source: any TimelineSource, _ timeline: Timeline, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let played = try #require(source.another())
+    var aggregator = try Aggregator(metadata: source.metadata, options: Self.options)
+    let head = try Playhead(try #require(source.another()), timeline, Self.options)
+    let (first, last) = timeline.bounds
+    let length = (last - first) / 40
+    var before: UInt64 = 0
+    // Forward in one go; the time line's head comes to each place from elsewhere.
+    for part in [2, 9, 17, 25, 40] as [UInt64] {
+      let end = first + part * length
+      aggregator.run(played, after: before, through: end - length)
+      aggregator.beginInterval(at: end - length)
+      aggregator.run(played, after: end - length, through: end)
+      before = end
+      let expected = aggregator.snapshot(now: end, start: first, commandNames: source.metadata.commandNames)
+      head.move(to: part == 9 ? 5 : last)
+      head.move(to: end - length)
+      head.beginInterval(at: end - length)
+      head.move(to: end)
+      let (a, b) = (figures(expected), figures(head.snapshot(now: end, start: first)))
+      #expect(a == b, "at \(part): \(difference(a, b))", sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test("shows every place as playing up to it does, figure by figure", arguments: [16 << 20, 64 << 10])
+  func places(largestInterval: Int) throws {
+    let source = try source()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options, largestInterval: largestInterval)
+    timeline.build(source)
+    #expect(timeline.progress.isComplete)
+    try expectSameAsPlayed(source, timeline)
+  }
+
+  @Test("stays in its bounds of memory by taking neighbours together, and is as exact then")
+  func bounded() throws {
+    let source = try source()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options, mostBytes: 60_000)
+    timeline.build(source)
+    var nodes = 0
+    var start: UInt64 = 0
+    while let node = timeline.nextNode(after: start, through: .max) {
+      (start, nodes) = (node.start, nodes + 1)
+    }
+    #expect((3...200).contains(nodes))
+    try expectSameAsPlayed(source, timeline)
+  }
+
+  @Test("is used as far as it goes while it is still being built")
+  func unfinished() throws {
+    let source = try source()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options)
+    let own = try #require(source.another())
+    timeline.start(own)
+    let head = try Playhead(source, timeline, Self.options)
+    let expected = try exits()
+    // Whatever is there when it is asked.
+    for part in [9, 3, 7, 1, 8] as [UInt64] {
+      let moment = bounds.first + (bounds.last - bounds.first) / 10 * part
+      head.move(to: moment)
+      #expect(
+        head.snapshot(now: moment, start: bounds.first).total.exits
+          == UInt64(expected.prefix { $0.time <= moment }.count))
+    }
+    timeline.stop()
+  }
+
+  /// The bundled recording with sums of sixty intervals, of sixteen of them, and of one sixteen of those.
+  private func stored(notes: [TimelineNote] = []) throws -> StoredSource {
+    let source = StoredSource(try source())
+    source.noted = notes
+    let bounds = try #require(source.timeBounds())
+    var aggregator = try Aggregator(metadata: source.metadata)
+    var levels: [[Sums]] = [[], [], []]
+    var before: UInt64 = 0
+    for part in 1...60 as ClosedRange<UInt64> {
+      let end = part == 60 ? bounds.last : bounds.first + (bounds.last - bounds.first) / 60 * part
+      aggregator.run(source, after: before, through: end)
+      levels[0].append(aggregator.cut(at: end))
+      before = end
+    }
+    for level in 1...2 {
+      for place in stride(from: 0, to: levels[level - 1].count / 16 * 16, by: 16) {
+        var sums = levels[level - 1][place]
+        for next in levels[level - 1][place + 1..<place + 16] { sums.merge(next) }
+        levels[level].append(sums)
+      }
+    }
+    var id: UInt64 = 0
+    for (level, all) in levels.enumerated() {
+      for sums in all {
+        source.stored.append(
+          (StoredSums(level: level, start: sums.start, end: sums.end, id: id), sums.bytes(open: level == 0)))
+        id += 1
+      }
+    }
+    for stream in source.streams.indices { source.seek(stream: stream, to: nil) }
+    return source
+  }
+
+  @Test("takes the sums that a recording has, the largest that fit")
+  func storedSums() throws {
+    let source = try stored()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options)
+    try expectSameAsPlayed(source, timeline)
+    let head = try Playhead(source, timeline, Self.options)
+    head.move(to: bounds.last - 1000)
+    #expect(source.asked.count < 20)
+    #expect(source.asked.contains { $0.level == 1 })
+    let asked = source.asked.count
+    head.move(to: bounds.last)
+    #expect(source.asked.count <= asked + 2)
+  }
+
+  @Test("counts the events where sums are damaged or missing", arguments: [0, 1, 2])
+  func damagedSums(kind: Int) throws {
+    let source = try stored()
+    let bounds = try #require(source.timeBounds())
+    switch kind {
+    case 0:  // Bytes that are no sums, at both levels.
+      for index in [3, 15, 16, 40, 61] { source.stored[index].1[20] = 0xff }
+    case 1:  // A hole, and no beginning.
+      source.stored.removeSubrange(20..<26)
+      source.stored.removeSubrange(0..<4)
+    default:  // What was open is not told.
+      for index in 14..<18 {
+        source.stored[index].1 = try Sums(bytes: source.stored[index].1).bytes(open: false)
+      }
+    }
+    let timeline = Timeline(source, bounds: bounds, Self.options)
+    try expectSameAsPlayed(source, timeline)
+  }
+
+  @Test("a part of it counts what lies between its ends, to the exit")
+  func ranges() throws {
+    let feed = try RecordingFeed(source(), SessionOptions())
+    let expected = try exits()
+    let first = try #require(try source().timeBounds()).first
+    let duration = feed.duration
+    for isSummedUp in [false, true] {
+      if isSummedUp { feed.startTimeline() }
+      while isSummedUp, feed.summedUp < duration { usleep(10_000) }
+      for range in [0..<duration, 0..<duration / 3, duration / 3..<duration / 2, duration / 2..<duration, 5..<5] {
+        let snapshot = try #require(feed.count(range))
+        let inside = expected.filter {
+          ($0.time - first > range.lowerBound || range.lowerBound == 0) && $0.time - first <= range.upperBound
+        }
+        #expect(snapshot.total.exits == UInt64(inside.count))
+        #expect(snapshot.total.controls.reduce(0) { $0 + $1.exits } == snapshot.total.exits)
+        #expect(snapshot.windowNanoseconds == range.upperBound - range.lowerBound)
+        for reason in snapshot.total.reasons {
+          #expect(reason.count == UInt64(inside.count { $0.code == reason.code }))
+        }
+      }
+    }
+    feed.close()
+  }
+
+  @Test("a part of it is what is shown, until it is given up")
+  func shownRange() throws {
+    let feed = try RecordingFeed(source(), SessionOptions())
+    feed.seek(to: feed.duration / 2, interval: 50_000_000)
+    let before = feed.snapshot()
+    feed.setRange(from: feed.duration / 2, to: feed.duration / 4)
+    let shown = feed.snapshot()
+    #expect(shown.playback?.range == feed.duration / 4..<feed.duration / 2)
+    #expect(shown.playback?.position == before.playback?.position)
+    #expect(shown.total.exits < before.total.exits)
+    #expect(shown.windowNanoseconds == feed.duration / 2 - feed.duration / 4)
+    feed.clearRange()
+    #expect(feed.snapshot().total.exits == before.total.exits)
+    #expect(feed.snapshot().playback?.range == nil)
+  }
+
+  @Test("its course has every exit, and says what is not read yet")
+  func course() throws {
+    let source = try source()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options)
+    #expect(timeline.course(buckets: 10).rates == [Double?](repeating: nil, count: 10))
+    timeline.build(source)
+    let course = timeline.course(buckets: 50)
+    #expect(course.rates.count == 50)
+    #expect(course.known == timeline.duration)
+    let width = Double(timeline.duration) / 1e9 / 50
+    let sum = course.rates.reduce(0) { $0 + ($1 ?? .nan) * width }
+    #expect(abs(sum - 109_437) < 1)
+    // Each bucket within what its edges may have been shared out wrongly.
+    let times = try exits().map { Double($0.time - bounds.first) / 1e9 }
+    for (index, rate) in course.rates.enumerated() {
+      let real = times.count { $0 > Double(index) * width && $0 <= Double(index + 1) * width }
+      #expect(abs((rate ?? 0) * width - Double(real)) < 400)
+    }
+  }
+
+  @Test("finds the next exit and the one before, of any reason or of one", arguments: [false, true])
+  func steps(isSummedUp: Bool) throws {
+    let source = try source()
+    let bounds = try #require(source.timeBounds())
+    let timeline = Timeline(source, bounds: bounds, Self.options)
+    if isSummedUp { timeline.build(source) }
+    let search = try #require(ExitSearch(source, timeline, Self.options))
+    let expected = try exits()
+    let rarest = try #require(
+      Dictionary(grouping: expected, by: \.code).min { ($0.value.count, $0.key) < ($1.value.count, $1.key) })
+    for code in [nil, 12, 30, rarest.key, 77] as [UInt32?] {
+      let all = expected.filter { code == nil || $0.code == code }
+      let reason = code.map { ReasonCode(isa: 1, code: $0) }
+      for part in [0, 3, 6] as [UInt64] {
+        let moment = bounds.first + (bounds.last - bounds.first) / 6 * part
+        #expect(search.exit(reason, from: moment, forward: true) == all.first { $0.time > moment }?.time)
+        #expect(search.exit(reason, from: moment, forward: false) == all.last { $0.time < moment }?.time)
+      }
+      if let exit = all.dropFirst(all.count / 2).first {
+        #expect(
+          search.exit(reason, from: exit.time, forward: true) == all.first { $0.time > exit.time }?.time)
+        #expect(
+          search.exit(reason, from: exit.time, forward: false) == all.last { $0.time < exit.time }?.time)
+      }
+    }
+  }
+
+  @Test("stepping goes exit by exit, forward and back, and to the end and from it")
+  func stepping() throws {
+    let feed = try RecordingFeed(source(), SessionOptions())
+    feed.seek(to: 400_000_000, interval: 50_000_000)
+    let before = feed.snapshot().total.exits
+    for step in 1...3 as ClosedRange<UInt64> {
+      feed.stepExit(1, interval: 50_000_000)
+      #expect(feed.snapshot().total.exits == before + step)
+    }
+    feed.stepExit(-2, interval: 50_000_000)
+    #expect(feed.snapshot().total.exits == before + 1)
+    feed.seek(to: feed.duration, interval: 50_000_000)
+    #expect(feed.isFinished)
+    feed.stepExit(-1, interval: 50_000_000)
+    let last = feed.snapshot()
+    feed.stepExit(-1, interval: 50_000_000)
+    #expect(feed.snapshot().total.exits < last.total.exits)
+    feed.seekToExit(ReasonCode(isa: 1, code: 77), forward: true, interval: 50_000_000)
+    #expect(feed.takeMessages().last?.text == "no such exit after this")
+  }
+
+  /// HLT_EXITING on, and off.
+  private static let on = ControlSetting(pin: 0x3f, primary: 0xb5a0_6dfa, secondary: 0x0210_17ea)
+  private static let off = ControlSetting(pin: 0x3f, primary: 0xb5a0_6d7a, secondary: 0x0210_17ea)
+
+  @Test("control words and VMs that a recording has are told at their time, and the changes can be gone to")
+  func notes() throws {
+    let first = try #require(try source().timeBounds()).first
+    func host(_ pids: [Int32]) -> HostView {
+      HostView(vms: pids.map { HostView.VM(pid: $0, name: "vm\($0)", vcpus: [.init(id: 0, tid: 117 + $0 - 1)]) })
+    }
+    let notes = [
+      TimelineNote(time: first + 1, content: .host(host([1]))),
+      TimelineNote(time: first + 10_000_000, content: .words([117: Self.on])),
+      TimelineNote(time: first + 300_000_000, content: .words([117: Self.off])),
+      TimelineNote(time: first + 400_000_000, content: .host(host([1, 2]))),
+      TimelineNote(time: first + 500_000_000, content: .words([117: Self.on])),
+      TimelineNote(time: first + 600_000_000, content: .host(host([1]))),
+    ]
+    let hlt = try #require(ControlID(word: .primary, bit: 7))
+    let mwait = try #require(ControlID(word: .primary, bit: 10))
+    for hasSums in [false, true] {
+      let source = try hasSums ? stored(notes: notes) : StoredSource(source())
+      source.noted = notes
+      let bounds = try #require(source.timeBounds())
+      let timeline = Timeline(source, bounds: bounds, Self.options)
+      timeline.build(source)
+      try expectSameAsPlayed(source, timeline)
+      #expect(timeline.change(of: hlt, from: first, forward: true) == first + 300_000_000)
+      #expect(timeline.change(of: hlt, from: first + 300_000_000, forward: true) == first + 500_000_000)
+      #expect(timeline.change(of: nil, from: first + 500_000_000, forward: false) == first + 300_000_000)
+      #expect(timeline.change(of: mwait, from: first, forward: true) == nil)
+      let marks = timeline.course(buckets: 100).marks
+      #expect(
+        marks == [
+          .init(position: 300_000_000, mark: .settingChanged(thread: 117)),
+          .init(position: 400_000_000, mark: .vmStarted(pid: 2, name: "vm2")),
+          .init(position: 500_000_000, mark: .settingChanged(thread: 117)),
+          .init(position: 600_000_000, mark: .vmEnded(pid: 2, name: "vm2")),
+        ])
+      let feed = try RecordingFeed(source, SessionOptions())
+      let part = try #require(feed.count(300_000_000..<450_000_000))
+      #expect(part.total.settings.map { part.description($0.setting)?.words } == [Self.off])
+      #expect(part.vms.first { $0.pid == 1 }?.name == "vm1")
+    }
+  }
+
+  @Test("a moment of the day is gone to where the recording tells the time")
+  func wallClock() throws {
+    let source = StoredSource(try source())
+    let first = try #require(source.timeBounds()).first
+    source.wallClockOffset = 1_700_000_000_000_000_000 - Int64(first)
+    let feed = try RecordingFeed(source, SessionOptions())
+    feed.seek(toWallClock: 1_700_000_000_200_000_000, interval: 50_000_000)
+    #expect(feed.snapshot().playback?.position == 200_000_000)
+    #expect(feed.snapshot().playback?.wallClock == 1_700_000_000_000_000_000)
+    feed.seek(toWallClock: 5, interval: 50_000_000)
+    #expect(feed.position == 0)
+  }
+
+  @Test("a session's thread does as it is told: a range, an exit, a moment of the day")
+  func commands() throws {
+    let bell = Doorbell()
+    let session = try Session(.file(path: demo))
+    session.interval = 0.1
+    nonisolated(unsafe) let moved = session
+    let running = RunningSession(moved, wake: bell)
+    defer { running.stop() }
+    func next(_ condition: (Snapshot) -> Bool) -> Snapshot? {
+      let began = Date()
+      while Date().timeIntervalSince(began) < 120 {
+        if let snapshot = running.takeLatest(), condition(snapshot) { return snapshot }
+        usleep(5000)
+      }
+      return nil
+    }
+    running.perform(.setPaused(true))
+    running.perform(.setRange(from: 100_000_000, to: 200_000_000))
+    let range = next { $0.playback?.range != nil }
+    #expect(range?.windowNanoseconds == 100_000_000)
+    running.perform(.clearRange)
+    running.perform(.seek(300_000_000))
+    let before = next { $0.playback?.range == nil && $0.playback?.position == 300_000_000 }
+    running.perform(.stepExit(2))
+    let stepped = next { $0.playback?.position ?? 0 > 300_000_000 }
+    #expect(stepped.map(\.total.exits) == before.map { $0.total.exits + 2 })
+    #expect(stepped?.intervalNanoseconds == 50_000_000, "samples of a short recording are finer")
+    running.perform(.seekToExit(reason: ReasonCode(isa: 1, code: 12), forward: true))
+    #expect(next { $0.playback?.position ?? 0 > stepped?.playback?.position ?? .max } != nil)
+    running.perform(.seekToWallClock(5))
+    #expect(next { $0.messages.contains { $0.text == "this recording does not tell the time of day" } } != nil)
+    running.perform(.seekToChange(nil, forward: true))
+    #expect(next { $0.messages.contains { $0.text.hasPrefix("no such change after this") } } != nil)
+    // Held, and yet it tells how the time line grows.
+    let course = next { $0.playback?.course?.known == $0.playback?.duration }
+    #expect(course?.playback?.course?.rates.contains(nil) == false)
+  }
+}
