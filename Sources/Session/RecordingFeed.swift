@@ -18,6 +18,7 @@ final class RecordingFeed: Feed {
   private(set) var position: UInt64 = 0
   private var reportedDamage = 0
   private var messages: [LogMessage] = []
+  private let began = monotonicNanoseconds()
   /// Seconds of the recording per second of the clock.
   var speed = 1.0
   var isPaused = false
@@ -218,6 +219,21 @@ final class RecordingFeed: Feed {
     go(to: found, position: timeline.position(of: found), interval)
   }
 
+  /// Goes to where a part of a vCPU's recorded state is another one next, or became what it is.
+  func seekToFieldChange(thread: Int32, _ part: StatePart, forward: Bool, interval: UInt64) {
+    // What is shown at its start is what was known at its first event.
+    let moment = max(present, timeline.bounds.first)
+    switch source.stateChange(of: part, thread: thread, from: moment, forward: forward) {
+    case nil: note("the recording has no state of vCPUs")
+    case .some(.none): note("no other value recorded \(forward ? "after" : "before") this")
+    case .looked(let end):
+      let (a, b) = (timeline.position(of: moment), min(timeline.position(of: end), duration))
+      let seconds = (max(a, b) - min(a, b)) / 1_000_000_000
+      note("no other value in the \(seconds) s \(forward ? "after" : "before") this; once more looks further")
+    case .found(let found): go(to: found, position: timeline.position(of: found), interval)
+    }
+  }
+
   /// Goes to a moment of CLOCK_REALTIME, nanoseconds since 1970.
   func seek(toWallClock time: UInt64, interval: UInt64) {
     guard let first = wallClock else { return note("this recording does not tell the time of day") }
@@ -343,7 +359,10 @@ final class RecordingFeed: Feed {
     if snapshot.states.isEmpty { snapshot.stateFailure = "the recording has no state of this moment" }
   }
 
-  private func note(_ text: String) { messages.append(LogMessage(level: .info, seconds: 0, text: text)) }
+  private func note(_ text: String) {
+    let seconds = Double(monotonicNanoseconds() &- began) / 1e9
+    messages.append(LogMessage(level: .info, seconds: seconds, text: text))
+  }
 
   func maintain() {}
 
