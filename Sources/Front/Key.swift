@@ -221,12 +221,12 @@ public enum Keymap {
     Binding([.character("F")], .reasonBack, "to the previous exit of that reason, and hold", needsRecording: true),
     Binding(
       [.character("c")], .changeForward,
-      "to where the control, the field or the MSR under the cursor changes next, and hold; elsewhere: any control",
+      "to the next change of the control, field or MSR under the cursor (else any control), and hold",
       hint: "change", order: 5, needsRecording: true),
-    Binding([.character("C")], .changeBack, "to where it changed last, and hold", needsRecording: true),
+    Binding([.character("C")], .changeBack, "to its previous change, and hold", needsRecording: true),
     Binding(
       [.character("m")], .markRange,
-      "begin a range here; again: end it here, and every pane counts that range alone; a third time, or Esc: all again",
+      "a range begins here; again: ends here, and every pane counts it alone; a third time, or Esc: all",
       hint: "range", order: 4, needsRecording: true),
     Binding([.character("}")], .nextMark, "to the next mark of the time line, and hold", needsRecording: true),
     Binding([.character("{")], .previousMark, "to the mark before, and hold", needsRecording: true),
@@ -236,8 +236,7 @@ public enum Keymap {
       [.character("b")], .jumpTo, "go to a time: \(TimePoint.forms)", hint: "go to", order: 5, needsRecording: true),
     Binding(
       [.character(":")], .prompt,
-      "command: q, interval N, filter RE, sort COLUMN, pane N; of a recording: speed N, goto TIME, range FROM TO, "
-        + "exit REASON, live",
+      "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, goto TIME, range FROM TO, exit REASON",
       hint: "command", order: 7),
     Binding([.character("\u{c}")], .redraw, "draw the screen anew"),
   ]

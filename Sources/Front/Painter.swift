@@ -365,7 +365,12 @@ struct Painter {
     func width(_ binding: Binding) -> Int { label(binding).displayWidth + 1 + hint(binding).displayWidth + 2 }
     var room = columns - 1
     var kept: Set<Command> = []
-    for binding in candidates.sorted(by: { $0.hintOrder < $1.hintOrder }) where width(binding) <= room {
+    // In a recording, going about in it is what one does.
+    func order(_ binding: Binding) -> Int {
+      guard model.isRecording else { return binding.hintOrder }
+      return binding.command == .pause ? 1 : binding.needsRecording ? binding.hintOrder - 3 : binding.hintOrder
+    }
+    for binding in candidates.sorted(by: { order($0) < order($1) }) where width(binding) <= room {
       kept.insert(binding.command)
       room -= width(binding)
     }
@@ -507,7 +512,9 @@ struct Painter {
     for binding in Keymap.bindings {
       add(Keymap.label(binding), "\(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
     }
-    add("mouse", "click a row, a column's head to sort by it, a pane's name, a moment of the time line; the wheel scrolls")
+    add(
+      "mouse", "click a row, a column's head to sort by it, a pane's name, a moment of the time line; the wheel scrolls"
+    )
     lines.append("")
     lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
     for column in ReasonColumns.all { add(column.title, "\(column.help) (sort \(column.id))") }
@@ -527,8 +534,14 @@ struct Painter {
       ("?", "in a value's place: unavailable, only VMREAD could tell"), ("*", "before a name: it changed just now"),
       ("VMM", "what the VMM said when asked (R), where it is something else"),
       ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
-      ("time line", "exits a second over the whole recording, its highest rate full; blank: no exit; ░ or ?: not read yet"),
-      ("[═]", "on the time line: the range that every pane counts; s a setting changed, ! events lost, + x a VM began, ended"),
+      (
+        "time line",
+        "exits a second over the whole recording, its highest rate full; blank: no exit; ░ or ?: not read yet"
+      ),
+      (
+        "[═]",
+        "on the time line: the range that every pane counts; s a setting changed, ! events lost, + x a VM began, ended"
+      ),
     ] { add(term, text) }
     let top = min(max(0, model.helpTop), max(0, lines.count - area.height))
     frame.helpTop = top

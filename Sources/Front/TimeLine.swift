@@ -103,7 +103,7 @@ extension FrontModel {
 
   /// So many decimals of a second that a place can be told from its neighbours on a screen.
   static func decimals(_ span: UInt64) -> Int {
-    span >= 100_000_000_000 ? 1 : span >= 1_000_000_000 ? 3 : 6
+    span >= 100_000_000_000 ? 1 : span >= 10_000_000 ? 3 : 6
   }
 
   /// `0:10.0-0:20.0`
@@ -201,26 +201,37 @@ extension Painter {
     for column in 0..<line.width {
       frame.screen.put(column <= known ? "─" : " ", x: x + column, y: y, role: .dim)
     }
-    if let (range, isOpen) = model.shownRange {
-      let (from, to) = (line.column(range.lowerBound), line.column(range.upperBound))
-      for column in from...max(from, to) { frame.screen.put("═", x: x + column, y: y, role: .warning) }
-      let label = isOpen ? " m ends it " : " RANGE \(Format.duration(range.upperBound - range.lowerBound)) "
-      if to - from - 1 >= label.count + 2 {
-        frame.screen.put(label, x: x + from + (to - from - label.count) / 2, y: y, role: .warning)
-      }
-      frame.screen.put("[", x: x + from, y: y, role: .warning)
-      if !isOpen { frame.screen.put(to > from ? "]" : "|", x: x + to, y: y, role: .warning) }
-      if !isOpen { frame.screen.select(y: y, from: x + from, to: x + to + 1) }
-    }
     var shown: [Int: RecordingCourse.Mark] = [:]
     for placed in playback.course?.marks ?? [] {
       let column = line.column(placed.position)
       if shown[column].map({ $0.rank < placed.mark.rank }) ?? true { shown[column] = placed.mark }
     }
+    let cursor = line.column(playback.position)
+    if let (range, isOpen) = model.shownRange {
+      let (from, to) = (line.column(range.lowerBound), line.column(range.upperBound))
+      for column in from...max(from, to) { frame.screen.put("═", x: x + column, y: y, role: .warning) }
+      frame.screen.put("[", x: x + from, y: y, role: .warning)
+      if !isOpen { frame.screen.put(to > from ? "]" : "|", x: x + to, y: y, role: .warning) }
+      let words = isOpen ? ["m ends it"] : ["RANGE \(Format.duration(range.upperBound - range.lowerBound))", "RANGE"]
+      // In the widest gap between the marks.
+      var (gap, start) = (0..<0, from + 1)
+      for column in (from + 1)...(to + 1) where column >= to || column == cursor || shown[column] != nil {
+        if column - start > gap.count { gap = start..<column }
+        start = column + 1
+      }
+      if let word = words.first(where: { $0.count + 4 <= gap.count }) {
+        let place = x + gap.lowerBound + (gap.count - word.count - 2) / 2
+        frame.screen.put(" \(word) ", x: place, y: y, role: .warning)
+      }
+    }
     for (column, mark) in shown {
       frame.screen.put(String(mark.sign), x: x + column, y: y, role: mark == .lost ? .warning : .value)
     }
-    frame.screen.put("▾", x: x + line.column(playback.position), y: y, role: .key)
+    if let range = playback.range {
+      let (from, to) = (line.column(range.lowerBound), line.column(range.upperBound))
+      frame.screen.select(y: y, from: x + from, to: x + to + 1)
+    }
+    frame.screen.put("▾", x: x + cursor, y: y, role: .key)
   }
 
   /// How many exits a second, part by part. What is not read yet is no zero, and looks otherwise.

@@ -105,7 +105,7 @@ extension FrontModel {
   private mutating func setRange(from: UInt64, to: UInt64) -> [Action] {
     rangeStart = nil
     let range = min(from, to)..<max(from, to)
-    say("every figure is of \(text(of: range)) alone; m or Esc: of all up to the position again")
+    say("only \(text(of: range)) is counted now; m or Esc ends that")
     return [.setRange(from: range.lowerBound, to: range.upperBound)]
   }
 

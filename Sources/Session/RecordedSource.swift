@@ -84,7 +84,8 @@ final class RecordedSource: TimelineSource {
   /// since no other clock of a host gets there in thirty years.
   lazy var wallClockOffset: Int64? = {
     if let offset = recording.metadata.wallClockOffset { return offset }
-    guard let offset = (recording as? TraceFile)?.timestampOffset, offset != 0, let bounds = recording.timeBounds() else { return nil }
+    guard let offset = (recording as? TraceFile)?.timestampOffset, offset != 0, let bounds = recording.timeBounds()
+    else { return nil }
     let first = Int64(clamping: recording.metadata.timeScale.nanoseconds(bounds.first))
     let (sum, overflow) = first.addingReportingOverflow(offset)
     return !overflow && sum > 1_000_000_000_000_000_000 ? offset : nil

@@ -103,7 +103,6 @@ final class RecordingFeed: Feed {
     isPaused = true
   }
 
-
   // MARK: - Moving
 
   /// Sums the recording up in the background, so that every place in it is near.
