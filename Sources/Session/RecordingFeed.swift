@@ -304,6 +304,8 @@ final class RecordingFeed: Feed {
     sequence += 1
     snapshot.sequence = sequence
     if isReadWhole { return snapshot }
+    // Figures are the range's; what the vCPUs' state was is a matter of the position.
+    if range != nil { describe(&snapshot, at: present, isCountedUpTo: false) }
     var playback = PlaybackState(
       position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
     playback.range = range?.positions
@@ -342,7 +344,9 @@ final class RecordingFeed: Feed {
   var hasNews: Bool { course.map { $0.version != timeline.version } ?? true }
 
   /// Adds what is not counted: the source, and what the recording knows of the vCPUs at that moment.
-  private func describe(_ snapshot: inout Snapshot, at moment: UInt64) {
+  ///
+  /// - Parameter isCountedUpTo: false where the events counted are not those up to that moment.
+  private func describe(_ snapshot: inout Snapshot, at moment: UInt64, isCountedUpTo: Bool = true) {
     let isa = snapshot.source.isa
     snapshot.source = source.description
     snapshot.source.isa = isa
@@ -352,10 +356,10 @@ final class RecordingFeed: Feed {
     guard let standing = source.standing(at: moment) else { return }
     snapshot.controlWords = standing.words
     snapshot.states =
-      standing.isClockMonotonic ? snapshot.freshened(standing.states) : standing.states
+      standing.isClockMonotonic && isCountedUpTo ? snapshot.freshened(standing.states) : standing.states
     snapshot.hostControls = standing.hostControls
     snapshot.monotonic = standing.monotonic
-    if snapshot.states.isEmpty { snapshot.stateFailure = "the recording has no state of this moment" }
+    snapshot.stateFailure = snapshot.states.isEmpty ? "the recording has no state of this moment" : nil
   }
 
   private func note(_ text: String) {

@@ -144,6 +144,21 @@ struct FieldChangeTests {
     #expect(feed.snapshot().states[Composed.thread]?.reading("GUEST_CR3")?.value == 0x2000)
   }
 
+  @Test("are followed while a range is selected: figures are the range's, state is that of the place")
+  func inRange() throws {
+    let feed = try Composed().feed()
+    feed.setRange(from: 1_000_000_000, to: 2_000_000_000)
+    let before = feed.snapshot()
+    #expect(before.total.exits == 100)
+    feed.seekToFieldChange(
+      thread: Composed.thread, .fields(["GUEST_CR3"]), forward: true, interval: Self.interval)
+    let after = feed.snapshot()
+    #expect(after.total.exits == 100)
+    #expect(after.playback?.range == 1_000_000_000..<2_000_000_000)
+    #expect(after.playback?.position == Composed.time(30) - Composed.start)
+    #expect(after.states[Composed.thread]?.reading("GUEST_CR3")?.value == 0x2000)
+  }
+
   @Test("of several fields together are those of any")
   func several() throws {
     let feed = try Composed().feed()
