@@ -32,8 +32,8 @@ struct StateSearch {
   /// Where the last search stopped short: the next group, and what was known there.
   private var stopped: (question: Question, group: Int, known: [Known?], isNested: Bool?)?
 
-  /// - Parameter mostReadings: of single vCPUs, to be decoded for one answer: some tenths of a second.
-  init(_ file: RecordingFile, mostReadings: Int = 8192) {
+  /// - Parameter mostReadings: of single vCPUs, to be decoded for one answer.
+  init(_ file: RecordingFile, mostReadings: Int = 6000) {
     self.file = file
     self.mostReadings = mostReadings
     let chunks = file.indices(of: .state)
