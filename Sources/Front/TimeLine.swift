@@ -179,11 +179,15 @@ extension Painter {
 
   /// What stands at the left: time of day and speed, place and length, and how high the highest is.
   private func timeLineFacts(_ playback: PlaybackState, rows: Int) -> [Line] {
-    let length = Format.position(playback.duration, decimals: FrontModel.decimals(playback.duration))
+    // Rounded up: no place is behind the end.
+    let coarse = FrontModel.decimals(playback.duration)
+    let unit: UInt64 = coarse == 1 ? 100_000_000 : coarse == 3 ? 1_000_000 : 1000
+    let (end, overflow) = playback.duration.addingReportingOverflow(unit - 1)
+    let length = Format.position(overflow ? playback.duration : end, decimals: coarse)
     // Held, one wants to know it to the microsecond, since an exit is a step; the width is the same all the time.
     let isHeld = playback.isPaused || playback.isFinished
     let whole = Format.position(playback.duration, decimals: 6).count
-    let decimals = isHeld ? 6 : FrontModel.decimals(playback.duration)
+    let decimals = isHeld ? 6 : coarse
     let place = Format.position(playback.position, decimals: decimals).padded(to: whole, alignRight: true)
     if rows < 2 { return [Line(place, .value)] }
     var first = Line()

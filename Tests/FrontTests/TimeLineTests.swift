@@ -85,6 +85,11 @@ struct TimeLineScreenTests {
     #expect(text[21].contains("14:02:12"))
     #expect(text[22].contains("0:12.412345/1:00.000"))
     var model = recording()
+    var end = SyntheticCourse.at(0, SyntheticHost().snapshot)
+    end.playback?.position = 790_931_400
+    end.playback?.duration = 790_931_400
+    model.observe(end)
+    #expect(lines(model, 80, 24)[22].contains("0:00.790931/0:00.791"), "no place is behind the end")
     var playing = SyntheticCourse.at(12_412_345_678, SyntheticHost().snapshot)
     playing.playback?.isPaused = false
     playing.playback?.speed = 0.1
