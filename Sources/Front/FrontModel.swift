@@ -1,7 +1,6 @@
 import Aggregator
 import Architecture
 import Screen
-import TraceFormat
 
 /// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, struck. A plain value: keys
 /// change it, the renderer draws it.
@@ -29,6 +28,8 @@ public struct FrontModel {
   }
 
   public var names: any Names
+  /// By which times of day are told.
+  public var localTime = LocalTime.system
   public private(set) var snapshot: Snapshot?
   public private(set) var pane: Pane = .exits
   public private(set) var scope: ScopeSelection = .all
@@ -63,6 +64,11 @@ public struct FrontModel {
   private var pageHeights: [Pane: Int] = [:]
   private var earlierPane: Pane?
   private var filterBefore = ""
+
+  /// Where a range of the recording begins that has no other end yet, nanoseconds since the first event.
+  var rangeStart: UInt64?
+  /// A mark of the time line was asked for: it is told in words once one is there.
+  var awaitsMark = false
 
   /// CLOCK_MONOTONIC in nanoseconds when `tick` was called last, for ages; 0 where nobody says.
   private(set) var now: UInt64 = 0
@@ -102,8 +108,10 @@ public struct FrontModel {
   public mutating func observe(_ next: Snapshot) {
     if isPaused && next.playback == nil && snapshot != nil { return }
     if let playback = next.playback { isPaused = playback.isPaused }
-    if let newest = next.messages.last, newest != snapshot?.messages.last, newest.level != .info, prompt == nil {
-      // Trouble is told at once, whatever pane is open; all of it is in the log.
+    if let newest = next.messages.last, newest != snapshot?.messages.last, prompt == nil,
+      newest.level != .info || next.playback != nil && snapshot != nil
+    {
+      // Trouble is told at once, whatever pane is open, and what a recording answers to a key; all of it is in the log.
       message = newest.text
     }
     if let snapshot, snapshot.sequence != next.sequence {
@@ -112,7 +120,13 @@ public struct FrontModel {
         for reason in scopeStatistics?.reasons ?? [] { earlierCounts[RowKey(reason)] = reason.intervalCount }
       }
     }
+    let position = snapshot?.playback?.position
     snapshot = next
+    if awaitsMark, let playback = next.playback, playback.position != position {
+      awaitsMark = false
+      let mark = playback.course?.marks.last { $0.position == playback.position }
+      if let mark, message == nil, prompt == nil { message = text(of: mark) }
+    }
     for tid in Array(histories.keys) where next.states[tid] == nil && !pins.contains(tid) { histories[tid] = nil }
     for (tid, reading) in next.states {
       histories[tid, default: StateHistory()].add(reading)
@@ -176,6 +190,7 @@ public struct FrontModel {
   /// What a key does. The model changes; what others have to do is returned.
   public mutating func handle(_ key: Key) -> [Action] {
     message = nil
+    awaitsMark = false
     if prompt != nil { return handlePrompt(key) }
     switch key {
     case .click(let x, let y): return click(x: x, y: y)
@@ -270,8 +285,11 @@ public struct FrontModel {
     case .jumpForward: return held + [.seekBy(jump)]
     case .jumpBack: return held + [.seekBy(-jump)]
     case .jumpTo: prompt = Prompt(kind: .time, text: "")
+    case .exitForward, .exitBack, .reasonForward, .reasonBack, .changeForward, .changeBack, .nextMark, .previousMark,
+      .markRange, .faster, .slower:
+      return travel(command)
     case .drill: drill()
-    case .back: goBack()
+    case .back: return goBack()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
     case .nextVCPU: nextVCPU(by: 1)
@@ -316,6 +334,7 @@ public struct FrontModel {
     earlierCounts = [:]
     isPaused = false
     pins = []
+    rangeStart = nil
     histories = [:]
     watched = []
     return [.goLive]
@@ -386,7 +405,7 @@ public struct FrontModel {
   }
 
   /// From the end of a recording one jumps to look, not to have it run away again.
-  private var held: [Action] { snapshot?.playback?.isFinished == true ? [.setPaused(true)] : [] }
+  var held: [Action] { snapshot?.playback?.isFinished == true ? [.setPaused(true)] : [] }
 
   private var page: Int { max(1, (pageHeights[pane] ?? 10) - 1) }
 
@@ -497,10 +516,10 @@ public struct FrontModel {
     }
   }
 
-  private mutating func goBack() {
+  private mutating func goBack() -> [Action] {
     if pins.count == 2, pane == .controls || pane == .guest || pane == .host {
       pins = []
-      return
+      return []
     }
     if pane == .details, let earlierPane {
       pane = earlierPane
@@ -508,12 +527,15 @@ public struct FrontModel {
       self.earlierPane = nil
     } else if !filter.isEmpty {
       setFilter("")
+    } else if rangeStart != nil || snapshot?.playback?.range != nil {
+      return clearRange()
     } else if scope != .all {
       scope = .all
       earlierCounts = [:]
     } else if pane != .exits {
       show(.exits)
     }
+    return []
   }
 
   private mutating func toggleWhatIf() {
@@ -640,20 +662,19 @@ public struct FrontModel {
         return []
       }
       return goLive()
+    case "goto", "range", "exit":
+      guard isRecording else {
+        message = "\(command): for recordings only"
+        return []
+      }
+      return command == "goto" ? seek(argument) : command == "range" ? range(argument) : exit(argument)
     case "help": isHelpOpen = true
-    default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, live"
+    default:
+      message =
+        "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N"
+        + (isRecording ? ", speed N, goto TIME, range FROM TO, exit REASON, live" : "")
     }
     return []
-  }
-
-  private mutating func seek(_ text: String) -> [Action] {
-    guard let playback = snapshot?.playback, !text.isEmpty else { return [] }
-    guard let point = TimePoint(text) else {
-      message = "a time: \(TimePoint.forms)"
-      return []
-    }
-    let time = RecordingTime(duration: playback.duration, position: playback.position)
-    return held + [.seekTo(min(point.position(in: time) ?? 0, playback.duration))]
   }
 
   // MARK: Mouse
@@ -678,6 +699,10 @@ public struct FrontModel {
       explained = nil
       select(pane, index, rowKeys(pane))
     case .pane(let pane): if self.pane != pane { show(pane) }
+    case .timeLine:
+      guard let playback = snapshot?.playback else { break }
+      let line = TimeLine(width: region.area.width, duration: playback.duration)
+      return held + [.seekTo(line.position(x - region.area.x))]
     }
     return []
   }

@@ -186,10 +186,10 @@ extension FrontModel {
   var hasNoExits: Bool { snapshot.map { $0.events > 0 && statistics(0).exits == 0 } ?? false }
 
   /// True where there is no interval to speak of: then everything since the start is shown instead. A recording that
-  /// came to its end is held as a whole.
+  /// came to its end is held as a whole, and a range of it is one.
   var showsWindow: Bool {
     guard let snapshot else { return false }
-    return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true
+    return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true || snapshot.playback?.range != nil
   }
 
   func context(_ statistics: ScopeStatistics) -> ReasonContext {

@@ -133,6 +133,13 @@ final class RecordedSource: TimelineSource {
     return begin < end ? Array(timed[begin..<end]) : []
   }
 
+  private lazy var stateSearch = own.map { StateSearch($0.file) }
+
+  func stateChange(of part: StatePart, thread: Int32, from moment: UInt64, forward: Bool) -> StateChange? {
+    guard let file = own?.file, !file.indices(of: .state).isEmpty, let bounds = timeBounds() else { return nil }
+    return stateSearch?.change(of: part, thread: thread, from: moment, forward: forward, in: bounds)
+  }
+
   func standing(at moment: UInt64) -> RecordedStanding? {
     guard let file = own?.file else { return nil }
     var result = RecordedStanding()

@@ -288,6 +288,13 @@ final class SessionEngine: Engine {
           case .seekTo(let position): current.perform(.seek(position))
           case .step(let count): current.perform(.step(count))
           case .setSpeed(let speed): current.perform(.setSpeed(speed))
+          case .stepExit(let count): current.perform(.stepExit(count))
+          case .seekToExit(let reason, let forward): current.perform(.seekToExit(reason: reason, forward: forward))
+          case .seekToChange(let control, let forward): current.perform(.seekToChange(control, forward: forward))
+          case .seekToFieldChange(let tid, let part, let forward):
+            current.perform(.seekToFieldChange(tid: tid, field: part, forward: forward))
+          case .setRange(let from, let to): current.perform(.setRange(from: from, to: to))
+          case .clearRange: current.perform(.clearRange)
           case .watch(let tids): current.perform(.watch(tids))
           case .askVMM(let tid): current.perform(.askVMM(tid: tid))
           case .toggleRecording: current.perform(.toggleRecording(path: nil))

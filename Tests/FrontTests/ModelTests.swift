@@ -10,7 +10,7 @@ import Testing
   @Test func helpContainsEveryKeyOfTheKeymap() {
     var model = modelAfter(2)
     press(&model, "?")
-    let help = render(model, 120, 120).text
+    let help = render(model, 120, 160).text
     for binding in Keymap.bindings {
       #expect(help.contains(Keymap.label(binding)), "\(binding.command)")
       #expect(help.contains(binding.help), "\(binding.command)")
