@@ -76,6 +76,12 @@ public struct SnapshotComparison: Sendable {
     public var control: ControlID
     public var a: MeasuredControl
     public var b: MeasuredControl
+
+    public init(control: ControlID, a: MeasuredControl, b: MeasuredControl) {
+      self.control = control
+      self.a = a
+      self.b = b
+    }
   }
 
   /// Everything, one VM or one vCPU.

@@ -300,6 +300,13 @@ extension Painter {
     if cursor == 0 { top = 0 }
     if place >= top + height { top = place - height + 1 }
     top = min(max(0, top), max(0, lines.count - height))
+    // No head is put above no row of its table.
+    for next in 1...2 where height >= 4 && top > 0 && lines.indices.contains(top + next) {
+      if case .head = lines[top + next] {
+        top += next
+        break
+      }
+    }
     frame.tops[.diff] = top
     if lines.count > height, model.pane == .diff {
       frame.position = "\(top + 1)-\(min(lines.count, top + height))/\(lines.count)"
