@@ -253,8 +253,8 @@ extension Painter {
   private func lines(
     _ scope: SnapshotComparison.Scope, _ comparison: SnapshotComparison, _ rows: [DiffRow]
   ) -> [DiffLine] {
+    if scope.total.a.count == 0, scope.total.b.count == 0 { return [.note("no exit was seen on either side")] }
     var lines: [DiffLine] = []
-    if scope.total.a.count == 0, scope.total.b.count == 0 { lines.append(.note("no exit was seen on either side")) }
     let several = [("A", scope.settings.a), ("B", scope.settings.b)].filter { $0.1 > 1 }.map {
       "\($0.0) has \($0.1) settings"
     }
