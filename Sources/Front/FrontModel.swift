@@ -93,9 +93,15 @@ public struct FrontModel {
   /// When the VMM was asked last, as `now`.
   private var asked: UInt64?
 
-  public init(names: any Names, interval: Double = 1) {
+  /// What the diff pane compares with; nil until somebody says.
+  public private(set) var before: Before?
+
+  /// - Parameter before: what to compare with from the start; the diff pane is open then.
+  public init(names: any Names, interval: Double = 1, before: Before? = nil) {
     self.names = names
     self.interval = interval
+    self.before = before
+    if before != nil { pane = .diff }
   }
 
   public func sort(_ pane: Pane) -> Sort { sorts[pane] ?? Sort(column: "", descending: false) }
@@ -260,7 +266,7 @@ public struct FrontModel {
     case .top: move(by: -1_000_000)
     case .bottom: move(by: 1_000_000)
     case .nextPane: show(Pane(rawValue: pane.rawValue + 1) ?? .exits)
-    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .nested)
+    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .diff)
     case .pane(let pane): show(pane)
     case .filter:
       filterBefore = filter
@@ -290,6 +296,7 @@ public struct FrontModel {
       return travel(command)
     case .drill: drill()
     case .back: return goBack()
+    case .markBefore: markBefore()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
     case .nextVCPU: nextVCPU(by: 1)
@@ -460,7 +467,7 @@ public struct FrontModel {
     case .exits: ReasonColumns.all.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
     case .controls: ["bit", "name", "exits", "time"]
     case .vcpus: ["name", "exits", "guest", "kernel", "user", "halted"]
-    case .guest, .host, .details, .log, .msrs, .nested: []
+    case .guest, .host, .details, .log, .msrs, .nested, .diff: []
     }
   }
 
@@ -489,12 +496,20 @@ public struct FrontModel {
 
   private mutating func drill() {
     switch pane {
-    case .exits:
-      guard let reason = selectedReason else { return }
-      detailKey = RowKey(reason)
-      earlierPane = pane
-      pane = .details
-      states[Pane.details.rawValue] = PaneState()
+    case .exits: if let reason = selectedReason { showDetails(RowKey(reason)) }
+    case .diff:
+      let keys = rowKeys(.diff)
+      let index = cursorIndex(.diff, keys)
+      guard keys.indices.contains(index) else { return }
+      switch keys[index] {
+      case .reason: showDetails(keys[index])
+      case .change(let control):
+        explained = .control(control)
+        explanationTop = 0
+      default:
+        explained = keys[index]
+        explanationTop = 0
+      }
     case .controls, .guest, .host, .nested:
       let keys = rowKeys(pane)
       let index = cursorIndex(pane, keys)
@@ -516,6 +531,23 @@ public struct FrontModel {
     }
   }
 
+  private mutating func showDetails(_ reason: RowKey) {
+    detailKey = reason
+    earlierPane = pane
+    pane = .details
+    states[Pane.details.rawValue] = PaneState()
+  }
+
+  private mutating func markBefore() {
+    guard let snapshot, snapshot.windowNanoseconds > 0 else {
+      message = "D: nothing was counted yet"
+      return
+    }
+    let next = Before(marking: snapshot)
+    before = next
+    message = "the before: \(next.title)\(pane == .diff ? "" : "; \(Pane.diff.key) shows the difference")"
+  }
+
   private mutating func goBack() -> [Action] {
     if pins.count == 2, pane == .controls || pane == .guest || pane == .host {
       pins = []
@@ -532,6 +564,9 @@ public struct FrontModel {
     } else if scope != .all {
       scope = .all
       earlierCounts = [:]
+    } else if pane == .diff, before != nil {
+      before = nil
+      message = "the before is given up"
     } else if pane != .exits {
       show(.exits)
     }
@@ -640,11 +675,10 @@ public struct FrontModel {
         message = "sort: one of \(sortColumns(sortedPane).joined(separator: " "))"
       }
     case "pane", "p":
-      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument })
-      {
+      if let next = Pane.allCases.first(where: { $0.key == argument || $0.title == argument }) {
         show(next)
       } else {
-        message = "pane: 1 to \(Pane.allCases.count), or a pane's name"
+        message = "pane: a digit as on the keys, or a pane's name"
       }
     case "speed":
       guard isRecording else {

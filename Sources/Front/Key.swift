@@ -86,7 +86,7 @@ public enum Command: Sendable, Hashable {
   case stepForward, stepBack, jumpBack, jumpForward, jumpTo
   case exitForward, exitBack, reasonForward, reasonBack, changeForward, changeBack, nextMark, previousMark
   case markRange, faster, slower
-  case drill, back
+  case drill, back, markBefore
   case whatIf, clearWhatIf
   case nextVCPU, previousVCPU, pin, unavailable, askVMM, nextSetting, record
   case live, prompt, redraw
@@ -95,7 +95,7 @@ public enum Command: Sendable, Hashable {
 /// The panes, numbered as on the keys.
 public enum Pane: Int, Sendable, CaseIterable {
   case exits = 1
-  case controls, guest, host, vcpus, details, log, msrs, nested
+  case controls, guest, host, vcpus, details, log, msrs, nested, diff
 
   public var title: String {
     switch self {
@@ -108,14 +108,18 @@ public enum Pane: Int, Sendable, CaseIterable {
     case .log: "log"
     case .msrs: "msrs"
     case .nested: "nested"
+    case .diff: "diff"
     }
   }
+
+  /// The digit that is pressed for it.
+  public var key: String { String(rawValue % 10) }
 
   /// True for the panes that show what was read of one vCPU.
   var showsState: Bool {
     switch self {
     case .guest, .host, .msrs, .nested: true
-    case .exits, .controls, .vcpus, .details, .log: false
+    case .exits, .controls, .vcpus, .details, .log, .diff: false
     }
   }
 }
@@ -171,10 +175,19 @@ public enum Keymap {
     Binding([.character("8")], .pane(.msrs), "msrs: which MSRs the guest reaches without an exit, and which exit"),
     Binding([.character("9")], .pane(.nested), "nested: the VMCS that L1 wrote for its own guest (vmcs12)"),
     Binding(
+      [.character("0")], .pane(.diff),
+      "diff: what is shown beside a before (D), by reason and by control, and which controls changed"),
+    Binding(
+      [.character("D")], .markBefore,
+      "take what is shown now as the before: in a recording the range, else all that was counted until now",
+      hint: "before", order: 8),
+    Binding(
       [.enter], .drill,
       "exits: details of the reason; vcpus: only that VM or vCPU; fields and controls: all that is known of them",
       hint: "drill", order: 5),
-    Binding([.escape], .back, "back: out of details, of a comparison, of a filter, of a range, of a VM or vCPU"),
+    Binding(
+      [.escape], .back,
+      "back: out of details, of a comparison, of a filter, of a range, of a VM or vCPU; diff: give up the before"),
     Binding(
       [.character("/")], .filter,
       "filter by a regular expression, fields by name, encoding or description; Esc clears it", hint: "filter",

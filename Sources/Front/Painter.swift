@@ -60,6 +60,7 @@ struct Painter {
     case .vcpus: paintMachines(area)
     case .details: paintLines(.details, area, detailLines(width: area.width))
     case .log: paintLines(.log, area, logLines(width: area.width))
+    case .diff: paintDiff(area)
     }
   }
 
@@ -85,7 +86,7 @@ struct Painter {
       painter.paintHeading(pane, area)
       painter.paint(pane, Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 1))
     }
-    if model.pane.showsState || model.pane == .controls && model.comparison != nil {
+    if model.pane.showsState || model.pane == .diff || model.pane == .controls && model.comparison != nil {
       // The tabs say already which pane it is.
       let area = Rectangle(x: 0, y: body.y, width: columns, height: upper)
       frame.regions.append(.init(area: area, target: .pane(model.pane)))
@@ -106,7 +107,7 @@ struct Painter {
   }
 
   private mutating func paintHeading(_ pane: Pane, _ area: Rectangle) {
-    var line = Line(" \(pane.rawValue) \(pane.title) ", pane == model.pane ? .tab : .heading)
+    var line = Line(" \(pane.key) \(pane.title) ", pane == model.pane ? .tab : .heading)
     switch pane {
     case .details:
       if let reason = model.detailedReason { line.append(" \(reason.name)", .value) }
@@ -294,9 +295,9 @@ struct Painter {
     for (index, pane) in Pane.allCases.enumerated() {
       let start = x
       if pane == model.pane && !model.isHelpOpen {
-        x = frame.screen.put(" \(pane.rawValue) \(pane.title) ", x: x - 1, y: y, role: .tab) - 1
+        x = frame.screen.put(" \(pane.key) \(pane.title) ", x: x - 1, y: y, role: .tab) - 1
       } else {
-        x = frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
+        x = frame.screen.put(pane.key, x: x, y: y, role: .key)
         if index < named { x = frame.screen.put(" \(pane.title)", x: x, y: y) }
       }
       frame.regions.append(

@@ -43,9 +43,11 @@ struct ScreenOptions {
   var filter: String?
   /// The id of a column.
   var sort: String?
-  var hasColor: Bool
-  var isASCII: Bool
-  var hasMouse: Bool
+  var drawing: DrawingOptions
+  /// What to compare with from the start.
+  var before: Before?
+  /// Shows a recording as a whole, at its end, instead of playing it.
+  var isHeldAtEnd = false
 }
 
 /// What the commands ask of whatever reads and counts the events. SIGINT, SIGTERM and SIGHUP end counting early; what
@@ -246,13 +248,14 @@ final class SessionEngine: Engine {
     guard let session else { return nil }
     try Self.takeKeysFromTerminal()
     let bell = Doorbell()
-    var model = FrontModel(names: CatalogueNames(), interval: options.interval)
+    var model = FrontModel(names: CatalogueNames(), interval: options.interval, before: options.before)
     if let filter = options.filter { model.setFilter(filter) }
     if let sort = options.sort { model.setSort(.exits, sort) }
     var interval = options.interval
     session.interval = interval
     self.session = nil
     var current = Self.start(session, bell)
+    if options.isHeldAtEnd { current.perform(.seek(.max)) }
     running = current
     var last: Snapshot?
     var intervals = 0
@@ -264,7 +267,8 @@ final class SessionEngine: Engine {
       ending = try TerminalFront.run(
         initial: model,
         options: TerminalFront.Options(
-          usesColours: options.hasColor, usesMouse: options.hasMouse, isASCII: options.isASCII),
+          usesColours: options.drawing.hasColor, usesMouse: !options.drawing.noMouse,
+          isASCII: options.drawing.ascii),
         snapshots: {
           guard let snapshot = current.takeLatest() else { return nil }
           if snapshot.intervalNanoseconds > 0 { intervals += 1 }

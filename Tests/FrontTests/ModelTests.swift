@@ -33,13 +33,13 @@ import Testing
   @Test func panesAreReachedByNumberAndTab() {
     var model = modelAfter(1)
     for pane in Pane.allCases {
-      press(&model, String(pane.rawValue))
+      press(&model, pane.key)
       #expect(model.pane == pane)
     }
     _ = model.handle(.tab)
     #expect(model.pane == .exits)
     _ = model.handle(.backTab)
-    #expect(model.pane == .nested)
+    #expect(model.pane == .diff)
   }
 
   @Test func theIntervalGrowsAndShrinksInSteps() {

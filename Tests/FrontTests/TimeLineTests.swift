@@ -396,11 +396,10 @@ struct TimeTravelTests {
     }
   }
 
-  @Test("have a key each that no other command has, and leave 0 and D alone")
+  @Test("have a key each that no other command has")
   func keymap() {
     let keys = Keymap.bindings.flatMap(\.keys)
     #expect(Set(keys).count == keys.count)
-    #expect(!keys.contains(.character("0")) && !keys.contains(.character("D")))
   }
 
   @Test("what a recording answers is told, also twice the same")
