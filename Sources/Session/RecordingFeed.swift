@@ -359,7 +359,8 @@ final class RecordingFeed: Feed {
       standing.isClockMonotonic && isCountedUpTo ? snapshot.freshened(standing.states) : standing.states
     snapshot.hostControls = standing.hostControls
     snapshot.monotonic = standing.monotonic
-    snapshot.stateFailure = snapshot.states.isEmpty ? "Up to this moment no state was recorded but what the last exit told." : nil
+    snapshot.stateFailure =
+      snapshot.states.isEmpty ? "Up to this moment no state was recorded but what the last exit told." : nil
   }
 
   private func note(_ text: String) {
