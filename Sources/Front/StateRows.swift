@@ -72,7 +72,7 @@ extension FrontModel {
   /// Why there is no state, and what to do about it, in a line or two.
   var stateFailure: [String] {
     guard let snapshot else { return [] }
-    if snapshot.playback != nil || snapshot.source.kind != .tracefs {
+    if snapshot.playback != nil || snapshot.source.kind != .tracefs && snapshot.stream == nil {
       return ["A recording has no state but what the last exit told.", "Live (key L), it is read from kernel memory."]
     }
     if let failure = snapshot.stateFailure { return [failure] }

@@ -15,6 +15,8 @@ enum Input {
   case live(LiveSettings, orDemo: Bool)
   /// Recordings of one host, whole or between two points.
   case files([String], from: TimePoint? = nil, to: TimePoint? = nil)
+  /// A recording as it comes through standard input.
+  case stream
   case demo
 }
 
@@ -154,14 +156,30 @@ final class SessionEngine: Engine {
         for note in session.notes { complain(note) }
         self.session = session
         isLive = false
+      case .stream:
+        settings = LiveSettings()
+        session = try Session(
+          .stream(descriptor: Self.takeStandardInput(), wake: exitDescriptor), selection.options)
+        isLive = false
       case .demo:
         settings = LiveSettings()
         session = try Self.demo()
         isLive = false
       }
-    } catch {
+    } catch let error as SessionError {
       throw Failure(error)
     }
+  }
+
+  /// Standard input under another number: its own becomes the terminal's, for the keys.
+  private static func takeStandardInput() throws(Failure) -> Int32 {
+    guard isatty(STDIN_FILENO) == 0 else {
+      throw Failure(
+        .usage, "standard input is a terminal, not a recording", hint: "ssh -n HOST vmctop record -o - | vmctop replay -")
+    }
+    let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+    guard descriptor >= 0 else { throw Failure(.unavailable, "standard input: \(errorText(errno))") }
+    return descriptor
   }
 
   private static func live(_ settings: LiveSettings, _ selection: Selection) throws(SessionError) -> Session {

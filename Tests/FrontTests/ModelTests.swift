@@ -116,7 +116,9 @@ import Testing
     source.hostName = "skx01.example.org"
     source.kernelRelease = "6.12.0-1-amd64"
     source.backend = "kvm_intel"
-    func title(_ room: Int) -> String? { Painter.hosts(source, hasEvents: true).first { $0.displayWidth <= room } }
+    func title(_ room: Int) -> String? {
+      Painter.hosts(source, isLive: true, hasEvents: true).first { $0.displayWidth <= room }
+    }
     #expect(title(80) == "skx01.example.org · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(40) == "skx01 · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(30) == "skx01 · 6.12.0 · kvm_intel")
