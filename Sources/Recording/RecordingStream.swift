@@ -27,6 +27,7 @@ public final class RecordingStream {
 
   private let descriptor: Int32
   private let decompressor = ChunkDecompressor()
+  private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: portion, alignment: 16)
   private var buffer: [UInt8] = []
   /// Bytes of the buffer that were taken, and of the stream before the buffer.
   private var taken = 0
@@ -44,6 +45,8 @@ public final class RecordingStream {
 
   /// - Parameter descriptor: stays open, and is not closed. It is polled before it is read.
   public init(descriptor: Int32) { self.descriptor = descriptor }
+
+  deinit { input.deallocate() }
 
   /// The next chunk, or why there is none.
   ///
@@ -74,11 +77,9 @@ public final class RecordingStream {
       before += taken
       taken = 0
     }
-    let old = buffer.count
-    buffer.append(contentsOf: repeatElement(0, count: Self.portion))
-    let count = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress.map { $0 + old }, Self.portion) }
+    let count = read(descriptor, input.baseAddress, input.count)
     let number = errno
-    buffer.removeLast(Self.portion - max(0, count))
+    if count > 0 { buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: input[..<count])) }
     if count == 0 { isAtEnd = true }
     if count < 0, number != EINTR, number != EAGAIN {
       throw RecordingError("cannot read the recording", errorNumber: number, kind: .unavailable)

@@ -31,6 +31,7 @@ final class StreamFeed: Feed {
   private var time: UInt64 = 0
   private var start: UInt64?
   private var clock: Clock?
+  private var firstWatermark: UInt64?
   /// The smallest that this host's CLOCK_MONOTONIC was ahead of the recorder's when a pair of clocks came.
   private var clockOffset: Int64?
   private var progress = StreamState.Progress.running
@@ -122,6 +123,7 @@ final class StreamFeed: Feed {
     }
     description = Self.describe(header)
     start = header.startedAt
+    time = start ?? 0
     for item in items { take(item) }
   }
 
@@ -226,6 +228,7 @@ final class StreamFeed: Feed {
       let record = try ClockRecord(decoding: payload)
       note(record, arrival)
       clock = Clock(record: record, watermark: chunk.first, arrival: arrival)
+      firstWatermark = firstWatermark ?? chunk.first
       countOn()
     case .words: add(TimelineNote(time: chunk.first, content: .words(try WordsRecord(decoding: payload).words)))
     case .host:
@@ -462,7 +465,10 @@ final class StreamFeed: Feed {
     }
     guard isHoley else { return }
     if !gap.isOpen, gap.end <= time { return heal() }
-    if let clock, clock.watermark > time, scaled(clock.watermark - time) > patience { giveUp() }
+    if let clock {
+      let since = max(time, firstWatermark ?? clock.watermark)
+      if clock.watermark > since, scaled(clock.watermark - since) > patience { giveUp() }
+    }
   }
 
   /// How long sums are waited for.
