@@ -72,9 +72,14 @@ public struct ReasonContext: Sendable {
   }
 }
 
-extension ReasonStatistics {
+extension ReasonCode {
   /// True for what halts the vCPU: its handling time is mostly idle time.
   public var halts: Bool { (isa == 1 && code == 12) || (isa == 2 && code == 0x78) }
+}
+
+extension ReasonStatistics {
+  /// True for what halts the vCPU: its handling time is mostly idle time.
+  public var halts: Bool { ReasonCode(isa: isa, code: code).halts }
 }
 
 /// One column of the exit-reason table, declared once: the terminal, batch text, CSV, JSON, metrics, help and the

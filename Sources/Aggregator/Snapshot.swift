@@ -104,6 +104,11 @@ public struct SourceDescription: Sendable {
   public var isa: String?
 
   public init() {}
+
+  /// True where both are the same recording, or the same live trace.
+  public func isSame(as other: SourceDescription) -> Bool {
+    kind == other.kind && path == other.path && isDemo == other.isDemo
+  }
 }
 
 public struct EventCount: Sendable, Hashable {

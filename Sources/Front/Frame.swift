@@ -9,6 +9,8 @@ public struct Frame: Sendable {
     /// A row by its index among all rows of the pane.
     case row(Pane, Int)
     case pane(Pane)
+    /// A moment of the recording, by the column.
+    case timeLine
   }
 
   public struct Region: Sendable, Hashable {

@@ -1,7 +1,6 @@
 import Aggregator
 import Architecture
 import Screen
-import TraceFormat
 
 /// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, struck. A plain value: keys
 /// change it, the renderer draws it.
@@ -29,6 +28,8 @@ public struct FrontModel {
   }
 
   public var names: any Names
+  /// By which times of day are told.
+  public var localTime = LocalTime.system
   public private(set) var snapshot: Snapshot?
   public private(set) var pane: Pane = .exits
   public private(set) var scope: ScopeSelection = .all
@@ -64,6 +65,11 @@ public struct FrontModel {
   private var earlierPane: Pane?
   private var filterBefore = ""
 
+  /// Where a range of the recording begins that has no other end yet, nanoseconds since the first event.
+  var rangeStart: UInt64?
+  /// A mark of the time line was asked for: it is told in words once one is there.
+  var awaitsMark = false
+
   /// CLOCK_MONOTONIC in nanoseconds when `tick` was called last, for ages; 0 where nobody says.
   private(set) var now: UInt64 = 0
   /// The vCPU whose state was shown last, by thread.
@@ -87,9 +93,15 @@ public struct FrontModel {
   /// When the VMM was asked last, as `now`.
   private var asked: UInt64?
 
-  public init(names: any Names, interval: Double = 1) {
+  /// What the diff pane compares with; nil until somebody says.
+  public private(set) var before: Before?
+
+  /// - Parameter before: what to compare with from the start; the diff pane is open then.
+  public init(names: any Names, interval: Double = 1, before: Before? = nil) {
     self.names = names
     self.interval = interval
+    self.before = before
+    if before != nil { pane = .diff }
   }
 
   public func sort(_ pane: Pane) -> Sort { sorts[pane] ?? Sort(column: "", descending: false) }
@@ -105,8 +117,10 @@ public struct FrontModel {
   public mutating func observe(_ next: Snapshot) {
     if isPaused && next.playback == nil && snapshot != nil { return }
     if let playback = next.playback { isPaused = playback.isPaused }
-    if let newest = next.messages.last, newest != snapshot?.messages.last, newest.level != .info, prompt == nil {
-      // Trouble is told at once, whatever pane is open; all of it is in the log.
+    if let newest = next.messages.last, newest != snapshot?.messages.last, prompt == nil,
+      newest.level != .info || next.playback != nil && snapshot != nil
+    {
+      // Trouble is told at once, whatever pane is open, and what a recording answers to a key; all of it is in the log.
       message = newest.text
     }
     if let snapshot, snapshot.sequence != next.sequence {
@@ -115,7 +129,13 @@ public struct FrontModel {
         for reason in scopeStatistics?.reasons ?? [] { earlierCounts[RowKey(reason)] = reason.intervalCount }
       }
     }
+    let position = snapshot?.playback?.position
     snapshot = next
+    if awaitsMark, let playback = next.playback, playback.position != position {
+      awaitsMark = false
+      let mark = playback.course?.marks.last { $0.position == playback.position }
+      if let mark, message == nil, prompt == nil { message = text(of: mark) }
+    }
     for tid in Array(histories.keys) where next.states[tid] == nil && !pins.contains(tid) { histories[tid] = nil }
     for (tid, reading) in next.states {
       histories[tid, default: StateHistory()].add(reading)
@@ -180,6 +200,7 @@ public struct FrontModel {
   /// What a key does. The model changes; what others have to do is returned.
   public mutating func handle(_ key: Key) -> [Action] {
     message = nil
+    awaitsMark = false
     if prompt != nil { return handlePrompt(key) }
     switch key {
     case .click(let x, let y): return click(x: x, y: y)
@@ -249,7 +270,7 @@ public struct FrontModel {
     case .top: move(by: -1_000_000)
     case .bottom: move(by: 1_000_000)
     case .nextPane: show(Pane(rawValue: pane.rawValue + 1) ?? .exits)
-    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .nested)
+    case .previousPane: show(Pane(rawValue: pane.rawValue - 1) ?? .diff)
     case .pane(let pane): show(pane)
     case .filter:
       filterBefore = filter
@@ -274,8 +295,12 @@ public struct FrontModel {
     case .jumpForward: return held + [.seekBy(jump)]
     case .jumpBack: return held + [.seekBy(-jump)]
     case .jumpTo: prompt = Prompt(kind: .time, text: "")
+    case .exitForward, .exitBack, .reasonForward, .reasonBack, .changeForward, .changeBack, .nextMark, .previousMark,
+      .markRange, .faster, .slower:
+      return travel(command)
     case .drill: drill()
-    case .back: goBack()
+    case .back: return goBack()
+    case .markBefore: markBefore()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
     case .nextVCPU: nextVCPU(by: 1)
@@ -323,6 +348,7 @@ public struct FrontModel {
     earlierCounts = [:]
     isPaused = false
     pins = []
+    rangeStart = nil
     histories = [:]
     watched = []
     return [.goLive]
@@ -393,7 +419,7 @@ public struct FrontModel {
   }
 
   /// From the end of a recording one jumps to look, not to have it run away again.
-  private var held: [Action] { snapshot?.playback?.isFinished == true ? [.setPaused(true)] : [] }
+  var held: [Action] { snapshot?.playback?.isFinished == true ? [.setPaused(true)] : [] }
 
   private var page: Int { max(1, (pageHeights[pane] ?? 10) - 1) }
 
@@ -448,7 +474,7 @@ public struct FrontModel {
     case .exits: ReasonColumns.all.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
     case .controls: ["bit", "name", "exits", "time"]
     case .vcpus: ["name", "exits", "guest", "kernel", "user", "halted"]
-    case .guest, .host, .details, .log, .msrs, .nested: []
+    case .guest, .host, .details, .log, .msrs, .nested, .diff: []
     }
   }
 
@@ -477,12 +503,20 @@ public struct FrontModel {
 
   private mutating func drill() {
     switch pane {
-    case .exits:
-      guard let reason = selectedReason else { return }
-      detailKey = RowKey(reason)
-      earlierPane = pane
-      pane = .details
-      states[Pane.details.rawValue] = PaneState()
+    case .exits: if let reason = selectedReason { showDetails(RowKey(reason)) }
+    case .diff:
+      let keys = rowKeys(.diff)
+      let index = cursorIndex(.diff, keys)
+      guard keys.indices.contains(index) else { return }
+      switch keys[index] {
+      case .reason: showDetails(keys[index])
+      case .change(let control):
+        explained = .control(control)
+        explanationTop = 0
+      default:
+        explained = keys[index]
+        explanationTop = 0
+      }
     case .controls, .guest, .host, .nested:
       let keys = rowKeys(pane)
       let index = cursorIndex(pane, keys)
@@ -504,10 +538,27 @@ public struct FrontModel {
     }
   }
 
-  private mutating func goBack() {
+  private mutating func showDetails(_ reason: RowKey) {
+    detailKey = reason
+    earlierPane = pane
+    pane = .details
+    states[Pane.details.rawValue] = PaneState()
+  }
+
+  private mutating func markBefore() {
+    guard let snapshot, snapshot.windowNanoseconds > 0 else {
+      message = "D: nothing was counted yet"
+      return
+    }
+    let next = Before(marking: snapshot)
+    before = next
+    message = "the before: \(next.title)\(pane == .diff ? "" : "; \(Pane.diff.key) shows the difference")"
+  }
+
+  private mutating func goBack() -> [Action] {
     if pins.count == 2, pane == .controls || pane == .guest || pane == .host {
       pins = []
-      return
+      return []
     }
     if pane == .details, let earlierPane {
       pane = earlierPane
@@ -515,12 +566,18 @@ public struct FrontModel {
       self.earlierPane = nil
     } else if !filter.isEmpty {
       setFilter("")
+    } else if rangeStart != nil || snapshot?.playback?.range != nil {
+      return clearRange()
     } else if scope != .all {
       scope = .all
       earlierCounts = [:]
+    } else if pane == .diff, before != nil {
+      before = nil
+      message = "the before is given up"
     } else if pane != .exits {
       show(.exits)
     }
+    return []
   }
 
   private mutating func toggleWhatIf() {
@@ -625,11 +682,10 @@ public struct FrontModel {
         message = "sort: one of \(sortColumns(sortedPane).joined(separator: " "))"
       }
     case "pane", "p":
-      if let next = Int(argument).flatMap(Pane.init(rawValue:)) ?? Pane.allCases.first(where: { $0.title == argument })
-      {
+      if let next = Pane.allCases.first(where: { $0.key == argument || $0.title == argument }) {
         show(next)
       } else {
-        message = "pane: 1 to \(Pane.allCases.count), or a pane's name"
+        message = "pane: a digit as on the keys, or a pane's name"
       }
     case "speed":
       guard isRecording else {
@@ -647,20 +703,19 @@ public struct FrontModel {
         return []
       }
       return goLive()
+    case "goto", "range", "exit":
+      guard isRecording else {
+        message = "\(command): for recordings only"
+        return []
+      }
+      return command == "goto" ? seek(argument) : command == "range" ? range(argument) : exit(argument)
     case "help": isHelpOpen = true
-    default: message = "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N, speed N, live"
+    default:
+      message =
+        "\(command): no such command; q, interval N, filter RE, sort COLUMN, pane N"
+        + (isRecording ? ", speed N, goto TIME, range FROM TO, exit REASON, live" : "")
     }
     return []
-  }
-
-  private mutating func seek(_ text: String) -> [Action] {
-    guard let playback = snapshot?.playback, !text.isEmpty else { return [] }
-    guard let point = TimePoint(text) else {
-      message = "a time: \(TimePoint.forms)"
-      return []
-    }
-    let time = RecordingTime(duration: playback.duration, position: playback.position)
-    return held + [.seekTo(min(point.position(in: time) ?? 0, playback.duration))]
   }
 
   // MARK: Mouse
@@ -685,6 +740,10 @@ public struct FrontModel {
       explained = nil
       select(pane, index, rowKeys(pane))
     case .pane(let pane): if self.pane != pane { show(pane) }
+    case .timeLine:
+      guard let playback = snapshot?.playback else { break }
+      let line = TimeLine(width: region.area.width, duration: playback.duration)
+      return held + [.seekTo(line.position(x - region.area.x))]
     }
     return []
   }

@@ -1,3 +1,7 @@
+import Aggregator
+import Architecture
+import TraceFormat
+
 /// What a person did at the terminal.
 public enum Key: Sendable, Hashable {
   case character(Unicode.Scalar)
@@ -48,6 +52,18 @@ public enum Action: Sendable, Hashable {
   case seekTo(UInt64)
   /// So many samples forward or back.
   case step(Int)
+  /// So many exits forward or back.
+  case stepExit(Int)
+  /// The next exit of a reason, or the one before.
+  case seekToExit(ReasonCode, forward: Bool)
+  /// Where a control changes next, or did before; nil: any.
+  case seekToChange(ControlID?, forward: Bool)
+  /// Where a part of a vCPU's recorded state changes next, or did before.
+  case seekToFieldChange(tid: Int32, StatePart, forward: Bool)
+  /// Every figure is of what lies between two positions, nanoseconds from the first event.
+  case setRange(from: UInt64, to: UInt64)
+  /// Figures are of all up to the position again.
+  case clearRange
   /// 1 is the pace of the recording.
   case setSpeed(Double)
   /// The threads of the vCPUs whose whole state is on the screen: of them it is to be read with each interval, of no
@@ -68,7 +84,9 @@ public enum Command: Sendable, Hashable {
   case filter, previousSort, nextSort, invert
   case pause, shorterInterval, longerInterval
   case stepForward, stepBack, jumpBack, jumpForward, jumpTo
-  case drill, back
+  case exitForward, exitBack, reasonForward, reasonBack, changeForward, changeBack, nextMark, previousMark
+  case markRange, faster, slower
+  case drill, back, markBefore
   case whatIf, clearWhatIf
   case nextVCPU, previousVCPU, pin, unavailable, askVMM, nextSetting, record
   case live, prompt, redraw
@@ -77,7 +95,7 @@ public enum Command: Sendable, Hashable {
 /// The panes, numbered as on the keys.
 public enum Pane: Int, Sendable, CaseIterable {
   case exits = 1
-  case controls, guest, host, vcpus, details, log, msrs, nested
+  case controls, guest, host, vcpus, details, log, msrs, nested, diff
 
   public var title: String {
     switch self {
@@ -90,14 +108,18 @@ public enum Pane: Int, Sendable, CaseIterable {
     case .log: "log"
     case .msrs: "msrs"
     case .nested: "nested"
+    case .diff: "diff"
     }
   }
+
+  /// The digit that is pressed for it.
+  public var key: String { String(rawValue % 10) }
 
   /// True for the panes that show what was read of one vCPU.
   var showsState: Bool {
     switch self {
     case .guest, .host, .msrs, .nested: true
-    case .exits, .controls, .vcpus, .details, .log: false
+    case .exits, .controls, .vcpus, .details, .log, .diff: false
     }
   }
 }
@@ -153,10 +175,19 @@ public enum Keymap {
     Binding([.character("8")], .pane(.msrs), "msrs: which MSRs the guest reaches without an exit, and which exit"),
     Binding([.character("9")], .pane(.nested), "nested: the VMCS that L1 wrote for its own guest (vmcs12)"),
     Binding(
+      [.character("0")], .pane(.diff),
+      "diff: what is shown beside a before (D), by reason and by control, and which controls changed"),
+    Binding(
+      [.character("D")], .markBefore,
+      "take what is shown now as the before: in a recording the range, else all that was counted until now",
+      hint: "before", order: 8),
+    Binding(
       [.enter], .drill,
       "exits: details of the reason; vcpus: only that VM or vCPU; fields and controls: all that is known of them",
       hint: "drill", order: 5),
-    Binding([.escape], .back, "back: out of details, of a comparison, of a VM or vCPU, of a filter"),
+    Binding(
+      [.escape], .back,
+      "back: out of details, of a comparison, of a filter, of a range, of a VM or vCPU; diff: give up the before"),
     Binding(
       [.character("/")], .filter,
       "filter by a regular expression, fields by name, encoding or description; Esc clears it", hint: "filter",
@@ -195,10 +226,30 @@ public enum Keymap {
       [.character("]")], .jumpForward, "jump forward in a recording", hint: "jump", order: 9, needsRecording: true),
     Binding([.character("[")], .jumpBack, "jump back in a recording", needsRecording: true),
     Binding(
-      [.character("b")], .jumpTo, "go to a time in a recording: 12.5, 1:02.5 or 50%", hint: "go to", order: 9,
-      needsRecording: true),
+      [.character("e")], .exitForward, "one exit forward, and hold", hint: "exit", order: 4, needsRecording: true),
+    Binding([.character("E")], .exitBack, "one exit back, and hold", needsRecording: true),
     Binding(
-      [.character(":")], .prompt, "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, live",
+      [.character("f")], .reasonForward, "to the next exit of the reason under the cursor, and hold", hint: "reason",
+      order: 5, needsRecording: true),
+    Binding([.character("F")], .reasonBack, "to the previous exit of that reason, and hold", needsRecording: true),
+    Binding(
+      [.character("c")], .changeForward,
+      "to the next change of the control, field or MSR under the cursor (else any control), and hold",
+      hint: "change", order: 5, needsRecording: true),
+    Binding([.character("C")], .changeBack, "to its previous change, and hold", needsRecording: true),
+    Binding(
+      [.character("m")], .markRange,
+      "a range begins here; again: ends here, and every pane counts it alone; a third time, or Esc: all",
+      hint: "range", order: 4, needsRecording: true),
+    Binding([.character("}")], .nextMark, "to the next mark of the time line, and hold", needsRecording: true),
+    Binding([.character("{")], .previousMark, "to the mark before, and hold", needsRecording: true),
+    Binding([.character(".")], .faster, "play faster, up to x100", needsRecording: true),
+    Binding([.character(",")], .slower, "play slower, down to x0.1", needsRecording: true),
+    Binding(
+      [.character("b")], .jumpTo, "go to a time: \(TimePoint.forms)", hint: "go to", order: 5, needsRecording: true),
+    Binding(
+      [.character(":")], .prompt,
+      "command: q, interval N, filter RE, sort COLUMN, pane N, speed N, goto TIME, range FROM TO, exit REASON",
       hint: "command", order: 7),
     Binding([.character("\u{c}")], .redraw, "draw the screen anew"),
   ]

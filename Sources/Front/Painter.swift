@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import Screen
+import TraceFormat
 
 /// Draws one frame. Every pane has an extension of its own.
 struct Painter {
@@ -32,7 +33,8 @@ struct Painter {
       y += 1
     }
     let tabs = y
-    let body = Rectangle(x: 0, y: y + 1, width: columns, height: rows - y - 2)
+    let line = model.timeLineRows(rows)
+    let body = Rectangle(x: 0, y: y + 1, width: columns, height: rows - y - 2 - line)
     if model.isHelpOpen {
       paintHelp(body)
     } else if model.snapshot == nil {
@@ -44,6 +46,7 @@ struct Painter {
       paint(model.pane, body)
     }
     paintTabs(y: tabs)
+    if line > 0 { paintTimeLine(Rectangle(x: 0, y: rows - 1 - line, width: columns, height: line)) }
     paintFoot(y: rows - 1)
   }
 
@@ -57,6 +60,7 @@ struct Painter {
     case .vcpus: paintMachines(area)
     case .details: paintLines(.details, area, detailLines(width: area.width))
     case .log: paintLines(.log, area, logLines(width: area.width))
+    case .diff: paintDiff(area)
     }
   }
 
@@ -82,7 +86,7 @@ struct Painter {
       painter.paintHeading(pane, area)
       painter.paint(pane, Rectangle(x: area.x, y: area.y + 1, width: area.width, height: area.height - 1))
     }
-    if model.pane.showsState || model.pane == .controls && model.comparison != nil {
+    if model.pane.showsState || model.pane == .diff || model.pane == .controls && model.comparison != nil {
       // The tabs say already which pane it is.
       let area = Rectangle(x: 0, y: body.y, width: columns, height: upper)
       frame.regions.append(.init(area: area, target: .pane(model.pane)))
@@ -103,7 +107,7 @@ struct Painter {
   }
 
   private mutating func paintHeading(_ pane: Pane, _ area: Rectangle) {
-    var line = Line(" \(pane.rawValue) \(pane.title) ", pane == model.pane ? .tab : .heading)
+    var line = Line(" \(pane.key) \(pane.title) ", pane == model.pane ? .tab : .heading)
     switch pane {
     case .details:
       if let reason = model.detailedReason { line.append(" \(reason.name)", .value) }
@@ -126,11 +130,15 @@ struct Painter {
     // Right: state, losses, own use; the last of them goes first where there is no room.
     var parts: [Line] = []
     if let playback = snapshot.playback {
+      if let range = playback.range { parts.append(Line("RANGE \(model.text(of: range))", .warning)) }
       let state = playback.isFinished ? "held" : playback.isPaused ? "paused" : "playing"
       var line = Line(state, playback.isPaused ? .warning : .value)
-      line.append(" \(Format.position(playback.position))")
-      if !playback.isFinished { line.append("/\(Format.position(playback.duration))") }
-      if playback.speed != 1 { line.append(" x\(Format.count(playback.speed))") }
+      // The time line says the same: once is enough where room is scarce.
+      if columns >= 120 {
+        line.append(" \(Format.position(playback.position))")
+        if !playback.isFinished { line.append("/\(Format.position(playback.duration))") }
+        if playback.speed != 1 { line.append(" x\(Format.count(playback.speed))") }
+      }
       parts.append(line)
     } else if model.isPaused {
       parts.append(Line("PAUSED", .warning))
@@ -311,9 +319,9 @@ struct Painter {
     for (index, pane) in Pane.allCases.enumerated() {
       let start = x
       if pane == model.pane && !model.isHelpOpen {
-        x = frame.screen.put(" \(pane.rawValue) \(pane.title) ", x: x - 1, y: y, role: .tab) - 1
+        x = frame.screen.put(" \(pane.key) \(pane.title) ", x: x - 1, y: y, role: .tab) - 1
       } else {
-        x = frame.screen.put(String(pane.rawValue), x: x, y: y, role: .key)
+        x = frame.screen.put(pane.key, x: x, y: y, role: .key)
         if index < named { x = frame.screen.put(" \(pane.title)", x: x, y: y) }
       }
       frame.regions.append(
@@ -347,8 +355,9 @@ struct Painter {
         let example =
           switch prompt.kind {
           case .filter: "a regular expression; Esc: no filter"
-          case .command: "interval N  filter RE  sort COLUMN  pane N  speed N  live  q"
-          case .time: "12.5, 1:02.5 or 50%"
+          case .command where model.isRecording: "goto TIME  range FROM TO  exit REASON  speed N  filter RE  pane N  q"
+          case .command: "interval N  filter RE  sort COLUMN  pane N  q"
+          case .time: TimePoint.forms
           }
         line.append("   \(example)", .dim)
       }
@@ -367,6 +376,9 @@ struct Painter {
       switch binding.command {
       case .nextSort: "<>"
       case .stepForward: "tT"
+      case .exitForward: "eE"
+      case .reasonForward: "fF"
+      case .changeForward: "cC"
       case .jumpForward: "[]"
       default: binding.keys.first?.label.lowercasedWord ?? ""
       }
@@ -378,7 +390,12 @@ struct Painter {
     func width(_ binding: Binding) -> Int { label(binding).displayWidth + 1 + hint(binding).displayWidth + 2 }
     var room = columns - 1
     var kept: Set<Command> = []
-    for binding in candidates.sorted(by: { $0.hintOrder < $1.hintOrder }) where width(binding) <= room {
+    // In a recording, going about in it is what one does.
+    func order(_ binding: Binding) -> Int {
+      guard model.isRecording else { return binding.hintOrder }
+      return binding.command == .pause ? 1 : binding.needsRecording ? binding.hintOrder - 3 : binding.hintOrder
+    }
+    for binding in candidates.sorted(by: { order($0) < order($1) }) where width(binding) <= room {
       kept.insert(binding.command)
       room -= width(binding)
     }
@@ -418,6 +435,8 @@ struct Painter {
     if model.prompt != nil { return }
     if let losses = model.snapshot?.losses, losses.lost > 0 || losses.uncounted > 0 {
       frame.screen.put("lost \(Format.count(losses.lost))", x: 0, y: rows - 1, role: .warning)
+    } else if model.message == nil, model.isRecording {
+      paintTimeLine(Rectangle(x: 0, y: rows - 1, width: columns, height: 1))
     } else {
       frame.screen.put(model.message ?? "terminal too small", x: 0, y: rows - 1, role: .dim)
     }
@@ -518,7 +537,9 @@ struct Painter {
     for binding in Keymap.bindings {
       add(Keymap.label(binding), "\(binding.help)\(binding.needsRecording ? " (recordings)" : "")")
     }
-    add("mouse", "click a row, a column's head to sort by it, a pane's name; the wheel scrolls")
+    add(
+      "mouse", "click a row, a column's head to sort by it, a pane's name, a moment of the time line; the wheel scrolls"
+    )
     lines.append("")
     lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
     for column in ReasonColumns.all { add(column.title, "\(column.help) (sort \(column.id))") }
@@ -538,6 +559,14 @@ struct Painter {
       ("?", "in a value's place: unavailable, only VMREAD could tell"), ("*", "before a name: it changed just now"),
       ("VMM", "what the VMM said when asked (R), where it is something else"),
       ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
+      (
+        "time line",
+        "exits a second over the whole recording, its highest rate full; blank: no exit; ░ or ?: not read yet"
+      ),
+      (
+        "[═]",
+        "on the time line: the range that every pane counts; s a setting changed, ! events lost, + x a VM began, ended"
+      ),
     ] { add(term, text) }
     let top = min(max(0, model.helpTop), max(0, lines.count - area.height))
     frame.helpTop = top

@@ -1,39 +1,12 @@
 import Aggregator
 import Architecture
 
-/// What is looked at: everything, one VM or one vCPU.
-public enum ScopeSelection: Sendable, Hashable {
-  case all
-  case vm(VMIdentity)
-  case vcpu(tid: Int32)
-}
-
-/// What stays the same about a VM from one snapshot to the next.
-public enum VMIdentity: Sendable, Hashable {
-  case known(Int)
-  /// The sum of the threads that ended.
-  case ended
-  /// The first thread of a VM whose pid a trace does not tell.
-  case thread(Int32)
-  case none
-
-  init(_ vm: VirtualMachineStatistics) {
-    if vm.endedThreads > 0 {
-      self = .ended
-    } else if let number = vm.number {
-      self = .known(number)
-    } else if let first = vm.vcpus.first {
-      self = .thread(first.tid)
-    } else {
-      self = .none
-    }
-  }
-}
-
 /// What stays the same about a row from one snapshot to the next, whatever its place.
 public enum RowKey: Sendable, Hashable {
   case reason(isa: UInt32, code: UInt32)
   case control(ControlID)
+  /// A control that is another one than before.
+  case change(ControlID)
   case vm(VMIdentity)
   case vcpu(tid: Int32)
   /// A field of a vCPU's state by name; a segment by its name.
@@ -186,10 +159,10 @@ extension FrontModel {
   var hasNoExits: Bool { snapshot.map { $0.events > 0 && statistics(0).exits == 0 } ?? false }
 
   /// True where there is no interval to speak of: then everything since the start is shown instead. A recording that
-  /// came to its end is held as a whole.
+  /// came to its end is held as a whole, and a range of it is one.
   var showsWindow: Bool {
     guard let snapshot else { return false }
-    return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true
+    return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true || snapshot.playback?.range != nil
   }
 
   func context(_ statistics: ScopeStatistics) -> ReasonContext {
@@ -394,6 +367,7 @@ extension FrontModel {
     case .vcpus: machineRows().map(\.key)
     case .guest, .host, .nested: comparisonRows(pane)?.map(\.key) ?? stateRows(pane).map(\.key)
     case .msrs: msrRows().map { .msr($0.first) }
+    case .diff: diffKeys
     case .details, .log: []
     }
   }

@@ -90,6 +90,13 @@ public final class CombinedRecording: RecordingSource {
     guard let first = files.first, names.count == files.count else {
       throw TraceFileError(.unreadable, "no recording to open")
     }
+    if files.count > 1,
+      let summary = zip(files, names).first(where: { file, _ in
+        (file as? RecordedEvents)?.file.header.level == .summary
+      })
+    {
+      throw TraceFileError(.unsupported, "\(summary.1): a summary cannot be counted together with others")
+    }
     for (file, name) in zip(files, names).dropFirst() {
       if let reason = reasonNotToJoin(first, file) {
         throw TraceFileError(

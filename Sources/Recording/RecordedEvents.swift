@@ -11,7 +11,8 @@ public func openRecording(path: String) throws(TraceFileError) -> any RecordingS
   }
 }
 
-/// The events of a recording by `vmctop record`, read as those of any other recording.
+/// The events of a recording by `vmctop record`, read as those of any other recording. A summary has none: what was counted
+/// is in the chunks SUMS of its `file`.
 public final class RecordedEvents: RecordingSource {
   public let metadata: TraceMetadata
   public let texts: TraceFileTexts
@@ -25,14 +26,10 @@ public final class RecordedEvents: RecordingSource {
   private let pages: RecordingPages
   private let endDamage: [TraceDamage]
 
-  /// - Throws: Also where it is of a summary: that has no events.
   public init(path: String) throws(TraceFileError) {
     do {
       file = try RecordingFile(path: path)
       pages = try file.pages()
-      guard file.header.level == .events else {
-        throw RecordingError("it holds summaries, and no events that could be counted", kind: .unsupported)
-      }
       var metadata = try file.header.metadata(commandNames: file.commandNames)
       metadata.wallClockOffset = Self.wallClockOffset(file, metadata.timeScale)
       let hosts = file.records(HostRecord.self).map(\.record)

@@ -132,12 +132,14 @@ public final class RecordingFile {
 
   /// The trace clock, raw, at the first and the last of what was recorded; nil where nothing was.
   public var timeBounds: (first: UInt64, last: UInt64)? {
-    for kinds in [[ChunkKind.pages, .sums], [.clock, .host, .words, .state]] {
+    for kinds in [[ChunkKind.pages], [.sums], [.clock, .host, .words, .state]] {
       var bounds: (first: UInt64, last: UInt64)?
       for kind in kinds {
         for index in indices(of: kind) where chunks[index].header.last > 0 {
           let header = chunks[index].header
-          bounds = (min(bounds?.first ?? .max, header.first), max(bounds?.last ?? 0, header.last))
+          // The first sums begin before all events.
+          let first = kind == .sums && header.first == 0 ? self.header.startedAt ?? header.last : header.first
+          bounds = (min(bounds?.first ?? .max, first), max(bounds?.last ?? 0, header.last))
         }
       }
       if let bounds { return bounds }
@@ -231,7 +233,11 @@ public final class RecordingFile {
 
   /// Events lost on each CPU in a span of the trace clock: by the ring buffers' own counters as they were recorded last
   /// before its ends, and in pages that were not recorded. Damage is not in it: `RecordingPages` says where it is.
-  public func lostEvents(in range: ClosedRange<UInt64> = 0...UInt64.max) -> [Int: UInt64] {
+  ///
+  /// - Parameter countsGaps: false for the buffers' own losses alone.
+  public func lostEvents(
+    in range: ClosedRange<UInt64> = 0...UInt64.max, countsGaps: Bool = true
+  ) -> [Int: UInt64] {
     var lost: [Int: UInt64] = [:]
     let start = range.lowerBound == 0 ? nil : latest(LossRecord.self, at: range.lowerBound - 1)?.record
     let before = Dictionary(
@@ -240,7 +246,7 @@ public final class RecordingFile {
       let known = before[cpu.cpu] ?? 0
       if cpu.lost > known { lost[Int(cpu.cpu), default: 0] &+= cpu.lost - known }
     }
-    for (_, gap) in records(GapRecord.self, in: range) where !gap.isOpen {
+    for (_, gap) in countsGaps ? records(GapRecord.self, in: range) : [] where !gap.isOpen {
       for cpu in gap.cpus where cpu.events > 0 { lost[Int(cpu.cpu), default: 0] &+= cpu.events }
     }
     return lost

@@ -16,7 +16,7 @@ private struct Document: Encodable {
   var schema = "vmctop/diff/1"
   var a: Side
   var b: Side
-  var significance = DiffReport.significance
+  var significance = SnapshotComparison.significance
   var significantChange: Bool
   var scopes: [Scope]
   var onlyInA: [String]
@@ -81,7 +81,7 @@ private struct Document: Encodable {
     @Nullable var meanNs: Double?
     @Nullable var p99Ns: UInt64?
 
-    init(_ cost: DiffReport.Cost) {
+    init(_ cost: SnapshotComparison.Cost) {
       count = cost.count
       rate = rounded(cost.rate)
       percent = rounded(100 * cost.share)
@@ -104,7 +104,7 @@ private struct Document: Encodable {
     var rateSignificant: Bool
     var timeSignificant: Bool
 
-    init(_ row: DiffReport.Row, _ vocabulary: Vocabulary) {
+    init(_ row: SnapshotComparison.Row, _ vocabulary: Vocabulary) {
       name = row.name
       isa = row.reason?.isa
       code = row.reason?.code
@@ -130,7 +130,7 @@ private struct Document: Encodable {
     var a: String
     var b: String
 
-    init(_ change: DiffReport.ControlChange, _ vocabulary: Vocabulary) {
+    init(_ change: SnapshotComparison.ControlChange, _ vocabulary: Vocabulary) {
       let known = vocabulary.control(change.control)
       word = known.word
       bit = known.bit

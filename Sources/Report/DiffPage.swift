@@ -11,7 +11,7 @@ extension DiffReport {
     }
     if !hasSignificantChange {
       lines += wrapped(
-        "No significant change: no rate and no time differs by more than \(Int(Self.significance)) times the error of"
+        "No significant change: no rate and no time differs by more than \(Int(SnapshotComparison.significance)) times the error of"
           + " counting.", head: "", width: Self.width)
       lines.append("")
     }
@@ -62,7 +62,7 @@ extension DiffReport {
 
   // MARK: - One scope
 
-  private func text(_ scope: Scope) -> [String] {
+  private func text(_ scope: SnapshotComparison.Scope) -> [String] {
     var lines: [String] = []
     if let vm = scope.vm { lines += ["VM \(printable(vm))", ""] }
     lines += totals(scope) + [""]
@@ -71,17 +71,17 @@ extension DiffReport {
     return lines + changes(scope) + [""]
   }
 
-  private func totals(_ scope: Scope) -> [String] {
+  private func totals(_ scope: SnapshotComparison.Scope) -> [String] {
     func percent(_ part: UInt64, _ time: TimeSplit) -> String { Figures.share(part, of: time.total) }
     var rows = [["", "A", "B", "CHANGE"]]
     let (own, other) = (scope.total.a, scope.total.b)
     rows.append([
       "exits per second", Figures.short(own.rate), Figures.short(other.rate),
-      Self.change(own.rate, other.rate, scope.total.isRateSignificant),
+      scope.total.rateChange,
     ])
     rows.append([
       "host time per second", Self.duration(own.timePerSecond), Self.duration(other.timePerSecond),
-      Self.change(own.timePerSecond, other.timePerSecond, scope.total.isTimeSignificant),
+      scope.total.timeChange,
     ])
     rows.append(["mean time per exit", Self.duration(own.mean), Self.duration(other.mean), ""])
     if scope.time.a.total > 0 || scope.time.b.total > 0 {
@@ -98,7 +98,7 @@ extension DiffReport {
     return Self.aligned(rows)
   }
 
-  private func table(_ title: String, _ rows: [Row]) -> [String] {
+  private func table(_ title: String, _ rows: [SnapshotComparison.Row]) -> [String] {
     let shown = rows.filter(\.isSignificant).prefix(Self.mostRows)
     let more = rows.count { $0.isSignificant } - shown.count
     let rest = rows.count { !$0.isSignificant }
@@ -117,7 +117,7 @@ extension DiffReport {
             printable(row.name),
             [
               Figures.short(row.a.rate), Figures.short(row.b.rate),
-              Self.change(row.a.rate, row.b.rate, row.isRateSignificant), Self.duration(row.a.timePerSecond),
+              row.rateChange, Self.duration(row.a.timePerSecond),
               Self.duration(row.b.timePerSecond), Self.duration(row.a.mean), Self.duration(row.b.mean),
               Self.duration(row.a.p99.map { Double($0) }), Self.duration(row.b.p99.map { Double($0) }),
             ]))
@@ -141,7 +141,7 @@ extension DiffReport {
   /// Of the figures behind the name; 80 with a name of 20.
   private static let widths = [8, 6, 7, 7, 6, 7, 6, 7, 6]
 
-  private func changes(_ scope: Scope) -> [String] {
+  private func changes(_ scope: SnapshotComparison.Scope) -> [String] {
     guard let changes = scope.changes else {
       return wrapped(
         "Control words were not recorded on both sides: which controls were changed cannot be told.", head: "",
@@ -183,17 +183,6 @@ extension DiffReport {
       scaled /= 1000
     }
     return "-"
-  }
-
-  /// `+12%`, `-35%`, `x12`, `new`, `gone`; `~` where it is none to speak of.
-  private static func change(_ before: Double, _ after: Double, _ isSignificant: Bool) -> String {
-    guard isSignificant else { return "~" }
-    if before == 0 { return "new" }
-    if after == 0 { return "gone" }
-    let ratio = after / before
-    if ratio >= 10 { return ratio < 9999.5 ? "x\(Int(ratio.rounded()))" : "x>9999" }
-    let percent = Int((100 * (ratio - 1)).rounded())
-    return percent > 0 ? "+\(percent)%" : percent < 0 ? "\(percent)%" : ratio > 1 ? "+<1%" : "-<1%"
   }
 
   private static func aligned(_ rows: [[String]]) -> [String] {

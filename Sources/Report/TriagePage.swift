@@ -137,8 +137,7 @@ extension TriageReport {
     let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
     if paired == 0 {
       lines.append("No handling times: no kvm_entry follows an exit on the same thread here.")
-    } else if let halting = shown.first(where: { Self.halts($0.statistics) && $0.busy < $0.statistics.handling.total })
-    {
+    } else if let halting = shown.first(where: { $0.statistics.halts && $0.busy < $0.statistics.handling.total }) {
       let idle = halting.statistics.handling.total &- halting.busy
       lines.append(
         "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"

@@ -68,14 +68,9 @@ public struct TriageReport: Sendable {
 
   // MARK: - Advice
 
-  /// Whether exits of that reason halt the vCPU, so that their handling time is mostly idle time.
-  static func halts(_ reason: ReasonStatistics) -> Bool {
-    (reason.isa == 1 && reason.code == 12) || (reason.isa == 2 && reason.code == 0x78)
-  }
-
   /// Remedies for every notable reason.
   private mutating func makeAdvice() -> [Advice] {
-    for index in reasons.indices where Self.halts(reasons[index].statistics) {
+    for index in reasons.indices where reasons[index].statistics.halts {
       reasons[index].busy -= Swift.min(halted, reasons[index].busy)
     }
     notable = notableReasons()

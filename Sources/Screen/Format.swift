@@ -43,11 +43,12 @@ public enum Format {
     return "\(seconds / 86400)d"
   }
 
-  /// A place in a recording: `0:07.3`, `12:04.0`, `1:02:03.0`.
-  public static func position(_ nanoseconds: UInt64) -> String {
-    let tenths = nanoseconds / 100_000_000
-    let seconds = tenths / 10
-    let tail = "\(two(seconds % 60)).\(tenths % 10)"
+  /// A place in a recording: `0:07.3`, `12:04.0`, `1:02:03.0`, or with more decimals of a second, at most nine.
+  public static func position(_ nanoseconds: UInt64, decimals: Int = 1) -> String {
+    let seconds = nanoseconds / 1_000_000_000
+    let digits = String(nanoseconds % 1_000_000_000)
+    let fraction = (String(repeating: "0", count: 9 - digits.count) + digits).prefix(min(max(1, decimals), 9))
+    let tail = "\(two(seconds % 60)).\(fraction)"
     return seconds < 3600
       ? "\(seconds / 60):\(tail)" : "\(seconds / 3600):\(two(seconds / 60 % 60)):\(tail)"
   }

@@ -177,6 +177,7 @@ public struct Screen: Sendable, Hashable {
     case 0x2026: return a("~")  // …
     case 0x00b7: return a(".")  // ·
     case 0x2212, 0x2500, 0x2013, 0x2014: return a("-")  // − ─ – —
+    case 0x2550: return a("=")  // ═
     case 0x2502: return a("|")
     case 0x25b8, 0x2192: return a(">")  // ▸ →
     case 0x2190: return a("<")

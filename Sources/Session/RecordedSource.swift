@@ -38,7 +38,12 @@ final class RecordedSource: TimelineSource {
       source.backend = header.backend
     }
     description = source
-    lostByCPU = Self.lostByCPU(recording)
+    if let own, !own.file.indices(of: .sums).isEmpty {
+      // Events that were counted and not recorded are not lost.
+      lostByCPU = own.file.lostEvents(countsGaps: false)
+    } else {
+      lostByCPU = Self.lostByCPU(recording)
+    }
     if let own {
       host = nil
       timed = Self.notes(own.file, threads, selection.vcpus)
@@ -84,7 +89,8 @@ final class RecordedSource: TimelineSource {
   /// since no other clock of a host gets there in thirty years.
   lazy var wallClockOffset: Int64? = {
     if let offset = recording.metadata.wallClockOffset { return offset }
-    guard let offset = (recording as? TraceFile)?.timestampOffset, offset != 0, let bounds = recording.timeBounds() else { return nil }
+    guard let offset = (recording as? TraceFile)?.timestampOffset, offset != 0, let bounds = recording.timeBounds()
+    else { return nil }
     let first = Int64(clamping: recording.metadata.timeScale.nanoseconds(bounds.first))
     let (sum, overflow) = first.addingReportingOverflow(offset)
     return !overflow && sum > 1_000_000_000_000_000_000 ? offset : nil
@@ -99,8 +105,11 @@ final class RecordedSource: TimelineSource {
 
   var storedSums: [StoredSums] {
     guard let file = own?.file else { return [] }
-    return file.indices(of: .sums).map { index in
+    // What was counted under an earlier header is not that of the pages that are read.
+    let first = file.generations.count > 1 ? file.generations[file.generations.count - 1].first : 0
+    return file.indices(of: .sums).compactMap { index in
       let header = file.chunks[index].header
+      guard header.first >= first else { return nil }
       return StoredSums(level: Int(header.stream), start: header.first, end: header.last, id: UInt64(index))
     }.sorted { $0.start < $1.start }
   }
@@ -122,6 +131,13 @@ final class RecordedSource: TimelineSource {
     let begin = after == 0 ? 0 : first { $0 > after }
     let end = first { $0 > through }
     return begin < end ? Array(timed[begin..<end]) : []
+  }
+
+  private lazy var stateSearch = own.map { StateSearch($0.file) }
+
+  func stateChange(of part: StatePart, thread: Int32, from moment: UInt64, forward: Bool) -> StateChange? {
+    guard let file = own?.file, !file.indices(of: .state).isEmpty, let bounds = timeBounds() else { return nil }
+    return stateSearch?.change(of: part, thread: thread, from: moment, forward: forward, in: bounds)
   }
 
   func standing(at moment: UInt64) -> RecordedStanding? {

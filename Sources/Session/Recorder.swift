@@ -12,6 +12,8 @@ public struct RecorderOptions: Sendable {
   public var target: RecordingTarget
   public var level: RecordingLevel
   public var writing: RecordingOptions
+  /// Seconds that sums are of: how near to a moment a summary tells what was counted.
+  public var interval = 1.0
   /// The program that records, for the header.
   public var program = "vmctop"
 
@@ -71,6 +73,12 @@ public final class Recorder {
   private let inventory: VMInventory
   private let stateWatch: StateWatch
   private var aggregator: Aggregator
+  private var ladder = SumsLadder()
+  private let sumsPeriod: UInt64
+  private var nextSums: UInt64
+  private var nextStates: UInt64
+  /// Events of the sums that were cut.
+  private var eventsCut: UInt64 = 0
   private var generation = 0
   private var threadsSeen = 0
   private var vms: [HostVM]
@@ -88,6 +96,9 @@ public final class Recorder {
     inventory = VMInventory(roots: options.live.roots)
     vms = inventory.scan()
     processes = options.live.processes ?? []
+    sumsPeriod = UInt64(max(0.1, min(options.interval, 86_400)) * 1e9)
+    nextSums = began &+ sumsPeriod
+    nextStates = began
     try LiveFeed.check(processes, against: vms)
     do { sampler = try LiveSampler(options: options.live) } catch { throw SessionError(error) }
     tap = RecordingTap(
@@ -160,7 +171,7 @@ public final class Recorder {
   public var progress: RecorderProgress {
     var progress = RecorderProgress()
     progress.seconds = Double(monotonicNanoseconds() &- began) / 1e9
-    progress.events = aggregator.countedEvents
+    progress.events = eventsCut &+ aggregator.countedEvents
     progress.lost = lost
     progress.writing = tap.writer?.progress ?? RecordingProgress()
     return progress
@@ -171,6 +182,11 @@ public final class Recorder {
     watermark = sampler.drain()
     learnWords()
     aggregator.run(tap, until: watermark ?? .max)
+    // Before the watermark is written: who reads the stream has the sums of what it has the pages of.
+    if monotonicNanoseconds() >= nextSums {
+      nextSums = max(nextSums &+ sumsPeriod, monotonicNanoseconds())
+      cutSums()
+    }
     tap.endDrain(watermark: watermark, isBehind: sampler.isBehind)
     if aggregator.threadCount > threadsSeen {
       threadsSeen = aggregator.threadCount
@@ -207,20 +223,33 @@ public final class Recorder {
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       if let fresh = try? Self.makeAggregator(sampler.metadata) {
+        cutSums()
         aggregator = fresh
+        // What was counted before is another generation's.
+        _ = aggregator.cut(at: present)
+        ladder = SumsLadder()
         threadsSeen = 0
       }
     }
     lookAtHost()
-    cutSums()
     let latest = stateWatch.latest
+    let isStateDue = monotonicNanoseconds() >= nextStates
+    if isStateDue { nextStates = max(nextStates &+ sumsPeriod, monotonicNanoseconds() &- sumsPeriod / 2) }
     tap.everySecond(
-      present, states: latest.states.sorted { $0.key < $1.key }.map(\.value), controls: latest.hostControls)
+      present, states: isStateDue ? latest.states.sorted { $0.key < $1.key }.map(\.value) : nil,
+      controls: latest.hostControls)
     lost = sampler.lostEvents()
   }
 
-  /// Here the counts of the interval that ends at the watermark go into a chunk SUMS.
-  private func cutSums() {}
+  /// The counts of the interval that ends at the watermark go into a chunk SUMS, and into those of the levels above.
+  private func cutSums() {
+    let sums = aggregator.cut(at: max(watermark ?? 0, aggregator.lastCounted))
+    eventsCut &+= sums.events
+    guard sums.end > sums.start else { return }
+    ladder.add(sums) { bytes, level, first, last in
+      tap.note(sums: bytes, level: UInt32(level), first: first, last: last)
+    }
+  }
 
   /// Takes what is left in the buffers, writes the end, and removes the trace instance.
   ///

@@ -18,6 +18,7 @@ final class RecordingFeed: Feed {
   private(set) var position: UInt64 = 0
   private var reportedDamage = 0
   private var messages: [LogMessage] = []
+  private let began = monotonicNanoseconds()
   /// Seconds of the recording per second of the clock.
   var speed = 1.0
   var isPaused = false
@@ -101,7 +102,6 @@ final class RecordingFeed: Feed {
     setRange(from: first, to: timeline.position(of: part.upperBound))
     isPaused = true
   }
-
 
   // MARK: - Moving
 
@@ -218,6 +218,21 @@ final class RecordingFeed: Feed {
     go(to: found, position: timeline.position(of: found), interval)
   }
 
+  /// Goes to where a part of a vCPU's recorded state is another one next, or became what it is.
+  func seekToFieldChange(thread: Int32, _ part: StatePart, forward: Bool, interval: UInt64) {
+    // What is shown at its start is what was known at its first event.
+    let moment = max(present, timeline.bounds.first)
+    switch source.stateChange(of: part, thread: thread, from: moment, forward: forward) {
+    case nil: note("the recording has no state of vCPUs")
+    case .some(.none): note("no other value recorded \(forward ? "after" : "before") this")
+    case .looked(let end):
+      let (a, b) = (timeline.position(of: moment), min(timeline.position(of: end), duration))
+      let seconds = (max(a, b) - min(a, b)) / 1_000_000_000
+      note("no other value in the \(seconds) s \(forward ? "after" : "before") this; once more looks further")
+    case .found(let found): go(to: found, position: timeline.position(of: found), interval)
+    }
+  }
+
   /// Goes to a moment of CLOCK_REALTIME, nanoseconds since 1970.
   func seek(toWallClock time: UInt64, interval: UInt64) {
     guard let first = wallClock else { return note("this recording does not tell the time of day") }
@@ -289,6 +304,8 @@ final class RecordingFeed: Feed {
     sequence += 1
     snapshot.sequence = sequence
     if isReadWhole { return snapshot }
+    // Figures are the range's; what the vCPUs' state was is a matter of the position.
+    if range != nil { describe(&snapshot, at: present, isCountedUpTo: false) }
     var playback = PlaybackState(
       position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
     playback.range = range?.positions
@@ -327,7 +344,9 @@ final class RecordingFeed: Feed {
   var hasNews: Bool { course.map { $0.version != timeline.version } ?? true }
 
   /// Adds what is not counted: the source, and what the recording knows of the vCPUs at that moment.
-  private func describe(_ snapshot: inout Snapshot, at moment: UInt64) {
+  ///
+  /// - Parameter isCountedUpTo: false where the events counted are not those up to that moment.
+  private func describe(_ snapshot: inout Snapshot, at moment: UInt64, isCountedUpTo: Bool = true) {
     let isa = snapshot.source.isa
     snapshot.source = source.description
     snapshot.source.isa = isa
@@ -337,13 +356,16 @@ final class RecordingFeed: Feed {
     guard let standing = source.standing(at: moment) else { return }
     snapshot.controlWords = standing.words
     snapshot.states =
-      standing.isClockMonotonic ? snapshot.freshened(standing.states) : standing.states
+      standing.isClockMonotonic && isCountedUpTo ? snapshot.freshened(standing.states) : standing.states
     snapshot.hostControls = standing.hostControls
     snapshot.monotonic = standing.monotonic
-    if snapshot.states.isEmpty { snapshot.stateFailure = "the recording has no state of this moment" }
+    snapshot.stateFailure = snapshot.states.isEmpty ? "the recording has no state of this moment" : nil
   }
 
-  private func note(_ text: String) { messages.append(LogMessage(level: .info, seconds: 0, text: text)) }
+  private func note(_ text: String) {
+    let seconds = Double(monotonicNanoseconds() &- began) / 1e9
+    messages.append(LogMessage(level: .info, seconds: seconds, text: text))
+  }
 
   func maintain() {}
 

@@ -45,7 +45,12 @@ final class RecordingTap: PageSource {
     generation = sampler.metadataGeneration
   }
 
-  var streams: [PageStream] { sampler.streams }
+  /// By CPU alone, as they are in a recording: the instance's name is of no use to who reads the sums of these streams.
+  var streams: [PageStream] {
+    if named.count < sampler.streams.count { named = sampler.streams.map { PageStream(cpu: $0.cpu) } }
+    return named
+  }
+  private var named: [PageStream] = []
 
   func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
     guard let page = sampler.nextPage(stream: stream) else { return nil }
@@ -147,8 +152,9 @@ final class RecordingTap: PageSource {
       first: watermark ?? 0)
   }
 
-  /// What there is to know once a second. `time` is a moment on the trace clock.
-  func everySecond(_ time: UInt64, states: [VCPUReading], controls: HostControls?) {
+  /// What there is to know once a second. `time` is a moment on the trace clock; `states` are those of all vCPUs, nil where
+  /// none are to be written now.
+  func everySecond(_ time: UInt64, states: [VCPUReading]?, controls: HostControls?) {
     guard keeps else { return }
     present = monotonicNanoseconds()
     if sampler.metadataGeneration != generation {
@@ -165,7 +171,7 @@ final class RecordingTap: PageSource {
       keep(ControlsRecord(controls), at: time)
     }
     guard let writer else { return }
-    writer.write(states: states, at: time)
+    if let states { writer.write(states: states, at: time) }
     writeLosses(always: present &- lastLossesAt >= 10_000_000_000, at: time)
     if present &- lastNames >= 60_000_000_000 { writeNames(at: time) }
     writer.maintain()
@@ -223,15 +229,20 @@ final class RecordingTap: PageSource {
   /// Only of threads that the events name: the others are nobody's business.
   private func writeNames(at time: UInt64) {
     lastNames = present
-    guard !collector.threads.isEmpty, let text = HostFile.line("\(sampler.instance.root.path)/saved_cmdlines") else {
-      return
-    }
+    // As many as saved_cmdlines_size: half a megabyte and more on a large host.
+    guard !collector.threads.isEmpty,
+      let text = try? HostFile.text("\(sampler.instance.root.path)/saved_cmdlines", limit: 16 << 20)
+    else { return }
     var names: [Int32: String] = [:]
     for line in text.split(separator: "\n") {
       guard let blank = line.firstIndex(of: " "), let thread = Int32(line[..<blank]),
         collector.threads.contains(thread)
       else { continue }
       names[thread] = String(line[line.index(after: blank)...])
+    }
+    // The kernel saves a name when the thread is switched away from: one that has a CPU of its own has none yet.
+    for thread in collector.threads where names[thread] == nil {
+      names[thread] = HostFile.line("\(roots.proc)/\(thread)/comm")
     }
     writer?.write(ThreadNamesRecord(names: names), first: time)
   }

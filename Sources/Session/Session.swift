@@ -23,6 +23,8 @@ public enum SessionCommand: Sendable {
   case stepExit(Int)
   /// Recordings: to where this control of a vCPU, or any of its setting, changes next, or did before.
   case seekToChange(ControlID?, forward: Bool)
+  /// Recordings: to where a part of a vCPU's recorded state is another one next, or became what it is.
+  case seekToFieldChange(tid: Int32, field: StatePart, forward: Bool)
   /// Recordings: a moment of CLOCK_REALTIME, nanoseconds since 1970 (see `PlaybackState.wallClock`).
   case seekToWallClock(UInt64)
   /// Recordings: figures are of what came after one position and up to another, nanoseconds since the first event. The
@@ -262,6 +264,9 @@ public final class Session {
           publishNow = isRecording
         case .seekToChange(let control, let forward):
           (feed as? RecordingFeed)?.seekToChange(control, forward: forward, interval: interval)
+          publishNow = isRecording
+        case .seekToFieldChange(let tid, let part, let forward):
+          (feed as? RecordingFeed)?.seekToFieldChange(thread: tid, part, forward: forward, interval: interval)
           publishNow = isRecording
         case .seekToWallClock(let time):
           (feed as? RecordingFeed)?.seek(toWallClock: time, interval: interval)

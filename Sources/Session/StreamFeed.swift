@@ -141,7 +141,8 @@ final class StreamFeed: Feed {
           return (header, items[(index + 1)...])
         case .end(_, let isEmpty):
           throw SessionError(
-            .damaged, isEmpty ? "no recording came: there is nothing in the stream" : "the stream is no recording of vmctop")
+            .damaged,
+            isEmpty ? "no recording came: there is nothing in the stream" : "the stream is no recording of vmctop")
         case .failed(let error): throw SessionError(error)
         }
       }
@@ -474,7 +475,8 @@ final class StreamFeed: Feed {
   /// How long sums are waited for.
   private var patience: UInt64 {
     guard let latest = sums.latest else { return Self.shortestPatience }
-    return max(Self.shortestPatience, scaled(latest.end &- latest.start).multipliedReportingOverflow(by: 2).partialValue)
+    let span = scaled(latest.end &- latest.start)
+    return max(Self.shortestPatience, min(span, .max / 2) * 2)
   }
 
   private static let shortestPatience: UInt64 = 3_000_000_000

@@ -255,12 +255,39 @@ final class Timeline: Sendable {
     }
   }
 
-  /// Reads what the recording has.
+  /// Reads what the recording has, and counts what it has no sums of: at its end, where its recorder was killed, and
+  /// where they are damaged.
   private func summarize(_ source: any TimelineSource) {
+    var last: Sums?
     for node in state.withLock({ $0.levels[0] }) {
       if isStopped { return }
       guard let sums = load(node, from: source) else { continue }
+      if sums.start > last?.end ?? 0 { countGap(after: last, through: sums.start, source) }
       note(sums)
+      last = sums
+    }
+    if last?.end ?? 0 < bounds.last, !isStopped { countGap(after: last, through: bounds.last, source) }
+  }
+
+  private func countGap(after last: Sums?, through end: UInt64, _ source: any TimelineSource) {
+    guard !source.streams.isEmpty, var aggregator = try? Aggregator(metadata: source.metadata, options: options) else {
+      return
+    }
+    aggregator.prepare(source.streams)
+    if let host = source.host { aggregator.learn(host) }
+    if let last { aggregator.resume(from: last, streams: source.streams) }
+    let pages = aggregator.pagesToResume
+    for stream in source.streams.indices {
+      source.seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil)
+    }
+    var before = last?.end ?? 0
+    while before < end, !isStopped {
+      let reached = aggregator.run(
+        source, after: before, through: end, pages: max(1, largestInterval / max(1, source.metadata.page.subBufferSize))
+      )
+      guard reached > before else { return }
+      note(aggregator.cut(at: reached))
+      before = reached
     }
   }
 

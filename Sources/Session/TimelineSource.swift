@@ -32,6 +32,9 @@ public protocol TimelineSource: SeekablePageSource {
   var host: HostView? { get }
   /// What was known of the vCPUs at a moment of the trace clock, raw; nil where the recording has nothing of the kind.
   func standing(at moment: UInt64) -> RecordedStanding?
+  /// Where a part of a vCPU's recorded state is another one after a moment of the trace clock, raw, or was another one
+  /// before. Nil where the recording has no state.
+  func stateChange(of part: StatePart, thread: Int32, from moment: UInt64, forward: Bool) -> StateChange?
 }
 
 extension TimelineSource {
@@ -43,6 +46,7 @@ extension TimelineSource {
   public var remarks: [String] { [] }
   public var host: HostView? { nil }
   public func standing(at moment: UInt64) -> RecordedStanding? { nil }
+  public func stateChange(of part: StatePart, thread: Int32, from moment: UInt64, forward: Bool) -> StateChange? { nil }
 }
 
 /// What a recording knows of the vCPUs at a moment, as it would have been on the screen then.
@@ -55,6 +59,16 @@ public struct RecordedStanding: Sendable {
   public var monotonic: UInt64?
   /// Whether the trace clock is that clock.
   public var isClockMonotonic = false
+}
+
+/// What came of looking for a change of a vCPU's recorded state.
+public enum StateChange: Sendable, Hashable {
+  /// The moment of the first reading with the other value, on the trace clock, raw.
+  case found(UInt64)
+  /// It does not change after that, or did not before.
+  case none
+  /// No change up to this moment, and enough read for one answer: asked the same again, the search goes on from there.
+  case looked(to: UInt64)
 }
 
 /// Where a recording has sums.

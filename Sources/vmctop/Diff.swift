@@ -1,5 +1,7 @@
 import Aggregator
 import ArgumentParser
+import Front
+import Glibc
 import Report
 import Session
 import TraceFormat
@@ -13,6 +15,7 @@ struct Diff: ParsableCommand {
     usage: """
       vmctop diff BEFORE AFTER [--from T] [--to T] [--from-b T] [--to-b T]
       vmctop diff FILE [--from T] [--to T] [--from-b T] [--to-b T]
+      vmctop diff ... --screen [--no-color] [--ascii] [--no-mouse]
       """,
     discussion: """
       What matters most comes first: the change in time per second, then in exits per second. Differences that counting \
@@ -39,22 +42,54 @@ struct Diff: ParsableCommand {
   @Option(
     name: .long, help: ArgumentHelp("A page for people, or one JSON object.", valueName: "format"),
     completion: .list(ReportFormat.allCases.map(\.rawValue)))
-  var format: ReportFormat = .text
+  var format: ReportFormat?
+
+  @Flag(name: .long, help: "Open the screen on the second recording, with the first as what it is compared with.")
+  var screen = false
+
+  @OptionGroup var drawing: DrawingOptions
 
   func validate() throws {
     if after == nil, part.from == nil && part.to == nil || fromB == nil && toB == nil {
       throw ValidationError("one recording needs two parts: --from or --to, and --from-b or --to-b")
     }
     if before.isEmpty || after?.isEmpty == true { throw ValidationError("the file name is empty") }
+    if screen {
+      if format != nil { throw ValidationError("--format does not go with --screen") }
+      if isatty(STDOUT_FILENO) == 0 { throw ValidationError("--screen: standard output is no terminal") }
+    } else {
+      for (name, isGiven) in [
+        ("--no-color", drawing.noColor), ("--ascii", drawing.ascii), ("--no-mouse", drawing.noMouse),
+      ] where isGiven { throw ValidationError("\(name) goes with --screen only") }
+    }
   }
 
   func run() throws {
     let first = try Self.read(before, from: part.from, to: part.to)
+    if screen { return try open(first) }
     let second = try Self.read(after ?? before, from: fromB, to: toB)
     let report = DiffReport(first, second, vocabulary: .catalogue)
     Output.standard.write(format == .json ? try report.json() : report.page())
     try Output.standard.flush()
     for side in [first, second] { try checkInput(side.snapshot, damage: side.damage, isStrict: false) }
+  }
+
+  /// The screen on the second recording or part, which is not counted before it opens.
+  private func open(_ first: DiffReport.Side) throws {
+    let path = after ?? before
+    try checkRecording(path)
+    let engine = try openEngine(.files([path], from: fromB, to: toB), Selection())
+    defer { engine.close() }
+    var title = before.split(separator: "/").last.map(String.init) ?? before
+    if let part = first.part {
+      title += ", \(DiffReport.seconds(part.lowerBound)) to \(DiffReport.seconds(part.upperBound))"
+    }
+    let last = try engine.screen(
+      ScreenOptions(
+        interval: 1, drawing: drawing, before: Before(snapshot: first.snapshot, title: printable(title)),
+        isHeldAtEnd: fromB == nil && toB == nil))
+    try checkInput(first.snapshot, damage: first.damage, isStrict: false)
+    if let last { try checkInput(last, damage: engine.damage, isStrict: false) }
   }
 
   private static func read(_ path: String, from: TimePoint?, to: TimePoint?) throws -> DiffReport.Side {

@@ -45,9 +45,11 @@ struct ScreenOptions {
   var filter: String?
   /// The id of a column.
   var sort: String?
-  var hasColor: Bool
-  var isASCII: Bool
-  var hasMouse: Bool
+  var drawing: DrawingOptions
+  /// What to compare with from the start.
+  var before: Before?
+  /// Shows a recording as a whole, at its end, instead of playing it.
+  var isHeldAtEnd = false
 }
 
 /// What the commands ask of whatever reads and counts the events. SIGINT, SIGTERM and SIGHUP end counting early; what
@@ -175,7 +177,8 @@ final class SessionEngine: Engine {
   private static func takeStandardInput() throws(Failure) -> Int32 {
     guard isatty(STDIN_FILENO) == 0 else {
       throw Failure(
-        .usage, "standard input is a terminal, not a recording", hint: "ssh -n HOST vmctop record -o - | vmctop replay -")
+        .usage, "standard input is a terminal, not a recording",
+        hint: "ssh -n HOST vmctop record -o - | vmctop replay -")
     }
     let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
     guard descriptor >= 0 else { throw Failure(.unavailable, "standard input: \(errorText(errno))") }
@@ -264,13 +267,14 @@ final class SessionEngine: Engine {
     guard let session else { return nil }
     try Self.takeKeysFromTerminal()
     let bell = Doorbell()
-    var model = FrontModel(names: CatalogueNames(), interval: options.interval)
+    var model = FrontModel(names: CatalogueNames(), interval: options.interval, before: options.before)
     if let filter = options.filter { model.setFilter(filter) }
     if let sort = options.sort { model.setSort(.exits, sort) }
     var interval = options.interval
     session.interval = interval
     self.session = nil
     var current = Self.start(session, bell)
+    if options.isHeldAtEnd { current.perform(.seek(.max)) }
     running = current
     var last: Snapshot?
     var intervals = 0
@@ -282,7 +286,8 @@ final class SessionEngine: Engine {
       ending = try TerminalFront.run(
         initial: model,
         options: TerminalFront.Options(
-          usesColours: options.hasColor, usesMouse: options.hasMouse, isASCII: options.isASCII),
+          usesColours: options.drawing.hasColor, usesMouse: !options.drawing.noMouse,
+          isASCII: options.drawing.ascii),
         snapshots: {
           guard let snapshot = current.takeLatest() else { return nil }
           if snapshot.intervalNanoseconds > 0 { intervals += 1 }
@@ -306,6 +311,13 @@ final class SessionEngine: Engine {
           case .seekTo(let position): current.perform(.seek(position))
           case .step(let count): current.perform(.step(count))
           case .setSpeed(let speed): current.perform(.setSpeed(speed))
+          case .stepExit(let count): current.perform(.stepExit(count))
+          case .seekToExit(let reason, let forward): current.perform(.seekToExit(reason: reason, forward: forward))
+          case .seekToChange(let control, let forward): current.perform(.seekToChange(control, forward: forward))
+          case .seekToFieldChange(let tid, let part, let forward):
+            current.perform(.seekToFieldChange(tid: tid, field: part, forward: forward))
+          case .setRange(let from, let to): current.perform(.setRange(from: from, to: to))
+          case .clearRange: current.perform(.clearRange)
           case .watch(let tids): current.perform(.watch(tids))
           case .askVMM(let tid): current.perform(.askVMM(tid: tid))
           case .toggleRecording: current.perform(.toggleRecording(path: nil))

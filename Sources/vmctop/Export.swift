@@ -67,6 +67,12 @@ struct ExportCommand: ParsableCommand {
     } catch {
       throw Failure(error)
     }
+    if let own = (source as? RangedRecording)?.base as? RecordedEvents ?? source as? RecordedEvents,
+      own.file.header.level == .summary
+    {
+      throw Failure(
+        .unsupported, "\(files[0]): a summary has no events to export", hint: "vmctop triage and vmctop replay read it")
+    }
     for note in source.notes { complain(note) }
     let options = Selection(pids: pids?.numbers, vcpus: vcpus?.numbers).options
     let threads = options.threads(source.metadata)

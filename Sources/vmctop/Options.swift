@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Report
 import TraceFormat
 
@@ -117,6 +118,20 @@ struct StartOptions: ParsableArguments {
   var fallbackDemo = false
 }
 
+/// How the screen is drawn.
+struct DrawingOptions: ParsableArguments {
+  @Flag(name: .long, help: "No colours; the same as NO_COLOR in the environment.")
+  var noColor = false
+
+  @Flag(name: .long, help: "Draw with ASCII characters only.")
+  var ascii = false
+
+  @Flag(name: .long, help: "Leave the mouse to the terminal.")
+  var noMouse = false
+
+  var hasColor: Bool { !noColor && (getenv("NO_COLOR").map { $0.pointee == 0 } ?? true) }
+}
+
 /// How what was counted is shown.
 struct ViewOptions: ParsableArguments {
   @Option(
@@ -142,14 +157,7 @@ struct ViewOptions: ParsableArguments {
     help: ArgumentHelp("Sort by this column, such as exits, time, p99.", valueName: "column"))
   var sort: String?
 
-  @Flag(name: .long, help: "No colours; the same as NO_COLOR in the environment.")
-  var noColor = false
-
-  @Flag(name: .long, help: "Draw with ASCII characters only.")
-  var ascii = false
-
-  @Flag(name: .long, help: "Leave the mouse to the terminal.")
-  var noMouse = false
+  @OptionGroup var drawing: DrawingOptions
 
   func validate() throws {
     guard (0.1...3600).contains(interval) else {

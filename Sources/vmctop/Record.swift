@@ -69,6 +69,13 @@ struct Record: ParsableCommand {
   @Option(
     name: .long,
     help: ArgumentHelp(
+      "How much time what was counted, and the state of the vCPUs, is noted for at once, 0.1 to 3600; default 1, of a summary 5.",
+      valueName: "seconds"))
+  var interval: Double?
+
+  @Option(
+    name: .long,
+    help: ArgumentHelp(
       "Keep no more than so many bytes (K, M, G): the oldest part goes as recording goes on.", valueName: "size"))
   var maxSize: ByteSize?
 
@@ -112,6 +119,9 @@ struct Record: ParsableCommand {
       throw ValidationError("--max-size: less than 4M leaves no room for a recording")
     }
     if let maxAge, maxAge.seconds < 8 { throw ValidationError("--max-age: less than 8 seconds") }
+    if let interval, !(0.1...3600).contains(interval) {
+      throw ValidationError("--interval: \(interval) is not between 0.1 and 3600 seconds")
+    }
     if output == "-", maxSize != nil || maxAge != nil {
       throw ValidationError(
         "\(maxSize != nil ? "--max-size" : "--max-age") does not go with '-o -': nothing is kept there")
@@ -170,6 +180,7 @@ struct Record: ParsableCommand {
     // A pipe has its own room, and what waits is late: a short queue degrades early and recovers early.
     if case .stream = target { writing.queueLimit = 8 << 20 }
     var options = RecorderOptions(live: live, target: target, level: level, writing: writing)
+    options.interval = interval ?? (level == .summary ? 5 : 1)
     options.program = "vmctop \(vmctopVersion)"
     return options
   }

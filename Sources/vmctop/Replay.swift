@@ -1,26 +1,51 @@
 import ArgumentParser
 import Report
+import TraceFormat
 
-/// `vmctop replay -`.
+/// `vmctop replay`.
 struct Replay: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "replay",
-    abstract: "Open the screen on what a recorder on another host sends: ssh -n HOST vmctop record -o - | vmctop replay -")
+    abstract: "Open the screen on a recording: play, pause, step, jump, and count any part of it.",
+    discussion: """
+      Reads recordings of vmctop, trace.dat of trace-cmd and perf.data of perf; several of one host count as one. With \
+      '-' what another host records is live here: ssh -n HOST vmctop record -o - | vmctop replay -. \
+      Keys: Space plays and pauses, t and T go sample by sample, b goes to a time, ? lists them all.
+      """)
 
-  @Argument(help: ArgumentHelp("'-': the recording comes through standard input.", valueName: "-"))
-  var input: String
+  @Argument(help: ArgumentHelp("The recordings, or '-' for standard input.", valueName: "file"), completion: .file())
+  var files: [String]
+
+  @Option(
+    name: [.customShort("p"), .customLong("pid")],
+    help: ArgumentHelp("Only the VMs of these processes, or the vCPUs of these threads.", valueName: "pid,..."))
+  var pids: NumberList?
 
   @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
   var vcpus: NumberList?
 
+  @OptionGroup var range: RangeOptions
   @OptionGroup var view: ViewOptions
 
   @Flag(name: .long, help: "End with status 6 if events were lost.")
   var strict = false
 
   func validate() throws {
-    if input != "-" { throw ValidationError("only '-' can be replayed") }
+    if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
+    if files.contains("") { throw ValidationError("the file name is empty") }
+    guard files.contains("-") else { return }
+    if files.count > 1 { throw ValidationError("'-' stands alone: what comes through a pipe is one recording") }
+    if range.from != nil || range.to != nil { throw ValidationError("--from and --to need a file, not '-'") }
+    if pids != nil { throw ValidationError("-p: of what comes through a pipe, the recorder chooses (record -p)") }
   }
 
-  func run() throws { try show(try openEngine(.stream, Selection(vcpus: vcpus?.numbers)), view, isStrict: strict) }
+  func run() throws {
+    if files == ["-"] {
+      return try show(try openEngine(.stream, Selection(vcpus: vcpus?.numbers)), view, isStrict: strict)
+    }
+    for path in files { try checkRecording(path) }
+    let engine = try openEngine(
+      .files(files, from: range.from, to: range.to), Selection(pids: pids?.numbers, vcpus: vcpus?.numbers))
+    try show(engine, view, isStrict: strict)
+  }
 }

@@ -50,11 +50,9 @@ func show(_ engine: any Engine, _ view: ViewOptions, isStrict: Bool) throws {
       last = snapshot
     }
   } else {
-    let hasColor = !view.noColor && (getenv("NO_COLOR").map { $0.pointee == 0 } ?? true)
     last = try engine.screen(
       ScreenOptions(
-        interval: view.interval, count: view.count, filter: view.filter, sort: view.sort, hasColor: hasColor,
-        isASCII: view.ascii, hasMouse: !view.noMouse))
+        interval: view.interval, count: view.count, filter: view.filter, sort: view.sort, drawing: view.drawing))
   }
   if let last { try checkInput(last, damage: engine.damage, isStrict: isStrict) }
 }

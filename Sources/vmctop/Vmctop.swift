@@ -13,7 +13,8 @@ struct Vmctop: ParsableCommand {
     defaultSubcommand: Top.self)
 
   static let documentedCommands: [any ParsableCommand.Type] = [
-    Demo.self, Triage.self, Record.self, Replay.self, Diff.self, ExportCommand.self, StateCommand.self, DoctorCommand.self,
+    Demo.self, Triage.self, Record.self, Replay.self, Diff.self, ExportCommand.self, StateCommand.self,
+    DoctorCommand.self,
     FieldsCommand.self,
     ControlsCommand.self,
     ReasonsCommand.self, DecodeCommand.self,

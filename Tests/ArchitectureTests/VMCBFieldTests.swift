@@ -123,8 +123,14 @@ struct VMCBFieldTests {
         MSRAccess(first: 0xc000_0080, last: 0xc000_0080, readExits: false, writeExits: true),
         MSRAccess(first: 0xc001_0130, last: 0xc001_0130, readExits: true, writeExits: false),
       ])
+    func exits(_ msr: UInt32) -> [Bool]? { MSRAccess.exits(of: msr, in: map).map { [$0.read, $0.write] } }
+    #expect(exits(0x175) == [false, false] && exits(0x177) == [true, true])
+    #expect(exits(0xc000_0080) == [false, true] && exits(0xc001_0130) == [true, false])
+    // Outside the ranges both always exit.
+    for msr: UInt32 in [0x2000, 0x4000_0000, 0xc001_2000, .max] { #expect(exits(msr) == [true, true]) }
     for count in [0, 1, 4095, 4097, 8191, 12288] {
       #expect(MSRAccess.ranges(in: [UInt8](repeating: 0, count: count)).isEmpty)
+      #expect(MSRAccess.exits(of: 0x10, in: [UInt8](repeating: 0, count: count)) == nil)
     }
   }
 }

@@ -52,6 +52,45 @@ func vmctop(_ arguments: [String], output: StandardOutput = .kept, input: String
     errors: String(decoding: errorText, as: UTF8.self))
 }
 
+/// Runs the program on a terminal of 80 columns and 24 rows, types once all of the texts were on it, and waits for its end.
+func vmctopOnTerminal(_ arguments: [String], until texts: [String], then keys: String) throws -> Run {
+  var (own, other): (Int32, Int32) = (-1, -1)
+  var size = winsize(ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0)
+  try #require(openpty(&own, &other, nil, nil, &size) == 0)
+  defer { close(own) }
+  let process = Process()
+  process.executableURL = program
+  process.arguments = arguments
+  process.environment = ProcessInfo.processInfo.environment.merging(["TERM": "xterm", "LC_ALL": "C.UTF-8"]) { $1 }
+  let terminal = FileHandle(fileDescriptor: other, closeOnDealloc: true)
+  process.standardInput = terminal
+  process.standardOutput = terminal
+  let errors = Pipe()
+  process.standardError = errors
+  try process.run()
+  try terminal.close()
+  var (bytes, text, hasTyped) = ([UInt8](), "", false)
+  let deadline = ContinuousClock.now + .seconds(30)
+  while ContinuousClock.now < deadline {
+    var descriptor = pollfd(fd: own, events: Int16(POLLIN), revents: 0)
+    guard poll(&descriptor, 1, 100) > 0 else { continue }
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    let count = read(own, &buffer, buffer.count)
+    // The other end was closed: it has ended.
+    if count <= 0 { break }
+    bytes += buffer.prefix(count)
+    text = String(decoding: bytes, as: UTF8.self)
+    if !hasTyped, texts.allSatisfy({ text.contains($0) }) {
+      hasTyped = true
+      write(own, keys, keys.utf8.count)
+    }
+  }
+  if process.isRunning, !hasTyped { process.terminate() }
+  process.waitUntilExit()
+  let errorText = try errors.fileHandleForReading.readToEnd() ?? Data()
+  return Run(status: process.terminationStatus, output: text, errors: String(decoding: errorText, as: UTF8.self))
+}
+
 /// One line, for people, that begins with the program's name.
 func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLocation) {
   #expect(errors.hasPrefix("vmctop: "), sourceLocation: sourceLocation)

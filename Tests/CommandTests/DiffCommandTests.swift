@@ -32,13 +32,40 @@ import Testing
     arguments: [
       ["diff"], ["diff", "a", "b", "c"], ["diff", "a"], ["diff", "a", "--from", "1"],
       ["diff", "a", "--from", "x", "b"],
-      ["diff", "a", "b", "--format", "xml"], ["diff", ""],
+      ["diff", "a", "b", "--format", "xml"], ["diff", ""], ["diff", "a", "b", "--screen"],
+      ["diff", "a", "b", "--screen", "--format", "json"], ["diff", "a", "b", "--ascii"], ["diff", "a", "--screen"],
     ])
   func usage(arguments: [String]) throws {
     let run = try vmctop(arguments)
     #expect(run.status == 2)
     #expect(run.output == "")
     expectOneLine(run.errors)
+  }
+
+  @Test("--screen without a terminal says so")
+  func noTerminal() throws {
+    #expect(try vmctop(["diff", demo, demo, "--screen"]).errors.contains("--screen: standard output is no terminal"))
+  }
+
+  @Test(
+    "--screen opens the pane on the second recording, of any kind, or on a second part",
+    arguments: [
+      (["plain.data"], "A before  demo.trace.dat", "B after   plain.data, all of it"),
+      (
+        ["--to", "50%", "--from-b", "50%"], "A before  demo.trace.dat, 0.000 s to 0.395 s",
+        "B after   0.395 s to 0.791 s"
+      ),
+    ])
+  func screen(rest: [String], before: String, after: String) throws {
+    let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .appendingPathComponent("Fixtures/perf-6.12").path
+    let rest = rest.map { $0.hasSuffix(".data") ? "\(fixtures)/\($0)" : $0 }
+    let run = try vmctopOnTerminal(
+      ["diff", demo] + rest + ["--screen", "--no-color"], until: [before, after], then: "q")
+    #expect(run.status == 0)
+    #expect(run.output.contains(before), "\(run.output)")
+    #expect(run.output.contains(after))
+    #expect(run.output.contains("BY REASON"))
   }
 
   @Test("a part of no length is status 2; a file that is missing 3; one that is no recording 5")

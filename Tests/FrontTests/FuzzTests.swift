@@ -65,6 +65,19 @@ import Testing
     if maybe() {
       snapshot.playback = PlaybackState(
         position: number(), duration: number(), isPaused: maybe(), isFinished: maybe(), speed: double())
+      if maybe() { snapshot.playback?.wallClock = number() }
+      if maybe() {
+        let ends = [number(), number()].sorted()
+        snapshot.playback?.range = ends[0]..<ends[1]
+      }
+      if maybe() {
+        let marks: [RecordingCourse.Mark] = [
+          .lost, .settingChanged(thread: 3), .vmStarted(pid: -1, name: name()), .vmEnded(pid: 1, name: nil),
+        ]
+        snapshot.playback?.course = RecordingCourse(
+          rates: (0..<Int.random(in: 0...600, using: &generator)).map { _ in maybe() ? double() : nil },
+          marks: marks.map { .init(position: number(), mark: $0) }, known: number())
+      }
     }
     let scopeCount = Int.random(in: 0...6, using: &generator)
     snapshot.scopes = (0..<scopeCount).map { _ in
@@ -212,7 +225,7 @@ import Testing
     ]
     if UInt8.random(in: 0...1, using: &generator) == 0 { return keys.randomElement(using: &generator) ?? .up }
     // Mostly keys that mean something; digits and letters for prompts as well.
-    let characters = Array("?qhjkgG123456789=nNuR/<>Ixx  X+-LtT[]b:GI%.()*\u{c}\u{15}é日".unicodeScalars)
+    let characters = Array("?qhjkgG1234567890D0D=nNuR/<>Ixx  X+-LtT[]b:GI%.()*eEfFcCmm{},ago\u{c}\u{15}é日".unicodeScalars)
     return .character(characters.randomElement(using: &generator) ?? "x")
   }
 

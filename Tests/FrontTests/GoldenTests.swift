@@ -46,7 +46,7 @@ func render(_ model: FrontModel, _ columns: Int = 80, _ rows: Int = 24) -> Scree
   @Test(arguments: [(80, 24), (140, 40)], Pane.allCases)
   func everyPane(_ size: (Int, Int), _ pane: Pane) throws {
     var model = modelAfter(5)
-    press(&model, String(pane.rawValue))
+    press(&model, pane.key)
     try GoldenTests.check(render(model, size.0, size.1), "pane-\(pane.title)-\(size.0)x\(size.1)")
   }
 

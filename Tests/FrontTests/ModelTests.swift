@@ -10,7 +10,7 @@ import Testing
   @Test func helpContainsEveryKeyOfTheKeymap() {
     var model = modelAfter(2)
     press(&model, "?")
-    let help = render(model, 120, 120).text
+    let help = render(model, 120, 160).text
     for binding in Keymap.bindings {
       #expect(help.contains(Keymap.label(binding)), "\(binding.command)")
       #expect(help.contains(binding.help), "\(binding.command)")
@@ -33,13 +33,13 @@ import Testing
   @Test func panesAreReachedByNumberAndTab() {
     var model = modelAfter(1)
     for pane in Pane.allCases {
-      press(&model, String(pane.rawValue))
+      press(&model, pane.key)
       #expect(model.pane == pane)
     }
     _ = model.handle(.tab)
     #expect(model.pane == .exits)
     _ = model.handle(.backTab)
-    #expect(model.pane == .nested)
+    #expect(model.pane == .diff)
   }
 
   @Test func theIntervalGrowsAndShrinksInSteps() {

@@ -127,11 +127,66 @@ struct RecorderTests {
     _ = recorder.run(seconds: 0.2)
     let progress = recorder.finish()
     let file = try RecordingFile(path: path)
+    // What was counted is all there.
+    let snapshot = try Session(.file(path: path)).readAll()
+    #expect(snapshot.events == progress.events)
     #expect(file.indices(of: .pages).isEmpty)
     #expect(file.header.level == .summary)
     #expect(progress.events > 0)
     #expect(file.latest(LossRecord.self) != nil)
     #expect(!file.records(HostRecord.self).isEmpty)
+  }
+
+  @Test("has sums of its intervals, from which all and any part is counted as from its events") func sums() throws {
+    let path = temporaryFile()
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    var options = RecorderOptions(target: .file(path: path))
+    options.interval = 0.1
+    options.live.events = .full
+    let recorder = try Recorder(options)
+    let stop = DispatchSemaphore(value: 0)
+    let stopped = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+      while stop.wait(timeout: .now()) != .success { _ = tinyguest_run(2000) }
+      stopped.signal()
+    }
+    _ = recorder.run(seconds: 3)
+    stop.signal()
+    stopped.wait()
+    let progress = recorder.finish()
+    let events = try RecordedEvents(path: path)
+    let source = RecordedSource(events, path: path, SessionOptions())
+    let stored = source.storedSums
+    #expect(stored.filter { $0.level == 0 }.count >= 17)
+    #expect(stored.contains { $0.level == 1 })
+    #expect(stored.filter { $0.level == 0 }.reduce(0) { $0 + (source.sums($1)?.events ?? 0) } == progress.events)
+    guard progress.writing.dropped == 0 else { return }
+    var times: [UInt64] = []
+    for stream in events.streams.indices {
+      while let page = events.nextPage(stream: stream) {
+        var cursor = SubBufferCursor(page: page, layout: events.metadata.page)
+        while cursor.next() { times.append(cursor.timestamp) }
+      }
+    }
+    #expect(UInt64(times.count) == progress.events)
+    // An event whose writer lost the processor before it committed it comes after its watermark, and counts in the
+    // interval in which it came.
+    var late = 0
+    for stored in stored where stored.level == 0 {
+      let events = Int(source.sums(stored)?.events ?? 0)
+      late += abs(events - times.count { $0 > stored.start && $0 <= stored.end })
+    }
+    #expect(late < times.count / 1000)
+    // Parts that begin and end within intervals.
+    let session = try Session(.file(path: path))
+    #expect(session.readAll().events == progress.events)
+    let duration = try #require(session.duration)
+    let first = try #require(times.min())
+    for (from, to) in [(0.13, 0.77), (0.25, 0.5), (0.5, 0.99), (0.501, 0.502)] {
+      let part = UInt64(Double(duration) * from)..<UInt64(Double(duration) * to)
+      let expected = times.count { $0 > first + part.lowerBound && $0 <= first + part.upperBound }
+      #expect(abs(Int(session.count(part)?.events ?? 0) - expected) <= late)
+    }
   }
 
   @Test("leaves no trace instance, however it ends") func instance() throws {

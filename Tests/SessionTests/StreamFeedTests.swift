@@ -267,7 +267,8 @@ struct StreamFeedTests {
   @Test(
     "whose pipe leaves pages out has the same figures, from the recorder's sums",
     arguments: [
-      [3..<4], [1..<9], [5..<6], [4..<17, 18..<19, 40..<41], [60..<101], [1..<101], [9..<11, 12..<14, 15..<17, 33..<48],
+      [3..<4], [1..<9], [5..<6], [4..<17, 18..<19, 40..<41], [60..<101], [1..<101],
+      [9..<11, 12..<14, 15..<17, 33..<48],
       [50..<51, 52..<53, 54..<55, 56..<57, 58..<59],
     ], [true, false])
   func gaps(gaps: [Range<Int>], sumsAreEarly: Bool) throws {
@@ -314,7 +315,9 @@ struct StreamFeedTests {
           byReason[reason.name, default: 0] += reason.intervalCount
           handling += reason.intervalHandling
         }
-        for control in snapshot.total.controls { byControl[control.control] = (byControl[control.control] ?? 0) &+ control.intervalExits }
+        for control in snapshot.total.controls {
+          byControl[control.control] = (byControl[control.control] ?? 0) &+ control.intervalExits
+        }
         if let source = snapshot.stream?.source { seen.insert(source) }
       }
       #expect(exits == made.expected.total.exits)

@@ -239,6 +239,46 @@ struct TimelineTests {
     feed.close()
   }
 
+  @Test("what came after a place, by subtraction, is what counting it alone says, to the exit and the nanosecond")
+  func differences() throws {
+    let feed = try RecordingFeed(source(), SessionOptions())
+    let duration = feed.duration
+    for (from, to) in [(1, 2), (1, 9), (3, 4), (7, 10), (2, 10)] {
+      let (start, end) = (duration / 10 * UInt64(from), to == 10 ? duration : duration / 10 * UInt64(to))
+      feed.seek(to: start, interval: 50_000_000)
+      let earlier = feed.snapshot().countsAlone
+      feed.seek(to: end, interval: 50_000_000)
+      let later = feed.snapshot()
+      let counted = try #require(feed.count(start..<end))
+      let thread = try #require(counted.vms.first?.vcpus.first?.tid)
+      for selection in [.all, .vm(VMIdentity(counted.vms[0])), .vcpu(tid: thread)] as [ScopeSelection] {
+        func scope(_ side: SnapshotComparison.Side) throws -> SnapshotComparison.Scope {
+          try #require(
+            SnapshotComparison(SnapshotComparison.Side(earlier), side, controlName: { $0.name }).scope(selection))
+        }
+        let subtracted = try scope(SnapshotComparison.Side(later, since: earlier))
+        let direct = try scope(SnapshotComparison.Side(counted))
+        func costs(_ rows: [SnapshotComparison.Row]) -> [String: SnapshotComparison.Cost] {
+          var costs: [String: SnapshotComparison.Cost] = [:]
+          for var row in rows where row.b.count | row.b.paired > 0 {
+            row.b.p99 = nil
+            costs["\(row.control?.rawValue ?? 0) \(row.name)"] = row.b
+          }
+          return costs
+        }
+        #expect(costs([subtracted.total]) == costs([direct.total]))
+        #expect(costs(subtracted.reasons) == costs(direct.reasons))
+        #expect(costs(subtracted.controls) == costs(direct.controls))
+        #expect(subtracted.time.b == direct.time.b)
+        #expect(subtracted.total.b.count == counted.total.exits)
+        #expect(subtracted.total.b.count > 0)
+        #expect(subtracted.reasons.allSatisfy { $0.b.p99 == nil })
+      }
+      #expect(SnapshotComparison.Side(later, since: earlier).windowNanoseconds == counted.windowNanoseconds)
+    }
+    feed.close()
+  }
+
   @Test("a part of it is what is shown, until it is given up")
   func shownRange() throws {
     let feed = try RecordingFeed(source(), SessionOptions())

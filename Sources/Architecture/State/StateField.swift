@@ -64,5 +64,5 @@ public struct StateField: Sendable, Hashable {
   public var vmcsField: VMCSField? { kind == .vmcs ? place.flatMap { VMCSField.lookup(encoding: $0) } : nil }
 
   /// All ones in the field's width.
-  public var mask: UInt64 { width >= 64 ? .max : (1 << UInt64(width)) - 1 }
+  public var mask: UInt64 { width >= 64 ? .max : width <= 0 ? 0 : (1 << UInt64(width)) - 1 }
 }

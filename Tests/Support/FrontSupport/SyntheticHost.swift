@@ -31,6 +31,8 @@ public struct SyntheticHost {
   let vmNames: [String]
   let vcpusPerVM: Int
   var history: [Double] = []
+  /// How many times as often exits of a reason come from now on, by code.
+  public var factors: [UInt32: Double] = [:]
 
   static func control(_ name: String, _ word: String? = nil) -> ControlID {
     ControlID.lookup(name: name).first { word == nil || $0.word == word } ?? .unknown
@@ -158,7 +160,9 @@ public struct SyntheticHost {
         var spent: UInt64 = 0
         var halted: UInt64 = 0
         for kind in SyntheticHost.vmx {
-          let count = UInt64(kind.rate * share * seconds * Double.random(in: 0.85...1.15, using: &generator) + 0.5)
+          let count = UInt64(
+            kind.rate * (factors[kind.code] ?? 1) * share * seconds * Double.random(in: 0.85...1.15, using: &generator)
+              + 0.5)
           guard count > 0 else { continue }
           let handling = count * kind.handling
           if kind.name == "HLT" { halted += handling } else { spent += handling }

@@ -1,0 +1,526 @@
+import Architecture
+
+/// Two countings side by side: what costs more now, what less, and which controls are others. The page and the JSON of
+/// `vmctop diff` and the pane of the front only print it.
+///
+/// Rates of two countings never agree to the digit. A difference counts as one only where it is more than three times the
+/// error that counting alone makes: see `Row.isSignificant`.
+public struct SnapshotComparison: Sendable {
+  /// One of the two.
+  public struct Side: Sendable {
+    /// All of its figures are of its window.
+    public var snapshot: Snapshot
+    /// An earlier snapshot of the same counting: the side is what was counted after it, by subtraction. Nil: all that the
+    /// snapshot counted.
+    public var earlier: Snapshot?
+
+    public init(_ snapshot: Snapshot, since earlier: Snapshot? = nil) {
+      self.snapshot = snapshot
+      self.earlier = earlier
+    }
+
+    /// Length of what was counted, ns.
+    public var windowNanoseconds: UInt64 {
+      saturating(snapshot.windowNanoseconds, earlier?.windowNanoseconds ?? 0)
+    }
+
+    public var exits: UInt64 { saturating(snapshot.total.exits, earlier?.total.exits ?? 0) }
+    /// Events known to be lost in the window; with those that nobody counted a lower bound.
+    public var lost: UInt64 { saturating(snapshot.losses.lost, earlier?.losses.lost ?? 0) }
+    /// How often events were lost in the window without a number.
+    public var uncountedLosses: UInt64 { saturating(snapshot.losses.uncounted, earlier?.losses.uncounted ?? 0) }
+    public var malformedRecords: UInt64 { saturating(snapshot.malformedRecords, earlier?.malformedRecords ?? 0) }
+
+    /// Seconds that were counted; 0 for a window of no length.
+    var seconds: Double { Double(windowNanoseconds) / 1e9 }
+  }
+
+  /// What one side has in one row.
+  public struct Cost: Sendable, Hashable {
+    public var count: UInt64 = 0
+    /// Exits per second of the window.
+    public var rate: Double = 0
+    /// Of the exits of the scope, 0...1.
+    public var share: Double = 0
+    /// Handling time without the time halted, nanoseconds per second of the window.
+    public var timePerSecond: Double = 0
+    /// Handling time of an exit, time halted included, ns; nil where none was paired.
+    public var mean: Double?
+    /// Nil where none was paired, where it is not kept, and of a difference of two snapshots: percentiles cannot be
+    /// subtracted.
+    public var p99: UInt64?
+    /// Exits that the times are of.
+    public var paired: UInt64 = 0
+  }
+
+  /// One exit reason, one control, or everything.
+  public struct Row: Sendable {
+    public var name: String
+    public var reason: ReasonCode?
+    public var control: ControlID?
+    public var a = Cost()
+    public var b = Cost()
+    public var isRateSignificant = false
+    public var isTimeSignificant = false
+
+    /// Whether it is more than counting alone can make.
+    public var isSignificant: Bool { isRateSignificant || isTimeSignificant }
+    /// How the exits per second changed, as `SnapshotComparison.change` writes it.
+    public var rateChange: String { SnapshotComparison.change(a.rate, b.rate, isRateSignificant) }
+    /// How the handling time per second changed.
+    public var timeChange: String { SnapshotComparison.change(a.timePerSecond, b.timePerSecond, isTimeSignificant) }
+  }
+
+  /// A control that is another one on one side than on the other.
+  public struct ControlChange: Sendable, Hashable {
+    public var control: ControlID
+    public var a: MeasuredControl
+    public var b: MeasuredControl
+
+    public init(control: ControlID, a: MeasuredControl, b: MeasuredControl) {
+      self.control = control
+      self.a = a
+      self.b = b
+    }
+  }
+
+  /// Everything, one VM or one vCPU.
+  public struct Scope: Sendable {
+    /// The name of the VM; nil: everything.
+    public var vm: String?
+    public var time: (a: TimeSplit, b: TimeSplit)
+    public var vcpus: (a: Int, b: Int)
+    public var total: Row
+    /// What matters most first: by the change in time per second, then in exits per second; those that are no
+    /// difference last.
+    public var reasons: [Row]
+    public var controls: [Row]
+    /// In the order of words and bits; nil where the control words of one side are not known.
+    public var changes: [ControlChange]?
+    /// How many settings of its controls each side was counted in: the last one is compared.
+    public var settings: (a: Int, b: Int)
+
+    /// Whether anything is another one than before.
+    public var hasSignificantChange: Bool {
+      total.isSignificant || reasons.contains(where: \.isSignificant) || controls.contains(where: \.isSignificant)
+        || !(changes ?? []).isEmpty
+    }
+  }
+
+  public var a: Side
+  public var b: Side
+  /// The short name that a table has for a control.
+  private let controlName: @Sendable (ControlID) -> String
+
+  public init(_ a: Side, _ b: Side, controlName: @escaping @Sendable (ControlID) -> String) {
+    self.a = a
+    self.b = b
+    self.controlName = controlName
+  }
+
+  // MARK: - Scopes
+
+  /// All of both.
+  public var everything: Scope { compare(nil, a.everything, b.everything) }
+
+  /// The VMs that both sides have by the same name, and the names that only one has. A name that two have tells neither.
+  public var machines: (both: [Scope], onlyInA: [String], onlyInB: [String]) {
+    let (own, other) = (a.named, b.named)
+    let both = own.keys.sorted().compactMap { name -> Scope? in
+      guard let first = own[name], let second = other[name] else { return nil }
+      return compare(name, a.part(first), b.part(second))
+    }
+    return (
+      both, own.keys.filter { other[$0] == nil }.sorted(), other.keys.filter { own[$0] == nil }.sorted()
+    )
+  }
+
+  /// What is looked at of the second side, beside the same of the first: of the same source by its identity, else a VM by
+  /// its name, or by being the only one of either side, and a vCPU by its number. Nil where a side has none such.
+  public func scope(_ selection: ScopeSelection) -> Scope? {
+    switch selection {
+    case .all: return everything
+    case .vm(let identity):
+      guard let own = b.snapshot.vms.first(where: { VMIdentity($0) == identity }), !b.hasLost(own),
+        let other = counterpart(of: own)
+      else { return nil }
+      return compare(own.name, a.part(other), b.part(own))
+    case .vcpu(let tid):
+      guard let vm = b.snapshot.vms.first(where: { $0.vcpus.contains { $0.tid == tid } }), !b.hasLost(vm),
+        let own = vm.vcpus.first(where: { $0.tid == tid }), let other = counterpart(of: vm)
+      else { return nil }
+      let same = hasOneSource ? other.vcpus.first { $0.tid == tid } : nil
+      guard let before = same ?? other.vcpus.first(where: { $0.id != nil && $0.id == own.id }) else { return nil }
+      return compare(own.threadName, a.part([before], other), b.part([own], vm))
+    }
+  }
+
+  /// Both sides are of one counting or of one recording.
+  private var hasOneSource: Bool {
+    a.snapshot.source.isSame(as: b.snapshot.source)
+  }
+
+  private func counterpart(of vm: VirtualMachineStatistics) -> VirtualMachineStatistics? {
+    let vms = a.snapshot.vms
+    if hasOneSource, let same = vms.first(where: { VMIdentity($0) == VMIdentity(vm) }) { return same }
+    if let name = vm.name, let named = a.named[name] { return named }
+    return vms.count == 1 && b.snapshot.vms.count == 1 ? vms[0] : nil
+  }
+
+  // MARK: - Comparing
+
+  private func compare(_ name: String?, _ first: Part, _ second: Part) -> Scope {
+    var total = Row(name: "all exits")
+    total.a = Self.cost(of: first.counts, a)
+    total.b = Self.cost(of: second.counts, b)
+    judge(&total)
+
+    var reasons: [ReasonCode: Row] = [:]
+    var controls: [ControlID: Row] = [:]
+    for (part, side, cost) in [(first, a, \Row.a), (second, b, \Row.b)] {
+      for (code, reason) in part.counts.reasons {
+        reasons[code, default: Row(name: reason.name, reason: code)][keyPath: cost] = Self.cost(
+          of: code, reason, part.counts, side)
+      }
+      for control in part.counts.controls.values {
+        controls[control.control, default: Row(name: controlName(control.control), control: control.control)][
+          keyPath: cost] = Self.cost(of: control, part.counts, side)
+      }
+    }
+    let (own, other) = (a.words(first.vcpus), b.words(second.vcpus))
+    return Scope(
+      vm: name, time: (first.counts.time, second.counts.time), vcpus: (first.vcpus.count, second.vcpus.count),
+      total: total, reasons: sorted(Array(reasons.values)), controls: sorted(Array(controls.values)),
+      changes: own.isEmpty || other.isEmpty ? nil : Self.changes(own, other),
+      settings: (first.counts.settings, second.counts.settings))
+  }
+
+  private func sorted(_ rows: [Row]) -> [Row] {
+    func weight(_ row: Row) -> (Int, Double, Double) {
+      (
+        row.isSignificant ? 0 : 1, -abs(row.b.timePerSecond - row.a.timePerSecond), -abs(row.b.rate - row.a.rate)
+      )
+    }
+    return rows.map { row in
+      var row = row
+      judge(&row)
+      return row
+    }.sorted { first, second in
+      let (own, other) = (weight(first), weight(second))
+      return own != other ? own < other : first.name < second.name
+    }
+  }
+
+  private static func perSecond(_ amount: UInt64, _ side: Side) -> Double {
+    side.seconds > 0 ? Double(amount) / side.seconds : 0
+  }
+
+  private static func share(_ part: UInt64, _ whole: UInt64) -> Double {
+    whole == 0 ? 0 : Double(part) / Double(whole)
+  }
+
+  private static func cost(of counts: Counts, _ side: Side) -> Cost {
+    var cost = Cost(count: counts.exits, rate: perSecond(counts.exits, side))
+    cost.share = counts.exits == 0 ? 0 : 1
+    var (handling, busy): (UInt64, UInt64) = (0, 0)
+    for (code, reason) in counts.reasons {
+      handling &+= reason.handling
+      busy &+= counts.busy(code, reason)
+      cost.paired &+= reason.paired
+    }
+    cost.timePerSecond = perSecond(busy, side)
+    cost.mean = cost.paired == 0 ? nil : Double(handling) / Double(cost.paired)
+    return cost
+  }
+
+  private static func cost(of code: ReasonCode, _ reason: Counts.Reason, _ counts: Counts, _ side: Side) -> Cost {
+    var cost = Cost(count: reason.count, rate: perSecond(reason.count, side))
+    cost.share = share(reason.count, counts.exits)
+    cost.timePerSecond = perSecond(counts.busy(code, reason), side)
+    cost.paired = reason.paired
+    cost.mean = reason.paired == 0 ? nil : Double(reason.handling) / Double(reason.paired)
+    cost.p99 = reason.p99
+    return cost
+  }
+
+  private static func cost(of control: ControlStatistics, _ counts: Counts, _ side: Side) -> Cost {
+    var cost = Cost(count: control.exits, rate: perSecond(control.exits, side))
+    cost.share = share(control.exits, counts.exits)
+    cost.timePerSecond = perSecond(control.busy(halted: counts.time.halted), side)
+    // How many were paired is not kept by control: nearly all, as a rule.
+    cost.paired = control.handling == 0 ? 0 : control.exits
+    cost.mean = control.exits == 0 || control.handling == 0 ? nil : Double(control.handling) / Double(control.exits)
+    return cost
+  }
+
+  // MARK: - What is a difference
+
+  /// A difference is one where it is more than so many times its error.
+  public static let significance = 3.0
+
+  /// The error of a rate is that of a count by Poisson, its square root. The error of a time adds how handling times
+  /// spread: taken as exponential, a sum of n of them has an error of sqrt(2 / n) of itself. Exits that come in bursts
+  /// spread more, those of a timer less: it is a simple measure, and keeps small counts from looking like news.
+  private func judge(_ row: inout Row) {
+    guard a.seconds > 0, b.seconds > 0 else { return }
+    func isMore(_ difference: Double, _ first: Double, _ second: Double) -> Bool {
+      abs(difference) > Self.significance * (first * first + second * second).squareRoot()
+    }
+    row.isRateSignificant = isMore(
+      row.b.rate - row.a.rate, Double(row.a.count).squareRoot() / a.seconds,
+      Double(row.b.count).squareRoot() / b.seconds)
+    func timeError(_ cost: Cost) -> Double {
+      cost.paired == 0 ? 0 : cost.timePerSecond * (2 / Double(cost.paired)).squareRoot()
+    }
+    row.isTimeSignificant = isMore(
+      row.b.timePerSecond - row.a.timePerSecond, timeError(row.a), timeError(row.b))
+  }
+
+  /// `+12%`, `-35%`, `x12`, `new`, `gone`; `~` where it is none to speak of. At most six characters.
+  public static func change(_ before: Double, _ after: Double, _ isSignificant: Bool) -> String {
+    guard isSignificant else { return "~" }
+    if before == 0 { return "new" }
+    if after == 0 { return "gone" }
+    let ratio = after / before
+    if ratio >= 10 { return ratio < 9999.5 ? "x\(Int(ratio.rounded()))" : "x>9999" }
+    let percent = Int((100 * (ratio - 1)).rounded())
+    return percent > 0 ? "+\(percent)%" : percent < 0 ? "\(percent)%" : ratio > 1 ? "+<1%" : "-<1%"
+  }
+
+  // MARK: - Controls
+
+  private static func changes(_ a: Set<ControlSetting>, _ b: Set<ControlSetting>) -> [ControlChange] {
+    func value(_ control: ControlID, _ words: Set<ControlSetting>) -> MeasuredControl? {
+      let values = Set(words.compactMap { $0.value(of: control) })
+      return values.count > 1 ? .mixed : values.first.map { $0 ? .on : .off }
+    }
+    return ControlID.all.compactMap { control in
+      guard let first = value(control, a), let second = value(control, b), first != second else { return nil }
+      return ControlChange(control: control, a: first, b: second)
+    }
+  }
+}
+
+// MARK: - What a side counted
+
+/// The counts of a scope that is compared, and whose they are.
+private struct Part {
+  var counts: Counts
+  var vcpus: [VCPUStatistics]
+}
+
+extension SnapshotComparison.Side {
+  fileprivate var everything: Part {
+    Part(counts: counts(0, 0), vcpus: snapshot.vms.flatMap(\.vcpus))
+  }
+
+  fileprivate func part(_ vm: VirtualMachineStatistics) -> Part {
+    earlier == nil ? Part(counts: counts(vm.scope, nil), vcpus: vm.vcpus) : part(vm.vcpus, vm)
+  }
+
+  /// What these vCPUs of a VM counted. Of a difference vCPU by vCPU: the VM itself loses the counts of threads that end
+  /// and give up their rows.
+  fileprivate func part(_ vcpus: [VCPUStatistics], _ vm: VirtualMachineStatistics) -> Part {
+    var sum = Counts()
+    for vcpu in vcpus {
+      // A thread id that was another VM's before is another vCPU's.
+      let before = earlier?.vms.first { $0.number == vm.number && $0.vcpus.contains { $0.tid == vcpu.tid } }
+      sum.add(counts(vcpu.scope, before?.vcpus.first { $0.tid == vcpu.tid }?.scope))
+    }
+    return Part(counts: sum, vcpus: vcpus)
+  }
+
+  /// Whether a difference cannot tell what it counted: what threads that ended meanwhile had counted before moved to it.
+  fileprivate func hasLost(_ vm: VirtualMachineStatistics) -> Bool { earlier != nil && vm.endedThreads > 0 }
+
+  /// Of a scope of the snapshot, less that of the earlier one; a scope that it did not have counted nothing then.
+  private func counts(_ scope: Int, _ earlierScope: Int?) -> Counts {
+    let counts = Counts(Self.scope(scope, snapshot))
+    guard let earlier else { return counts }
+    return counts.less(Counts(earlierScope.map { Self.scope($0, earlier) } ?? ScopeStatistics()))
+  }
+
+  private static func scope(_ index: Int, _ snapshot: Snapshot) -> ScopeStatistics {
+    snapshot.scopes.indices.contains(index) ? snapshot.scopes[index] : ScopeStatistics()
+  }
+
+  /// VMs by name; a name that two of them have tells neither.
+  fileprivate var named: [String: VirtualMachineStatistics] {
+    var named: [String: VirtualMachineStatistics] = [:]
+    var twice: Set<String> = []
+    for vm in snapshot.vms {
+      guard let name = vm.name, !name.isEmpty else { continue }
+      if named.updateValue(vm, forKey: name) != nil { twice.insert(name) }
+    }
+    return named.filter { !twice.contains($0.key) }
+  }
+
+  /// The control words that the vCPUs have at the end, those that differ from each other.
+  fileprivate func words(_ vcpus: [VCPUStatistics]) -> Set<ControlSetting> {
+    var all: Set<ControlSetting> = []
+    for vcpu in vcpus {
+      let read = snapshot.controlWords[vcpu.tid] ?? snapshot.description(vcpu.setting)?.words
+      if let read { all.insert(read.governing) }
+    }
+    return all
+  }
+}
+
+/// What was counted in one scope, as far as it adds up and can be subtracted.
+private struct Counts {
+  struct Reason {
+    var name: String
+    var count: UInt64 = 0
+    var paired: UInt64 = 0
+    var handling: UInt64 = 0
+    var p99: UInt64?
+    var charges: [ChargeStatistics] = []
+  }
+
+  var exits: UInt64 = 0
+  var time = TimeSplit()
+  var reasons: [ReasonCode: Reason] = [:]
+  var controls: [ControlID: ControlStatistics] = [:]
+  /// How many settings of the controls they were counted in.
+  var settings: Int { stays.count }
+  /// Exits and time in each setting.
+  private var stays: [VCPUSetting: (exits: UInt64, residence: UInt64)] = [:]
+
+  init() {}
+
+  init(_ scope: ScopeStatistics) {
+    exits = scope.exits
+    time = scope.time
+    for reason in scope.reasons {
+      reasons[ReasonCode(isa: reason.isa, code: reason.code)] = Reason(
+        name: reason.name, count: reason.count, paired: reason.handling.paired, handling: reason.handling.total,
+        p99: reason.handling.paired == 0 ? nil : reason.handling.p99, charges: reason.charges)
+    }
+    for control in scope.controls { controls[control.control] = control }
+    for setting in scope.settings { stays[setting.setting] = (setting.exits, setting.residence) }
+  }
+
+  /// Handling time without the time halted, which is idle and no cost.
+  func busy(_ code: ReasonCode, _ reason: Reason) -> UInt64 {
+    code.halts ? saturating(reason.handling, time.halted) : reason.handling
+  }
+
+  /// What was counted since an earlier state of the same counts: nothing, where that is all there was. An exit that was
+  /// charged to one control before, and to another since, is no exit of the difference for either (see
+  /// `Aggregator.recharge`).
+  func less(_ earlier: Counts) -> Counts {
+    var result = Counts()
+    result.exits = saturating(exits, earlier.exits)
+    result.time = time.since(earlier.time)
+    for (code, reason) in reasons {
+      let before = earlier.reasons[code]
+      var own = Reason(name: reason.name)
+      own.count = saturating(reason.count, before?.count ?? 0)
+      own.paired = saturating(reason.paired, before?.paired ?? 0)
+      own.handling = saturating(reason.handling, before?.handling ?? 0)
+      own.charges = Self.charges(reason.charges, less: before?.charges ?? [])
+      guard own.count | own.paired | own.handling != 0 else { continue }
+      result.reasons[code] = own
+      for charge in own.charges { result.add(charge) }
+    }
+    for (setting, stay) in stays {
+      let before = earlier.stays[setting] ?? (0, 0)
+      let own = (exits: saturating(stay.exits, before.exits), residence: saturating(stay.residence, before.residence))
+      if own.exits | own.residence != 0 { result.stays[setting] = own }
+    }
+    return result
+  }
+
+  private static func charges(_ charges: [ChargeStatistics], less earlier: [ChargeStatistics]) -> [ChargeStatistics] {
+    let before = Dictionary(earlier.map { ($0.control, $0) }, uniquingKeysWith: { first, _ in first })
+    var result = charges
+    for index in result.indices {
+      guard let other = before[result[index].control] else { continue }
+      result[index].count &-= other.count
+      result[index].handling &-= other.handling
+    }
+    for other in earlier where !charges.contains(where: { $0.control == other.control }) {
+      var gone = other
+      gone.count = 0 &- other.count
+      gone.handling = 0 &- other.handling
+      result.append(gone)
+    }
+    settle(&result, \.count)
+    settle(&result, \.handling)
+    return result.filter { $0.count | $0.handling != 0 }
+  }
+
+  /// Takes what some have too little from those that have more.
+  private static func settle(_ charges: inout [ChargeStatistics], _ figure: WritableKeyPath<ChargeStatistics, UInt64>) {
+    var missing: UInt64 = 0
+    for index in charges.indices where Int64(bitPattern: charges[index][keyPath: figure]) < 0 {
+      missing &-= charges[index][keyPath: figure]
+      charges[index][keyPath: figure] = 0
+    }
+    for index in charges.indices where missing > 0 {
+      let part = min(missing, charges[index][keyPath: figure])
+      charges[index][keyPath: figure] -= part
+      missing -= part
+    }
+  }
+
+  private mutating func add(_ charge: ChargeStatistics) {
+    var sum =
+      controls[charge.control]
+      ?? ControlStatistics(control: charge.control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+    sum.exits &+= charge.count
+    sum.handling &+= charge.handling
+    controls[charge.control] = sum
+  }
+
+  /// Adds what another vCPU counted. Percentiles do not add up.
+  mutating func add(_ other: Counts) {
+    if exits == 0, reasons.isEmpty, stays.isEmpty {
+      self = other
+      return
+    }
+    exits &+= other.exits
+    time.add(other.time)
+    for (code, reason) in other.reasons {
+      var sum = reasons[code] ?? Reason(name: reason.name)
+      sum.count &+= reason.count
+      sum.paired &+= reason.paired
+      sum.handling &+= reason.handling
+      sum.p99 = nil
+      reasons[code] = sum
+    }
+    for control in other.controls.values {
+      var sum =
+        controls[control.control]
+        ?? ControlStatistics(control: control.control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+      sum.exits &+= control.exits
+      sum.handling &+= control.handling
+      controls[control.control] = sum
+    }
+    for (setting, stay) in other.stays {
+      let own = stays[setting] ?? (0, 0)
+      stays[setting] = (own.exits &+ stay.exits, own.residence &+ stay.residence)
+    }
+  }
+}
+
+/// What is more than before; 0 where it is less, which no sound counting has.
+private func saturating(_ now: UInt64, _ before: UInt64) -> UInt64 { now > before ? now - before : 0 }
+
+extension Snapshot {
+  /// The same without what no comparison needs: details, courses, state, messages. What is kept to compare with is small
+  /// then.
+  public var countsAlone: Snapshot {
+    var snapshot = self
+    for scope in snapshot.scopes.indices {
+      snapshot.scopes[scope].history = []
+      for reason in snapshot.scopes[scope].reasons.indices { snapshot.scopes[scope].reasons[reason].details = [] }
+    }
+    snapshot.states = [:]
+    snapshot.vmmReadings = [:]
+    snapshot.hostControls = nil
+    snapshot.messages = []
+    snapshot.playback?.course = nil
+    return snapshot
+  }
+}

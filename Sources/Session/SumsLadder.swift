@@ -1,0 +1,31 @@
+import Aggregator
+
+/// Puts the sums of a recording together as they come: of sixteen intervals, of sixteen of those, and so on.
+struct SumsLadder {
+  static let fanOut = 16
+  /// 16^8 intervals of a second are 136 years.
+  private static let mostLevels = 8
+
+  /// What was put together at each level above the lowest, and of how many.
+  private var steps: [(sums: Sums, count: Int)] = []
+
+  /// Takes the next interval, and hands out what is to be written: the interval itself, and what it completes.
+  mutating func add(_ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Void) {
+    write(sums.bytes(open: true), 0, sums.start, sums.end)
+    var next = sums
+    for level in 0..<Self.mostLevels {
+      if steps.count <= level {
+        steps.append((next, 1))
+      } else if steps[level].count == 0 {
+        steps[level] = (next, 1)
+      } else {
+        steps[level].sums.merge(next)
+        steps[level].count += 1
+      }
+      guard steps[level].count == Self.fanOut else { return }
+      next = steps[level].sums
+      steps[level].count = 0
+      write(next.bytes(open: false), level + 1, next.start, next.end)
+    }
+  }
+}
