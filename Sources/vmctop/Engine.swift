@@ -129,6 +129,7 @@ final class SessionEngine: Engine {
   private let settings: LiveSettings
   private let selection: Selection
   private let isLive: Bool
+  private var isStream = false
   private(set) var damage: [String] = []
   /// Readable once SIGINT, SIGTERM or SIGHUP came.
   private let exitDescriptor: Int32
@@ -163,6 +164,7 @@ final class SessionEngine: Engine {
         session = try Session(
           .stream(descriptor: Self.takeStandardInput(), wake: exitDescriptor), selection.options)
         isLive = false
+        isStream = true
       case .demo:
         settings = LiveSettings()
         session = try Self.demo()
@@ -253,9 +255,11 @@ final class SessionEngine: Engine {
   }
 
   /// Keys come from the terminal even where standard input is something else, as in a pipeline.
-  private static func takeKeysFromTerminal() throws(Failure) {
+  ///
+  /// - Parameter isShared: another program of the pipeline may read them.
+  private static func takeKeysFromTerminal(isShared: Bool) throws(Failure) {
     guard isatty(STDIN_FILENO) == 0 else { return }
-    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
+    let terminal = isShared ? KeyRelay.start() ?? -1 : open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else {
       throw Failure(.failure, "no terminal to read keys from", hint: "-b prints the table as text")
     }
@@ -265,7 +269,7 @@ final class SessionEngine: Engine {
 
   func screen(_ options: ScreenOptions) throws -> Snapshot? {
     guard let session else { return nil }
-    try Self.takeKeysFromTerminal()
+    try Self.takeKeysFromTerminal(isShared: isStream)
     let bell = Doorbell()
     var model = FrontModel(names: CatalogueNames(), interval: options.interval, before: options.before)
     if let filter = options.filter { model.setFilter(filter) }

@@ -5,6 +5,7 @@ import Foundation
 import HostFiles
 import Sampler
 import SnapshotSupport
+import Synchronization
 import Testing
 import TraceFormat
 import Tracefs
@@ -566,6 +567,69 @@ struct LiveStreamTests {
     #expect(end.events == progress.events)
     #expect(end.events > 60_000)
     #expect(end.losses.lost == progress.lost)
+    #expect(feed.damage.isEmpty)
+  }
+
+  @Test("through a pipe too slow for all of them has every event in its figures, and the sampler loses none")
+  func slowPipe() throws {
+    let ends = makePipe()
+    let slow = makePipe()
+    var options = RecorderOptions(live: LiveOptions(events: .full), target: .stream(descriptor: ends.writing))
+    options.interval = 0.2
+    options.writing.queueLimit = 256 << 10
+    options.writing.compression = .none
+    let recorder = try Recorder(options)
+    let done = DispatchSemaphore(value: 0)
+    let isStopped = Atomic(false)
+    nonisolated(unsafe) var progress = RecorderProgress()
+    nonisolated(unsafe) let moved = recorder
+    let guestEnded = DispatchSemaphore(value: 0)
+    Thread.detachNewThread {
+      while !isStopped.load(ordering: .relaxed) {
+        _ = tinyguest_run(2000)
+        usleep(20_000)
+      }
+      guestEnded.signal()
+    }
+    Thread.detachNewThread {
+      _ = moved.run(seconds: 4)
+      isStopped.store(true, ordering: .relaxed)
+      progress = moved.finish()
+      close(ends.writing)
+      done.signal()
+    }
+    // A fifth of a megabyte a second, and all of it at the end.
+    Thread.detachNewThread {
+      var buffer = [UInt8](repeating: 0, count: 8192)
+      while true {
+        let count = read(ends.reading, &buffer, buffer.count)
+        guard count > 0, write(slow.writing, &buffer, count) == count else { break }
+        if !isStopped.load(ordering: .relaxed) { usleep(40_000) }
+      }
+      close(slow.writing)
+    }
+    let feed = try StreamFeed(descriptor: slow.reading, SessionOptions())
+    var seen: Set<StreamState.Source> = []
+    var events: UInt64 = 0
+    var sequence: UInt64 = 0
+    let end = follow(feed) { snapshot in
+      guard snapshot.sequence != sequence else { return }
+      sequence = snapshot.sequence
+      events += snapshot.intervalEvents
+      if let source = snapshot.stream?.source { seen.insert(source) }
+    }
+    if sequence != end.sequence { events += end.intervalEvents }
+    done.wait()
+    guestEnded.wait()
+    for end in [ends.reading, slow.reading] { close(end) }
+    #expect(progress.lost == 0)
+    #expect(progress.writing.dropped > 0)
+    #expect(seen.contains(.sumsForEvents))
+    #expect(!seen.contains(.incomplete))
+    #expect(end.stream?.progress == .ended)
+    #expect(end.events == progress.events)
+    #expect(events == progress.events)
+    #expect(end.losses.lost == 0 && end.losses.uncounted == 0)
     #expect(feed.damage.isEmpty)
   }
 
