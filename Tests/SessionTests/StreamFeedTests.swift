@@ -43,26 +43,38 @@ private struct Chunks {
   }
 }
 
-/// The first pages of the bundled trace on their way to an aggregator, gathered as the recorder does.
+/// The first pages of the bundled trace on their way to an aggregator, gathered as the recorder does. Every sixteenth is another
+/// CPU's: its thread goes from one to the other, and that CPU's next page waits while many of the first one's are counted.
 private final class Tap: PageSource {
   let file: TraceFile
+  let streams = [PageStream(cpu: 2), PageStream(cpu: 5)]
   var collector: PageCollector
   var full: [PageBlock] = []
-  private var left: [Int]
+  private var next = [0, 0]
 
   init() throws {
     file = try TraceFile(path: demo)
     collector = PageCollector(layout: file.metadata.page)
-    left = file.streams.map { _ in Self.pages }
   }
 
-  private static let pages = 300
+  /// By stream; never freed.
+  nonisolated(unsafe) private static let pages: [[UnsafeRawBufferPointer]] = {
+    var pages: [[UnsafeRawBufferPointer]] = [[], []]
+    guard let file = try? TraceFile(path: demo) else { return pages }
+    for number in 1...300 {
+      guard let page = file.nextPage(stream: 0) else { break }
+      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: page.count, alignment: 16)
+      copy.copyMemory(from: page)
+      pages[number % 16 == 0 ? 1 : 0].append(UnsafeRawBufferPointer(copy))
+    }
+    return pages
+  }()
 
-  var streams: [PageStream] { file.streams }
   func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
-    guard left[stream] > 0, let page = file.nextPage(stream: stream) else { return nil }
-    left[stream] -= 1
-    if let block = collector.add(page, cpu: UInt32(file.streams[stream].cpu), now: 0) { full.append(block) }
+    guard next[stream] < Self.pages[stream].count else { return nil }
+    let page = Self.pages[stream][next[stream]]
+    next[stream] += 1
+    if let block = collector.add(page, cpu: UInt32(streams[stream].cpu), now: 0) { full.append(block) }
     return page
   }
 }
