@@ -115,7 +115,7 @@ extension Aggregator {
     }
   }
 
-  private mutating func reasonIndex(isa: UInt32, code: UInt32) -> Int {
+  mutating func reasonIndex(isa: UInt32, code: UInt32) -> Int {
     switch isa {
     case 1 where code < ReasonIndex.vmxCount: Int(code)
     case 2 where code < ReasonIndex.svmCount: ReasonIndex.firstSVM + Int(code)

@@ -114,7 +114,7 @@ public struct Aggregator: ~Copyable {
     for index in 0..<streamCount {
       let lost = max(streams[index].lost, streams[index].lostByCounter ?? 0)
       let uncounted = streams[index].lostByCounter == nil ? streams[index].uncounted : 0
-      let interval = lost &- streams[index].shownLost
+      let interval = lost > streams[index].shownLost ? lost - streams[index].shownLost : 0
       losses.lost &+= lost
       losses.intervalLost &+= interval
       losses.uncounted &+= uncounted
@@ -124,6 +124,16 @@ public struct Aggregator: ~Copyable {
       streams[index].shownLost = lost
     }
     return losses
+  }
+
+  /// What the last snapshot showed of each stream.
+  var shownLosses: [PageStream: UInt64] {
+    get {
+      Dictionary((0..<streamCount).map { (streamNames[$0], streams[$0].shownLost) }, uniquingKeysWith: { $1 })
+    }
+    set {
+      for index in 0..<streamCount { streams[index].shownLost = newValue[streamNames[index]] ?? 0 }
+    }
   }
 
   /// Takes the exact number of events lost from the buffers' own counters: a sub-buffer that is full to the brim has

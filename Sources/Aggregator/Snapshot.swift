@@ -35,7 +35,8 @@ public struct Snapshot: Sendable {
   public var controlWords: [Int32: ControlSetting] = [:]
   /// What was read of vCPUs last, by thread: of those that were asked for only, since reading costs something.
   public var states: [Int32: VCPUReading] = [:]
-  /// The moment of this snapshot on CLOCK_MONOTONIC, for the ages of readings in a recording; nil live, where it is now.
+  /// The moment of this snapshot on CLOCK_MONOTONIC of the host that is shown, for the ages of readings; nil where that is
+  /// this host's and now, and in a recording that does not tell.
   public var monotonic: UInt64?
   /// Why `states` is empty though it was asked for: one line with the remedy.
   public var stateFailure: String?
@@ -45,6 +46,8 @@ public struct Snapshot: Sendable {
   public var recording: RecordingStatus?
   /// What VMMs answered, by vCPU thread; only where somebody asked.
   public var vmmReadings: [Int32: VMMReading] = [:]
+  /// Present where the events come through a pipe from a recorder.
+  public var stream: StreamState?
   /// Present while a recording is played.
   public var playback: PlaybackState?
   /// What vmctop itself uses; nil before the first interval is over.
@@ -431,6 +434,42 @@ public struct PlaybackState: Sendable, Hashable {
     self.isPaused = isPaused
     self.isFinished = isFinished
     self.speed = speed
+  }
+}
+
+/// How the events of a recorder come through a pipe.
+public struct StreamState: Sendable, Hashable {
+  /// What the figures of the last interval are made of.
+  public enum Source: Sendable, Hashable {
+    /// Every event that was traced, or of an interval in which events were left out, what is left of them.
+    case events
+    /// What the recorder had counted: that is all it was asked to send.
+    case sums
+    /// The same where every event was asked for: the pipe could not carry them all.
+    case sumsForEvents
+    /// Events that were left out are missing: nothing came in their place.
+    case incomplete
+  }
+
+  /// Whether more may come.
+  public enum Progress: Sendable, Hashable {
+    case running
+    /// The recorder came to its end and said so.
+    case ended
+    /// The recorder or the way to it is gone.
+    case cutOff
+  }
+
+  public var source: Source
+  public var progress: Progress
+  /// How far what is counted is behind the recorder's present, in nanoseconds. What takes every chunk the same time on its
+  /// way is not in it: two hosts' clocks do not tell.
+  public var lag: UInt64
+
+  public init(source: Source = .events, progress: Progress = .running, lag: UInt64 = 0) {
+    self.source = source
+    self.progress = progress
+    self.lag = lag
   }
 }
 

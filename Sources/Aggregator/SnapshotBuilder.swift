@@ -37,7 +37,7 @@ public struct HostView: Sendable, Hashable {
 }
 
 /// What lives from one snapshot to the next beside the counters.
-struct SnapshotBuilder {
+struct SnapshotBuilder: Sendable {
   var sequence: UInt64 = 0
   var shownEvents: UInt64 = 0
   var shownEventCounts: [UInt64] = []
@@ -167,6 +167,15 @@ struct SnapshotBuilder {
     shownAt = now
     shownEvents = 0
     shownEventCounts = []
+  }
+
+  /// Takes over what another one showed. What the host has told is this one's own.
+  mutating func continueShowing(_ other: SnapshotBuilder) {
+    sequence = other.sequence
+    shownEvents = other.shownEvents
+    shownEventCounts = other.shownEventCounts
+    shownAt = other.shownAt
+    histories = other.histories
   }
 
   /// Replaces the courses of the rates.

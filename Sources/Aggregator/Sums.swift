@@ -46,6 +46,9 @@ public struct Sums: Sendable, Equatable {
   public var lost: UInt64 { losses.reduce(0) { $0 &+ max($1.lost, $1.counter ?? 0) } }
   public var uncountedLosses: UInt64 { losses.reduce(0) { $0 &+ ($1.counter == nil ? $1.uncounted : 0) } }
 
+  /// How many threads counted in it and did not end.
+  public var threadCount: Int { threads.count }
+
   /// Exits by thread; those of threads that ended are with the thread id 0.
   public var exitsByThread: [(thread: Int32, exits: UInt64)] {
     (ended.map { [(Aggregator.endedThread, $0.exits)] } ?? []) + threads.map { ($0.tid, $0.exits) }
@@ -75,6 +78,22 @@ public struct Sums: Sendable, Equatable {
     var sums = self
     sums.open = nil
     return sums
+  }
+
+  /// Where events were counted, or lost.
+  public var streams: [PageStream] { losses.map(\.stream) + (open?.streams.map(\.stream) ?? []) }
+
+  /// Cleans the names of VMs, VMMs and threads: sums from outside have what somebody else wrote.
+  public mutating func cleanNames(_ clean: (String) -> String) {
+    guard var host = open?.host else { return }
+    for index in host.vms.indices {
+      host.vms[index].vm.name = host.vms[index].vm.name.map(clean)
+      host.vms[index].vm.vmm = host.vms[index].vm.vmm.map(clean)
+      for vcpu in host.vms[index].vm.vcpus.indices {
+        host.vms[index].vm.vcpus[vcpu].threadName = host.vms[index].vm.vcpus[vcpu].threadName.map(clean)
+      }
+    }
+    open?.host = host
   }
 
   // MARK: - Merging

@@ -107,6 +107,9 @@ public struct FrontModel {
   public func sort(_ pane: Pane) -> Sort { sorts[pane] ?? Sort(column: "", descending: false) }
   func state(_ pane: Pane) -> PaneState { states[pane.rawValue] }
 
+  /// True where the events come through a pipe from another host's recorder.
+  public var isStream: Bool { snapshot?.stream != nil }
+
   /// True while a recording is shown.
   public var isRecording: Bool { snapshot?.playback != nil }
 
@@ -153,7 +156,8 @@ public struct FrontModel {
 
   /// How long ago that was; nil where it is not known.
   func age(_ time: UInt64) -> UInt64? {
-    let now = snapshot?.playback == nil ? now : snapshot?.monotonic ?? 0
+    let isHere = snapshot?.playback == nil && !isStream
+    let now = snapshot?.monotonic ?? (isHere ? now : 0)
     return now == 0 ? nil : now - min(now, time)
   }
 
@@ -309,8 +313,11 @@ public struct FrontModel {
     case .askVMM: return askVMM()
     case .nextSetting: showNextSetting()
     case .record:
-      guard !isRecording else {
-        message = "r: this is a recording already"
+      guard !isRecording, !isStream else {
+        message =
+          isStream
+          ? "r: it is recorded where it comes from; tee keeps it here: ... | tee FILE | vmctop replay -"
+          : "r: this is a recording already"
         return []
       }
       return [.toggleRecording]
@@ -395,7 +402,7 @@ public struct FrontModel {
 
   private mutating func askVMM() -> [Action] {
     guard !isRecording, snapshot?.source.kind == .tracefs else {
-      message = "R: a recording has no VMM to ask"
+      message = isStream ? "R: the VMM is on the recorder's host" : "R: a recording has no VMM to ask"
       return []
     }
     guard let (vm, vcpu) = meant, vcpu.tid != 0, !vcpu.isGone else {
@@ -692,7 +699,7 @@ public struct FrontModel {
       return [.setSpeed(speed)]
     case "live":
       guard isRecording else {
-        message = "live already"
+        message = isStream ? "live already, from another host" : "live already"
         return []
       }
       return goLive()

@@ -142,6 +142,8 @@ struct Painter {
       parts.append(line)
     } else if model.isPaused {
       parts.append(Line("PAUSED", .warning))
+    } else if let stream = snapshot.stream {
+      parts.append(streamLine(stream))
     } else {
       parts.append(Line("live \(Format.fixed(model.interval, model.interval < 1 ? 2 : 1))s"))
     }
@@ -164,12 +166,13 @@ struct Painter {
     if source.isDemo {
       left.append("  DEMO recording", .warning)
       left.append(" (L: go live)")
-    } else if snapshot.playback != nil || source.kind != .tracefs {
+    } else if snapshot.playback != nil || source.kind != .tracefs && snapshot.stream == nil {
       left.append("  \(source.path.map(Painter.lastComponent) ?? "recording")", .value)
     }
-    let hosts = Painter.hosts(source, hasEvents: snapshot.events > 0)
+    let isLive = source.kind == .tracefs || snapshot.stream != nil
+    let hosts = Painter.hosts(source, isLive: isLive, hasEvents: snapshot.events > 0)
     // What vmctop itself uses is worth less than the kernel and the backend in short.
-    let short = source.kind == .tracefs ? 2 : 3
+    let short = isLive ? 2 : 3
     let ideal = left.width + 2 + (hosts.indices.contains(short) ? hosts[short].displayWidth : 0)
     while parts.count > 2 && columns - width(parts) < ideal { parts.removeLast() }
     while parts.count > 1 && columns - width(parts) < (source.isDemo ? 44 : 24) { parts.removeLast() }
@@ -181,16 +184,37 @@ struct Painter {
     for part in parts { x = frame.screen.put(part, x: x, y: y) + 3 }
   }
 
+  /// What comes through a pipe: whether it still does, from how long ago, and whether as events.
+  private func streamLine(_ stream: StreamState) -> Line {
+    switch stream.progress {
+    case .ended: return Line("ended", .value)
+    case .cutOff: return Line("CUT OFF", .warning)
+    case .running: break
+    }
+    var line = Line("stream \(Format.fixed(model.interval, model.interval < 1 ? 2 : 1))s")
+    switch stream.source {
+    case .events: break
+    case .sums: line.append(" summaries")
+    case .sumsForEvents: line.append(" SUMMARIES", .warning)
+    case .incomplete: line.append(" INCOMPLETE", .warning)
+    }
+    if stream.lag >= Self.worthTelling { line.append(" \(Format.duration(stream.lag)) behind", .warning) }
+    return line
+  }
+
+  /// Watermarks come five times a second, summaries once: a lag of less is no news.
+  private static let worthTelling: UInt64 = 2_000_000_000
+
   /// Host, kernel and backend, from much to little detail.
-  static func hosts(_ source: SourceDescription, hasEvents: Bool) -> [String] {
+  static func hosts(_ source: SourceDescription, isLive: Bool, hasEvents: Bool) -> [String] {
     // What an initial RAM disk is called before anybody gave it a name.
     let name = ["(none)", ""].contains(source.hostName) ? nil : source.hostName
-    let backend = source.backend ?? source.isa ?? (source.kind == .tracefs && !hasEvents ? "no KVM module" : nil)
+    let backend = source.backend ?? source.isa ?? (isLive && !hasEvents ? "no KVM module" : nil)
     let shortName = name?.split(separator: ".").first.map(String.init)
     let version = source.kernelRelease?.split(separator: "-").first.map(String.init)
     return [
       [name, source.kernelRelease, backend], [shortName, source.kernelRelease, backend], [shortName, version, backend],
-      source.kind == .tracefs ? [shortName, backend] : [version, backend], [backend],
+      isLive ? [shortName, backend] : [version, backend], [backend],
     ].map { $0.compactMap { $0 }.joined(separator: " · ") }
   }
 

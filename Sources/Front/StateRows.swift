@@ -73,7 +73,7 @@ extension FrontModel {
   var stateFailure: [String] {
     guard let snapshot else { return [] }
     if let failure = snapshot.stateFailure { return [failure] }
-    if snapshot.playback != nil || snapshot.source.kind != .tracefs {
+    if snapshot.playback != nil || snapshot.source.kind != .tracefs && snapshot.stream == nil {
       return ["A recording has no state but what the last exit told.", "Live (key L), it is read from kernel memory."]
     }
     if let isa = snapshot.source.isa, isa != "vmx", isa != "svm" {

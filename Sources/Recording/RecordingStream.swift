@@ -22,8 +22,12 @@ public final class RecordingStream {
   /// True where chunks before the one handed out last are missing: nobody knows whose.
   public private(set) var followsDamage = false
 
+  /// Nothing came at all.
+  public var isEmpty: Bool { before == 0 && buffer.isEmpty }
+
   private let descriptor: Int32
   private let decompressor = ChunkDecompressor()
+  private let input = UnsafeMutableRawBufferPointer.allocate(byteCount: portion, alignment: 16)
   private var buffer: [UInt8] = []
   /// Bytes of the buffer that were taken, and of the stream before the buffer.
   private var taken = 0
@@ -41,6 +45,8 @@ public final class RecordingStream {
 
   /// - Parameter descriptor: stays open, and is not closed. It is polled before it is read.
   public init(descriptor: Int32) { self.descriptor = descriptor }
+
+  deinit { input.deallocate() }
 
   /// The next chunk, or why there is none.
   ///
@@ -71,11 +77,9 @@ public final class RecordingStream {
       before += taken
       taken = 0
     }
-    let old = buffer.count
-    buffer.append(contentsOf: repeatElement(0, count: Self.portion))
-    let count = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress.map { $0 + old }, Self.portion) }
+    let count = read(descriptor, input.baseAddress, input.count)
     let number = errno
-    buffer.removeLast(Self.portion - max(0, count))
+    if count > 0 { buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: input[..<count])) }
     if count == 0 { isAtEnd = true }
     if count < 0, number != EINTR, number != EAGAIN {
       throw RecordingError("cannot read the recording", errorNumber: number, kind: .unavailable)
@@ -149,8 +153,13 @@ public final class RecordingStream {
         }
         return .damaged(1)
       }
+      // Parts of a recording may follow each other.
+      if recording != nil, RecordingPrefix.version(bytes) == RecordingPrefix.version {
+        return .skip(RecordingPrefix.size)
+      }
       let mark = ChunkHeader.mark
-      let next = bytes.indices.dropFirst().first { bytes[$0] == mark[0] }
+      let starts = [mark[0], RecordingPrefix.magic[0]]
+      let next = bytes.indices.dropFirst().first { starts.contains(bytes[$0]) }
       return .damaged(next ?? bytes.count)
     }
   }
@@ -159,52 +168,136 @@ public final class RecordingStream {
 /// The pages of a stream, as they come: what is given to `add` is handed out by `nextPage`. One thread uses it.
 public final class RecordingPageQueue: PageSource {
   public private(set) var streams: [PageStream] = []
+  /// Bytes of the payloads that wait.
+  public private(set) var bytes = 0
   private let layout: PageLayout
   private var places: [UInt32: Int] = [:]
-  private var queues: [[(payload: [UInt8], isAfterGap: Bool)]] = []
-  private var runs: [PageRun] = []
-  private var memory: [UnsafeMutableRawBufferPointer] = []
-  private var followsDamage: Set<Int> = []
+  private var entries: [Entry] = []
+
+  private struct Entry {
+    var run: PageRun
+    let page: UnsafeMutableRawBufferPointer
+    var blocks: [Block] = []
+    /// The page handed out last.
+    var hasPage = false
+    /// It is to be handed out once more.
+    var isRepeated = false
+    /// Chunks before the next block are missing.
+    var followsDamage = false
+    /// Blocks before the next one were let go of.
+    var lacksBlocks = false
+    /// The gap before the next block is made up for.
+    var isForgiven = false
+  }
+
+  private struct Block {
+    var payload: [UInt8]
+    /// The last time in it, as its header says.
+    var last: UInt64
+    var isAfterGap: Bool
+  }
 
   /// More CPUs than this no host has; a hostile stream would otherwise make us keep memory for each.
   private static let mostStreams = 8192
 
   public init(layout: PageLayout) { self.layout = layout }
 
-  deinit { for page in memory { page.deallocate() } }
+  deinit { for entry in entries { entry.page.deallocate() } }
 
   /// Chunks are missing, of streams unknown: the next page of each follows a gap.
-  public func noteDamage() { followsDamage.formUnion(streams.indices) }
+  public func noteDamage() {
+    for index in entries.indices { entries[index].followsDamage = true }
+  }
+
+  /// Makes a CPU's stream, where there is none yet. Nil where there is no room for another.
+  @discardableResult
+  public func prepare(cpu: UInt32) -> Int? {
+    if let known = places[cpu] { return known }
+    let place = entries.count
+    guard place < Self.mostStreams else { return nil }
+    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.subBufferSize, alignment: 16)
+    streams.append(PageStream(cpu: Int(cpu)))
+    entries.append(Entry(run: PageRun(layout: layout, page: page), page: page))
+    places[cpu] = place
+    return place
+  }
 
   /// Takes the payload of a chunk PAGES. Returns false where there is no room for another stream.
   @discardableResult
   public func add(_ header: ChunkHeader, _ payload: [UInt8]) -> Bool {
-    let place: Int
-    if let known = places[header.stream] {
-      place = known
-    } else {
-      place = streams.count
-      guard place < Self.mostStreams else { return false }
-      let page = UnsafeMutableRawBufferPointer.allocate(byteCount: layout.subBufferSize, alignment: 16)
-      memory.append(page)
-      streams.append(PageStream(cpu: Int(header.stream)))
-      queues.append([])
-      runs.append(PageRun(layout: layout, page: page))
-      places[header.stream] = place
-    }
-    let isAfterGap = header.flags.contains(.afterGap) || followsDamage.remove(place) != nil
-    queues[place].append((payload, isAfterGap))
+    guard let place = prepare(cpu: header.stream) else { return false }
+    let isAfterGap = header.flags.contains(.afterGap) && !entries[place].isForgiven
+    let lacksBlocks = entries[place].followsDamage || entries[place].lacksBlocks
+    entries[place].isForgiven = false
+    entries[place].followsDamage = false
+    entries[place].lacksBlocks = false
+    entries[place].blocks.append(Block(payload: payload, last: header.last, isAfterGap: isAfterGap || lacksBlocks))
+    bytes += payload.count
     return true
   }
 
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
-    guard queues.indices.contains(stream) else { return nil }
-    while true {
-      if let page = runs[stream].next() { return page }
-      guard !queues[stream].isEmpty else { return nil }
-      let next = queues[stream].removeFirst()
-      if next.isAfterGap { runs[stream].isAfterGap = true }
-      runs[stream].take(next.payload)
+    guard entries.indices.contains(stream) else { return nil }
+    if entries[stream].isRepeated {
+      entries[stream].isRepeated = false
+      return UnsafeRawBufferPointer(entries[stream].page)
     }
+    while true {
+      if let page = entries[stream].run.next() {
+        entries[stream].hasPage = true
+        return page
+      }
+      guard !entries[stream].blocks.isEmpty else { return nil }
+      let next = entries[stream].blocks.removeFirst()
+      bytes -= next.payload.count
+      if next.isAfterGap { entries[stream].run.isAfterGap = true }
+      entries[stream].run.take(next.payload)
+    }
+  }
+
+  // MARK: - Where what was counted meanwhile is known from elsewhere
+
+  /// Hands out the page that each stream handed out last once more: counting goes on from a place within it, or after it.
+  public func repeatPages() {
+    for index in entries.indices { entries[index].isRepeated = entries[index].hasPage }
+  }
+
+  /// Lets go of blocks that end at a moment or before it.
+  public func drop(through time: UInt64) {
+    for index in entries.indices {
+      while let first = entries[index].blocks.first, first.last <= time {
+        bytes -= first.payload.count
+        entries[index].blocks.removeFirst()
+      }
+    }
+  }
+
+  /// What is missing before the next block of each stream is known from elsewhere: it follows no gap.
+  public func forgiveGaps() {
+    for index in entries.indices {
+      entries[index].lacksBlocks = false
+      if entries[index].blocks.isEmpty {
+        entries[index].isForgiven = true
+      } else {
+        entries[index].blocks[0].isAfterGap = false
+      }
+    }
+  }
+
+  /// Another gap begins: nothing that comes from here on is made up for.
+  public func beginGap() {
+    for index in entries.indices { entries[index].isForgiven = false }
+  }
+
+  /// Lets go of all blocks; the next of each such stream follows a gap. Returns the last time in them.
+  public func dropAll() -> UInt64 {
+    var last: UInt64 = 0
+    for index in entries.indices where !entries[index].blocks.isEmpty {
+      for block in entries[index].blocks { last = max(last, block.last) }
+      entries[index].blocks = []
+      entries[index].lacksBlocks = true
+    }
+    bytes = 0
+    return last
   }
 }

@@ -83,6 +83,8 @@ public final class RecordingWriter {
     var first: UInt64
     var last: UInt64
     var events: [UInt32: UInt64]
+    /// The recording says that it began.
+    var isTold = false
   }
 
   /// How many parts a recording with limits has at most.
@@ -179,20 +181,33 @@ public final class RecordingWriter {
       return
     }
     afterGap.insert(block.cpu)
-    let isNew = gap == nil
     var open = gap ?? OpenGap(first: block.first, last: block.last, events: [:])
     open.first = min(open.first, block.first)
     open.last = max(open.last, block.last)
     open.events[block.cpu, default: 0] &+= block.events
     gap = open
-    if isNew { write(GapRecord(isOpen: true), first: open.first, last: open.first) }
+    tellGap()
   }
 
+  /// Says that a gap began. False where there is no room even for that yet.
+  @discardableResult
+  private func tellGap() -> Bool {
+    guard let gap, !gap.isTold else { return true }
+    let record = GapRecord(isOpen: true)
+    let isTold = shared.enqueue(
+      QueuedChunk(kind: .gap, first: gap.first, last: gap.first, bytes: record.encoded()))
+    self.gap?.isTold = isTold
+    return isTold
+  }
+
+  /// Says what is missing. Where there is no room for that, it is said later.
   private func endGap() {
     guard let gap else { return }
-    self.gap = nil
     let cpus = gap.events.sorted { $0.key < $1.key }.map { GapRecord.CPU(cpu: $0.key, events: $0.value) }
-    write(GapRecord(isOpen: false, cpus: cpus), first: gap.first, last: gap.last)
+    let record = GapRecord(isOpen: false, cpus: cpus)
+    if shared.enqueue(QueuedChunk(kind: .gap, first: gap.first, last: gap.last, bytes: record.encoded())) {
+      self.gap = nil
+    }
   }
 
   /// Queues a record.
@@ -202,15 +217,19 @@ public final class RecordingWriter {
   ///   - last: the same at its end, for a record that spans time.
   public func write(_ record: some RecordingRecord, first: UInt64, last: UInt64? = nil) {
     let kind = type(of: record).kind
+    // A watermark promises that what is missing before it is told.
+    if kind == .clock, !tellGap() { return }
     var chunk = QueuedChunk(kind: kind, first: first, last: last ?? first, bytes: record.encoded())
     if kind == .header { chunk.stream = header.generation }
     if Self.repeatedKinds.contains(kind) { repeated[kind] = chunk }
     _ = shared.enqueue(chunk)
   }
 
-  /// Queues what was counted in an interval. The bytes are the aggregator's own.
-  public func write(sums bytes: [UInt8], level: UInt32, first: UInt64, last: UInt64) {
-    _ = shared.enqueue(QueuedChunk(kind: .sums, stream: level, first: first, last: last, bytes: bytes))
+  /// Queues what was counted in an interval. The bytes are the aggregator's own. False where there was no room for it: the
+  /// next interval's should then have this one's in it.
+  @discardableResult
+  public func write(sums bytes: [UInt8], level: UInt32, first: UInt64, last: UInt64) -> Bool {
+    shared.enqueue(QueuedChunk(kind: .sums, stream: level, first: first, last: last, bytes: bytes))
   }
 
   /// Queues what changed in the state of vCPUs; whole readings where a reader could not have the one before.

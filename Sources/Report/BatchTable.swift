@@ -54,8 +54,25 @@ public struct BatchTable: Sendable {
         ? "lost some, uncounted"
         : "lost \(Figures.count(losses.intervalLost)) (\(losses.uncounted > 0 ? ">" : "")\(Figures.count(losses.lost)) in all)"
     )
+    if let stream = snapshot.stream { parts += Self.notes(stream) }
     if snapshot.malformedRecords > 0 { parts.append("malformed \(Figures.count(snapshot.malformedRecords))") }
     return parts.joined(separator: "  ")
+  }
+
+  /// What a reader must know of figures that came through a pipe.
+  private static func notes(_ stream: StreamState) -> [String] {
+    var notes: [String] = []
+    switch stream.source {
+    case .events: break
+    case .sums, .sumsForEvents: notes.append("summaries")
+    case .incomplete: notes.append("incomplete")
+    }
+    switch stream.progress {
+    case .running: if stream.lag >= 2_000_000_000 { notes.append("\(seconds(stream.lag)) behind") }
+    case .ended: notes.append("ended")
+    case .cutOff: notes.append("cut off")
+    }
+    return notes
   }
 
   private func totals(_ snapshot: Snapshot) -> String {

@@ -65,7 +65,7 @@ final class RecordingFeed: Feed {
       let file: TraceFile
       do { file = try TraceFile(borrowing: bytes) } catch { throw SessionError(error) }
       try self.init(RecordedSource(file, path: nil, isDemo: true, options), options)
-    case .live: throw SessionError(.failure, "a live source is no recording")
+    case .live, .stream: throw SessionError(.failure, "a live source is no recording")
     }
   }
 

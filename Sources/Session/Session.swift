@@ -67,6 +67,7 @@ public final class Session {
   public init(_ input: SessionInput, _ options: SessionOptions = SessionOptions()) throws(SessionError) {
     switch input {
     case .live(let live): feed = try LiveFeed(live, options)
+    case .stream(let descriptor, let wake): feed = try StreamFeed(descriptor: descriptor, options, wake: wake)
     case .files, .demo: feed = try RecordingFeed(input, options)
     }
     lastMaintenance = monotonicNanoseconds()
@@ -143,23 +144,28 @@ public final class Session {
           _ = try body(publish())
           return
         }
-        due &+= interval
+        due = max(due &+ interval, monotonicNanoseconds())
       }
       done += 1
       if try !body(publish()) { return }
     }
   }
 
-  /// Drains on the tick until an instant of CLOCK_MONOTONIC. Returns whether `wake` ended it early.
+  /// Drains on the tick until an instant of CLOCK_MONOTONIC. Returns whether `wake`, or the source's end, ended it.
   private func pump(until end: UInt64, _ wake: Int32) -> Bool {
     while true {
       feed.advance()
       let now = monotonicNanoseconds()
       maintainIfDue(now)
-      if now >= end { return false }
-      if feed.wait(milliseconds: Int32(clamping: (end &- now) / 1_000_000 &+ 1), wake: wake) { return true }
+      if feed.isOver { return true }
+      let due = feed.isStale ? end &+ Self.graceNanoseconds : end
+      if now >= due { return false }
+      if feed.wait(milliseconds: Int32(clamping: (due &- now) / 1_000_000 &+ 1), wake: wake) { return true }
     }
   }
+
+  /// An interval waits so long for figures that are on their way.
+  private static let graceNanoseconds: UInt64 = 1_500_000_000
 
   private func maintainIfDue(_ now: UInt64) {
     guard now &- lastMaintenance >= 1_000_000_000 else { return }
@@ -285,7 +291,9 @@ public final class Session {
         }
       }
       let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
+      let wasOver = feed.isOver
       feed.advance()
+      if feed.isOver, !wasOver { publishNow = true }
       let now = monotonicNanoseconds()
       maintainIfDue(now)
       if let recording = feed as? RecordingFeed {
@@ -296,7 +304,9 @@ public final class Session {
           due = now &+ interval
         }
       }
-      if now >= due {
+      // Figures that are on their way are waited for.
+      let latest = feed.isStale ? due &+ min(interval, Self.graceNanoseconds) : due
+      if now >= latest {
         publishNow = true
         due = max(due &+ interval, now)
       }
@@ -306,7 +316,8 @@ public final class Session {
         isFirst = false
       }
       let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
-      let left = Int32(clamping: due > now ? (due - now) / 1_000_000 &+ 1 : 0)
+      let next = max(due, latest)
+      let left = Int32(clamping: next > now ? (next - now) / 1_000_000 &+ 1 : 0)
       if feed.wait(
         milliseconds: isHeld
           ? Int32(Self.newsNanoseconds / 1_000_000) : isRecording ? min(left, Self.playingMilliseconds) : left,

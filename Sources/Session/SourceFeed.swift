@@ -14,6 +14,9 @@ public enum SessionInput {
   case live(LiveOptions)
   /// Recordings of one host, counted as one: all of their time, or what lies between two points, both included.
   case files(paths: [String], from: TimePoint?, to: TimePoint?)
+  /// A recording as it comes through a pipe; the descriptor stays open. A session on it begins when the recording's header has
+  /// come, or with an error where `wake` is readable before that.
+  case stream(descriptor: Int32, wake: Int32 = -1)
   /// The recording that is part of the program; its bytes live as long as the process.
   case demo(UnsafeRawBufferPointer)
 }
@@ -132,6 +135,10 @@ protocol Feed: AnyObject {
   /// What the source has to say since the last call.
   func takeMessages() -> [LogMessage]
   func close()
+  /// Nothing more will come.
+  var isOver: Bool { get }
+  /// Nothing was counted since the last snapshot, though something may be on its way: the interval may wait for it.
+  var isStale: Bool { get }
   /// Damage met in a recording.
   var damage: [String] { get }
   /// What there is to say about what is counted of a recording, no damage.
@@ -140,6 +147,8 @@ protocol Feed: AnyObject {
 
 extension Feed {
   var notes: [String] { [] }
+  var isOver: Bool { false }
+  var isStale: Bool { false }
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.

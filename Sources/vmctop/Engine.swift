@@ -15,6 +15,8 @@ enum Input {
   case live(LiveSettings, orDemo: Bool)
   /// Recordings of one host, whole or between two points.
   case files([String], from: TimePoint? = nil, to: TimePoint? = nil)
+  /// A recording as it comes through standard input.
+  case stream
   case demo
 }
 
@@ -127,6 +129,7 @@ final class SessionEngine: Engine {
   private let settings: LiveSettings
   private let selection: Selection
   private let isLive: Bool
+  private var isStream = false
   private(set) var damage: [String] = []
   /// Readable once SIGINT, SIGTERM or SIGHUP came.
   private let exitDescriptor: Int32
@@ -156,14 +159,32 @@ final class SessionEngine: Engine {
         for note in session.notes { complain(note) }
         self.session = session
         isLive = false
+      case .stream:
+        settings = LiveSettings()
+        session = try Session(
+          .stream(descriptor: Self.takeStandardInput(), wake: exitDescriptor), selection.options)
+        isLive = false
+        isStream = true
       case .demo:
         settings = LiveSettings()
         session = try Self.demo()
         isLive = false
       }
-    } catch {
+    } catch let error as SessionError {
       throw Failure(error)
     }
+  }
+
+  /// Standard input under another number: its own becomes the terminal's, for the keys.
+  private static func takeStandardInput() throws(Failure) -> Int32 {
+    guard isatty(STDIN_FILENO) == 0 else {
+      throw Failure(
+        .usage, "standard input is a terminal, not a recording",
+        hint: "ssh -n HOST vmctop record -o - | vmctop replay -")
+    }
+    let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+    guard descriptor >= 0 else { throw Failure(.unavailable, "standard input: \(errorText(errno))") }
+    return descriptor
   }
 
   private static func live(_ settings: LiveSettings, _ selection: Selection) throws(SessionError) -> Session {
@@ -234,9 +255,11 @@ final class SessionEngine: Engine {
   }
 
   /// Keys come from the terminal even where standard input is something else, as in a pipeline.
-  private static func takeKeysFromTerminal() throws(Failure) {
+  ///
+  /// - Parameter isShared: another program of the pipeline may read them.
+  private static func takeKeysFromTerminal(isShared: Bool) throws(Failure) {
     guard isatty(STDIN_FILENO) == 0 else { return }
-    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
+    let terminal = isShared ? KeyRelay.start() ?? -1 : open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else {
       throw Failure(.failure, "no terminal to read keys from", hint: "-b prints the table as text")
     }
@@ -246,7 +269,7 @@ final class SessionEngine: Engine {
 
   func screen(_ options: ScreenOptions) throws -> Snapshot? {
     guard let session else { return nil }
-    try Self.takeKeysFromTerminal()
+    try Self.takeKeysFromTerminal(isShared: isStream)
     let bell = Doorbell()
     var model = FrontModel(names: CatalogueNames(), interval: options.interval, before: options.before)
     if let filter = options.filter { model.setFilter(filter) }

@@ -214,8 +214,10 @@ struct Record: ParsableCommand {
       text += "; \(bytes(writing.kept)) kept, \(writing.partsDropped) older parts dropped"
     }
     text += "; \(Format.exact(progress.lost)) lost"
+    // What the reader did not wait for is no fault of the pipe.
     if writing.dropped > 0 {
-      text += ", \(Format.exact(writing.dropped)) left out: they could not be written fast enough"
+      text +=
+        ", \(Format.exact(writing.dropped)) \(writing.hasReaderLeft ? "not sent" : "left out: they could not be written fast enough")"
     }
     if writing.hasReaderLeft { text += "; the reader left" }
     return text

@@ -8,11 +8,12 @@ struct Replay: ParsableCommand {
     commandName: "replay",
     abstract: "Open the screen on a recording: play, pause, step, jump, and count any part of it.",
     discussion: """
-      Reads recordings of vmctop, trace.dat of trace-cmd and perf.data of perf; several of one host count as one. \
+      Reads recordings of vmctop, trace.dat of trace-cmd and perf.data of perf; several of one host count as one. With \
+      '-' what another host records is live here: ssh -n HOST vmctop record -o - | vmctop replay -. \
       Keys: Space plays and pauses, t and T go sample by sample, b goes to a time, ? lists them all.
       """)
 
-  @Argument(help: ArgumentHelp("The recordings.", valueName: "file"), completion: .file())
+  @Argument(help: ArgumentHelp("The recordings, or '-' for standard input.", valueName: "file"), completion: .file())
   var files: [String]
 
   @Option(
@@ -32,9 +33,16 @@ struct Replay: ParsableCommand {
   func validate() throws {
     if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
     if files.contains("") { throw ValidationError("the file name is empty") }
+    guard files.contains("-") else { return }
+    if files.count > 1 { throw ValidationError("'-' stands alone: what comes through a pipe is one recording") }
+    if range.from != nil || range.to != nil { throw ValidationError("--from and --to need a file, not '-'") }
+    if pids != nil { throw ValidationError("-p: of what comes through a pipe, the recorder chooses (record -p)") }
   }
 
   func run() throws {
+    if files == ["-"] {
+      return try show(try openEngine(.stream, Selection(vcpus: vcpus?.numbers)), view, isStrict: strict)
+    }
     for path in files { try checkRecording(path) }
     let engine = try openEngine(
       .files(files, from: range.from, to: range.to), Selection(pids: pids?.numbers, vcpus: vcpus?.numbers))

@@ -43,7 +43,7 @@ struct Triage: ParsableCommand {
     defer { engine.close() }
     let snapshot =
       switch input {
-      case .live: try engine.collect(seconds: duration)
+      case .live, .stream: try engine.collect(seconds: duration)
       case .files, .demo: try engine.readAll()
       }
     let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)

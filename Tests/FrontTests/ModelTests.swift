@@ -116,7 +116,9 @@ import Testing
     source.hostName = "skx01.example.org"
     source.kernelRelease = "6.12.0-1-amd64"
     source.backend = "kvm_intel"
-    func title(_ room: Int) -> String? { Painter.hosts(source, hasEvents: true).first { $0.displayWidth <= room } }
+    func title(_ room: Int) -> String? {
+      Painter.hosts(source, isLive: source.kind == .tracefs, hasEvents: true).first { $0.displayWidth <= room }
+    }
     #expect(title(80) == "skx01.example.org · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(40) == "skx01 · 6.12.0-1-amd64 · kvm_intel")
     #expect(title(30) == "skx01 · 6.12.0 · kvm_intel")
@@ -162,6 +164,46 @@ import Testing
     #expect(!title(60).contains("self"))
     #expect(title(60).contains("skx01 · 6.12.0 · kvm_intel"))
     #expect(title(40).contains("lost 7"))
+  }
+
+  @Test("The title of a stream says whose it is, how far behind, whether its figures are sums, and how it ended")
+  func streams() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    var snapshot = host.next()
+    snapshot.source.kind = .vmctop
+    snapshot.source.path = nil
+    snapshot.source.hostName = "skx01"
+    snapshot.source.kernelRelease = "6.12.0-1-amd64"
+    snapshot.source.backend = "kvm_intel"
+    snapshot.states = [:]
+    snapshot.stateFailure = "nothing came"
+    func title(_ stream: StreamState) -> String {
+      snapshot.stream = stream
+      snapshot.sequence += 1
+      model.observe(snapshot)
+      return String(render(model, 110, 12).text.split(separator: "\n")[0])
+    }
+    let running = title(StreamState())
+    #expect(running.contains("vmctop  skx01 · 6.12.0-1-amd64 · kvm_intel"))
+    #expect(running.contains("stream 1.0s  ") && !running.contains("live") && !running.contains("recording"))
+    #expect(!title(StreamState(lag: 1_400_000_000)).contains("behind"))
+    #expect(title(StreamState(source: .sumsForEvents, lag: 4_500_000_000)).contains("SUMMARIES 4.5s behind"))
+    #expect(title(StreamState(source: .sums)).contains("stream 1.0s summaries"))
+    #expect(title(StreamState(source: .incomplete)).contains("INCOMPLETE"))
+    #expect(title(StreamState(progress: .ended)).contains("ended"))
+    #expect(title(StreamState(progress: .cutOff)).contains("CUT OFF"))
+    #expect(model.stateFailure == ["nothing came"])
+    // Ages are by the other host's clock, or not known.
+    model.tick(9_000_000_000)
+    #expect(model.age(1_000_000_000) == nil)
+    snapshot.monotonic = 3_000_000_000
+    _ = title(StreamState())
+    #expect(model.age(1_000_000_000) == 2_000_000_000)
+    #expect(model.handle(.character("r")) == [])
+    #expect(model.message?.contains("tee") == true)
+    #expect(model.handle(.character("R")) == [])
+    #expect(model.message == "R: the VMM is on the recorder's host")
   }
 
   @Test func whereNoExitIsToldTheEventsAreCounted() {
