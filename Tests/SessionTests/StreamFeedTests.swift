@@ -50,6 +50,8 @@ private final class Tap: PageSource {
   let streams = [PageStream(cpu: 2), PageStream(cpu: 5)]
   var collector: PageCollector
   var full: [PageBlock] = []
+  /// Pages that begin later are not there yet.
+  var present = UInt64.max
   private var next = [0, 0]
 
   init() throws {
@@ -73,6 +75,7 @@ private final class Tap: PageSource {
   func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
     guard next[stream] < Self.pages[stream].count else { return nil }
     let page = Self.pages[stream][next[stream]]
+    guard SubBufferCursor(page: page, layout: file.metadata.page).timestamp <= present else { return nil }
     next[stream] += 1
     if let block = collector.add(page, cpu: UInt32(streams[stream].cpu), now: 0) { full.append(block) }
     return page
@@ -89,6 +92,8 @@ private struct SimulatedRecorder {
   var gaps: [Range<Int>] = []
   /// Sums come before the watermark of their end, or after it.
   var sumsAreEarly = true
+  /// The next page of each CPU is there already, and waits.
+  var seesAhead = false
   /// Sums that do not come.
   var missingSums: Set<Int> = []
   var hasWords = true
@@ -125,6 +130,7 @@ private struct SimulatedRecorder {
     var watermark: UInt64 = 0
     for step in 1...steps {
       watermark = bounds.first + (bounds.last - bounds.first) * UInt64(step) / UInt64(steps)
+      if !seesAhead { tap.present = watermark }
       if hasWords, step % 30 == 7 {
         let words = ControlSetting(pin: 0x7f, primary: step % 60 == 7 ? 0xb5a0_6dfa : 0xb5a0_6d7a, secondary: 0x10_17ea)
         var record: [Int32: ControlSetting] = [:]
@@ -285,8 +291,9 @@ struct StreamFeedTests {
       [50..<51, 52..<53, 54..<55, 56..<57, 58..<59],
     ], [true, false])
   func gaps(gaps: [Range<Int>], sumsAreEarly: Bool) throws {
-    for sumsEvery in sumsAreEarly ? [5, 1] : [7] {
-      let recorder = SimulatedRecorder(sumsEvery: sumsEvery, gaps: gaps, sumsAreEarly: sumsAreEarly)
+    for (sumsEvery, seesAhead) in sumsAreEarly ? [(5, false), (1, true)] : [(7, false), (3, true)] {
+      let recorder = SimulatedRecorder(
+        sumsEvery: sumsEvery, gaps: gaps, sumsAreEarly: sumsAreEarly, seesAhead: seesAhead)
       let made = try recorder.make()
       #expect(made.leftOut > 0)
       let (snapshot, feed) = try last(made.bytes, seed: UInt64(sumsEvery))
