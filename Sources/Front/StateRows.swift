@@ -72,10 +72,10 @@ extension FrontModel {
   /// Why there is no state, and what to do about it, in a line or two.
   var stateFailure: [String] {
     guard let snapshot else { return [] }
+    if let failure = snapshot.stateFailure { return [failure] }
     if snapshot.playback != nil || snapshot.source.kind != .tracefs && snapshot.stream == nil {
       return ["A recording has no state but what the last exit told.", "Live (key L), it is read from kernel memory."]
     }
-    if let failure = snapshot.stateFailure { return [failure] }
     if let isa = snapshot.source.isa, isa != "vmx", isa != "svm" {
       return ["No VMCS here: kvm_intel has one, kvm_amd has a VMCB."]
     }

@@ -44,7 +44,10 @@ public final class RecordedEvents: RecordingSource {
       throw TraceFileError(error, path: path)
     }
     let header = file.header
-    texts = TraceFileTexts(headerPage: header.headerPage, headerEvent: header.headerEvent, formats: header.formats)
+    let names = file.commandNames.sorted { $0.key < $1.key }
+    texts = TraceFileTexts(
+      headerPage: header.headerPage, headerEvent: header.headerEvent, formats: header.formats,
+      commandLines: names.flatMap { Array("\($0.key) \($0.value.filter { $0 != "\n" })\n".utf8) })
     cpuCount = Int(header.cpuCount)
     // tracing_stats_read() in kernel/trace/trace.c.
     cpuStatistics = file.lostEvents().sorted { $0.key < $1.key }.map { cpu, lost in

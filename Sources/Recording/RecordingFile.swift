@@ -132,7 +132,7 @@ public final class RecordingFile {
 
   /// The trace clock, raw, at the first and the last of what was recorded; nil where nothing was.
   public var timeBounds: (first: UInt64, last: UInt64)? {
-    for kinds in [[ChunkKind.pages], [.sums], [.clock, .host, .words, .state]] {
+    for kinds in [[ChunkKind.pages, .sums], [.clock, .host, .words, .state]] {
       var bounds: (first: UInt64, last: UInt64)?
       for kind in kinds {
         for index in indices(of: kind) where chunks[index].header.last > 0 {

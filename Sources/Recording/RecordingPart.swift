@@ -114,7 +114,10 @@ extension RecordingFile {
     var limit = part.size
     while limit > 0 {
       guard let (piece, start) = indexed(part, end: limit) else {
+        // Only headers are read, far from one another: what the kernel reads ahead would be the whole file.
+        _ = posix_fadvise(part.descriptor, 0, 0, POSIX_FADV_RANDOM)
         var scan = walk(part, from: 0, to: limit)
+        _ = posix_fadvise(part.descriptor, 0, 0, POSIX_FADV_NORMAL)
         scan.isIndexed = false
         pieces.append(scan)
         break

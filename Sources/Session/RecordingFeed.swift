@@ -325,7 +325,7 @@ final class RecordingFeed: Feed {
       head.countLosses { source.lostByCPU[$0] }
     }
     var snapshot = head.snapshot(
-      now: isAtEnd ? nil : timeline.moment(of: position), start: isAtEnd && !isInPart ? nil : firstCounted)
+      now: isAtEnd ? timeline.bounds.last : timeline.moment(of: position), start: firstCounted)
     describe(&snapshot, at: present)
     shown = (position, snapshot)
     return snapshot
@@ -359,7 +359,8 @@ final class RecordingFeed: Feed {
       standing.isClockMonotonic && isCountedUpTo ? snapshot.freshened(standing.states) : standing.states
     snapshot.hostControls = standing.hostControls
     snapshot.monotonic = standing.monotonic
-    snapshot.stateFailure = snapshot.states.isEmpty ? "the recording has no state of this moment" : nil
+    snapshot.stateFailure =
+      snapshot.states.isEmpty ? "Up to this moment no state was recorded but what the last exit told." : nil
   }
 
   private func note(_ text: String) {

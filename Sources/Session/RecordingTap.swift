@@ -97,7 +97,9 @@ final class RecordingTap: PageSource {
     var before: UInt64 = 0
     do {
       var header = try makeHeader(level)
-      if let first = lookBack?.firstTime, let now = header.startedAt, first < now {
+      // Without a look-back everything since tracing began is recorded.
+      let began = lookBack == nil && collector.threads.isEmpty ? sampler.startedAt : lookBack?.firstTime
+      if let first = began, let now = header.startedAt, first < now {
         before = header.timeScale.nanoseconds(now - first)
         header.startedAt = first
         header.startedAtRealtime = header.startedAtRealtime > before ? header.startedAtRealtime - before : 0

@@ -1,8 +1,10 @@
 import Aggregator
 
 /// Puts the sums of a recording together as they come: of sixteen intervals, of sixteen of those, and so on.
-struct SumsLadder {
-  static let fanOut = 16
+public struct SumsLadder {
+  public init() {}
+
+  private static let fanOut = 16
   /// 16^8 intervals of a second are 136 years.
   private static let mostLevels = 8
 
@@ -10,7 +12,9 @@ struct SumsLadder {
   private var steps: [(sums: Sums, count: Int)] = []
 
   /// Takes the next interval, and hands out what is to be written: the interval itself, and what it completes.
-  mutating func add(_ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Void) {
+  public mutating func add(
+    _ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Void
+  ) {
     write(sums.bytes(open: true), 0, sums.start, sums.end)
     var next = sums
     for level in 0..<Self.mostLevels {

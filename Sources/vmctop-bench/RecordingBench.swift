@@ -1,12 +1,15 @@
+import Aggregator
 import ArgumentParser
 import Glibc
 import Recording
+import Session
 import TraceFormat
 
-/// Makes a long recording of vmctop's own format, for `open`.
+/// Makes a long recording of vmctop's own format, for `jump`.
 struct GenerateRecording: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "generate-recording", abstract: "Makes a long recording of the bundled capture's pages, not packed.")
+    commandName: "generate-recording",
+    abstract: "Makes a long recording of the bundled capture's pages, not packed, with the sums of each second.")
 
   @Option(help: ArgumentHelp("How long.", valueName: "bytes"))
   var bytes: UInt64 = 10_000_000_000
@@ -15,38 +18,26 @@ struct GenerateRecording: ParsableCommand {
   var output: String
 
   func run() throws {
-    let source = try demoRecording()
-    let layout = source.metadata.page
-    var pages: [[UInt8]] = []
-    for stream in source.streams.indices {
-      while let page = source.nextPage(stream: stream) { pages.append(Array(page)) }
-    }
-    func base(_ page: [UInt8]) -> UInt64 {
-      page.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: layout.timestampOffset, as: UInt64.self) }
-    }
-    let period = (pages.last.map(base) ?? 0) &- (pages.first.map(base) ?? 0) &+ 1_000_000_000
+    let demo = try demoRecording()
     var header = RecordingHeader()
-    header.clock = source.metadata.clock ?? "mono"
-    header.headerPage = source.texts.headerPage
-    header.formats = source.texts.formats
+    header.clock = demo.metadata.clock ?? "mono"
+    header.headerPage = demo.texts.headerPage
+    header.formats = demo.texts.formats
     var options = RecordingOptions()
     options.overwrites = true
     options.compression = .none
     let writer = try RecordingWriter(to: .file(path: output), header: header, options: options)
-    var collector = PageCollector(layout: layout)
-    var shift: UInt64 = 0
+    let source = RepeatedPages(demo, writer)
+    var aggregator = try Aggregator(metadata: demo.metadata)
+    var ladder = SumsLadder()
+    var limit = source.first
     while writer.progress.written < bytes, writer.progress.failure == nil {
-      for var page in pages {
-        let time = base(page) &+ shift
-        page.withUnsafeMutableBytes {
-          $0.storeBytes(of: time, toByteOffset: layout.timestampOffset, as: UInt64.self)
-        }
-        let block = page.withUnsafeBytes { collector.add($0, cpu: 0, now: 0, spare: { writer.spareMemory() }) }
-        guard let block else { continue }
-        while writer.progress.queued > 32 << 20 { usleep(500) }
-        writer.write(block)
+      limit &+= 1_000_000_000
+      aggregator.run(source, until: limit)
+      ladder.add(aggregator.cut(at: limit)) { sums, level, first, last in
+        writer.write(sums: sums, level: UInt32(level), first: first, last: last)
       }
-      shift &+= period
+      while writer.progress.queued > 32 << 20 { usleep(500) }
     }
     let progress = writer.finish()
     if let failure = progress.failure { throw failure }
@@ -54,31 +45,46 @@ struct GenerateRecording: ParsableCommand {
   }
 }
 
-/// Times what a replay does first.
-struct OpenRecording: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "open", abstract: "Times opening a recording, and jumping in it.")
+/// The pages of a capture over and over, each time later; what is taken is written.
+private final class RepeatedPages: PageSource {
+  let streams = [PageStream(cpu: 0)]
+  let first: UInt64
+  private var pages: [[UInt8]] = []
+  private let layout: PageLayout
+  private let writer: RecordingWriter
+  private var collector: PageCollector
+  private let page: UnsafeMutableRawBufferPointer
+  private var next = 0
+  private var shift: UInt64 = 0
+  private let period: UInt64
 
-  @Argument(help: ArgumentHelp("A recording.", valueName: "file"))
-  var file: String
-
-  func run() throws {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let recording = try RecordingFile(path: file)
-    let opened = clock.now - start
-    print(
-      "opened in \(opened): \(recording.chunks.count) chunks, \(recording.isIndexed ? "by the index" : "by scanning")")
-    guard let bounds = recording.timeBounds else { return }
-    let span = bounds.last - bounds.first
-    var slowest = Duration.zero
-    for jump in 0..<100 {
-      let at = bounds.first + span / 100 * UInt64((jump * 37) % 100)
-      let began = clock.now
-      let pages = try recording.pages(in: at...(at + 1_000_000_000))
-      for stream in pages.streams.indices { _ = pages.nextPage(stream: stream) }
-      slowest = max(slowest, clock.now - began)
+  init(_ source: TraceFile, _ writer: RecordingWriter) {
+    self.writer = writer
+    let layout = source.metadata.page
+    self.layout = layout
+    collector = PageCollector(layout: layout)
+    while let page = source.nextPage(stream: 0) { pages.append(Array(page)) }
+    func base(_ page: [UInt8]?) -> UInt64 {
+      page?.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: layout.timestampOffset, as: UInt64.self) } ?? 0
     }
-    print("the first page of any time: \(slowest) at most, of 100")
+    first = base(pages.first)
+    period = base(pages.last) &- first &+ 1_000_000_000
+    page = .allocate(byteCount: layout.subBufferSize, alignment: 16)
+  }
+
+  deinit { page.deallocate() }
+
+  func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
+    if next == pages.count {
+      next = 0
+      shift &+= period
+    }
+    page.copyBytes(from: pages[next])
+    next += 1
+    let time = page.loadUnaligned(fromByteOffset: layout.timestampOffset, as: UInt64.self) &+ shift
+    page.storeBytes(of: time, toByteOffset: layout.timestampOffset, as: UInt64.self)
+    let whole = UnsafeRawBufferPointer(page)
+    if let block = collector.add(whole, cpu: 0, now: 0, spare: { writer.spareMemory() }) { writer.write(block) }
+    return whole
   }
 }

@@ -225,7 +225,8 @@ import Testing
     ]
     if UInt8.random(in: 0...1, using: &generator) == 0 { return keys.randomElement(using: &generator) ?? .up }
     // Mostly keys that mean something; digits and letters for prompts as well.
-    let characters = Array("?qhjkgG1234567890D0D=nNuR/<>Ixx  X+-LtT[]b:GI%.()*eEfFcCmm{},ago\u{c}\u{15}é日".unicodeScalars)
+    let characters = Array(
+      "?qhjkgG1234567890D0D=nNuR/<>Ixx  X+-LtT[]b:GI%.()*eEfFcCmm{},ago\u{c}\u{15}é日".unicodeScalars)
     return .character(characters.randomElement(using: &generator) ?? "x")
   }
 

@@ -74,6 +74,20 @@ ready /run/disabled.ready
 $VMCTOP state -p $machine --format json > /out/disabled.json 2> /out/disabled.stderr; echo $? > /out/disabled.status
 kill -TERM $machine; wait $machine
 
+# vmctop's own recordings, of every event and of the counts alone; in the first a control changes, and the vCPU's state is read.
+say records
+for level in events summary; do
+  rm -f /run/go
+  exitgen $FLIP -name $level --wait /run/go --linger 1 > /out/record-$level.exitgen.json 2> /run/record.ready & machine=$!
+  ready /run/record.ready
+  $VMCTOP record -o /out/record-$level.vmctop --level $level --interval 0.5 2> /out/record-$level.stderr & watcher=$!
+  if tracing $watcher; then echo yes > /out/record-$level.traced; else echo no > /out/record-$level.traced; fi
+  sleep "$SECONDS_SEARCH"
+  touch /run/go
+  wait $machine
+  kill -TERM $watcher; wait $watcher; echo $? > /out/record-$level.status
+done
+
 say recordings
 # trace-cmd copies all of kallsyms into each file; to print that costs an emulated CPU most of a minute, and no event needs it.
 mount --bind /dev/null /proc/kallsyms
