@@ -84,7 +84,11 @@ private final class RepeatedPages: PageSource {
     let time = page.loadUnaligned(fromByteOffset: layout.timestampOffset, as: UInt64.self) &+ shift
     page.storeBytes(of: time, toByteOffset: layout.timestampOffset, as: UInt64.self)
     let whole = UnsafeRawBufferPointer(page)
-    if let block = collector.add(whole, cpu: 0, now: 0, spare: { writer.spareMemory() }) { writer.write(block) }
+    if let block = collector.add(whole, cpu: 0, now: 0, spare: { writer.spareMemory() }) {
+      writer.write(block)
+      // Of one CPU: what comes next is later.
+      writer.write(ClockRecord(trace: block.last, realtime: block.last, monotonic: block.last), first: block.last)
+    }
     return whole
   }
 }
