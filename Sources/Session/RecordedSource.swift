@@ -116,7 +116,9 @@ final class RecordedSource: TimelineSource {
 
   func sums(_ stored: StoredSums) -> Sums? {
     guard let payload = own?.file.payload(Int(clamping: stored.id)) else { return nil }
-    return try? Sums(bytes: payload)
+    guard var sums = try? Sums(bytes: payload) else { return nil }
+    sums.cleanNames { sanitized($0) }
+    return sums
   }
 
   func notes(after: UInt64, through: UInt64) -> [TimelineNote] {

@@ -203,8 +203,10 @@ final class RecordingTap: PageSource {
   }
 
   /// What was counted in an interval: the aggregator's bytes.
-  func note(sums: [UInt8], level: UInt32, first: UInt64, last: UInt64) {
-    writer?.write(sums: sums, level: level, first: first, last: last)
+  ///
+  /// - Returns: False where there is no room for it.
+  func note(sums: [UInt8], level: UInt32, first: UInt64, last: UInt64) -> Bool {
+    writer?.write(sums: sums, level: level, first: first, last: last) ?? true
   }
 
   private func keep(_ record: some RecordingRecord, at time: UInt64) {

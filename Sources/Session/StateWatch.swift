@@ -39,10 +39,12 @@ final class StateWatch: Sendable {
 
   /// Between two readings of the control words, nanoseconds.
   private static let period: UInt64 = 100_000_000
-  /// States are read at every so many of these.
-  private static let ticksPerState = 2
-  /// Reading takes at most this part of a core: on a host with very many vCPUs it is done less often.
-  private static let mostShare: UInt64 = 50
+  /// Between two readings of states, nanoseconds, where somebody looks at them.
+  private static let statePeriod: UInt64 = 200_000_000
+  /// Reading takes at most 2 % of a core: on a host with very many vCPUs it is done less often. Most of that is for the
+  /// control words, since by them exits are told apart: reading states must not keep a change from being seen.
+  private static let wordsShare: UInt64 = 64
+  private static let statesShare: UInt64 = 256
   /// More changes than this between two looks are not told apart.
   private static let mostChanges = 64
 
@@ -112,7 +114,7 @@ final class StateWatch: Sendable {
 
   private func watch(_ reader: StateReader) {
     var before: [Int32: ControlSetting] = [:]
-    var tick = 0
+    var nextStates: UInt64 = 0
     var isFirst = true
     while true {
       let start = monotonicNanoseconds()
@@ -122,8 +124,14 @@ final class StateWatch: Sendable {
       (before, isFirst) = (governing, false)
       let watched = state.withLock(\.watched)
       var states: [Int32: VCPUReading]?
-      if tick % Self.ticksPerState == 0 {
+      let cost = monotonicNanoseconds() &- start
+      if start >= nextStates {
         states = [:]
+        let began = monotonicNanoseconds()
+        defer {
+          let now = monotonicNanoseconds()
+          nextStates = now &+ max(Self.statePeriod, (now &- began) &* Self.statesShare)
+        }
         for reading in watched.isEmpty ? [] : reader.vcpus(threads: watched) {
           if let tid = reading.tid { states?[tid] = reading }
         }
@@ -139,9 +147,7 @@ final class StateWatch: Sendable {
         return state.isStopped
       }
       if isStopped { return }
-      tick &+= 1
-      let cost = monotonicNanoseconds() &- start
-      var left = max(Self.period, cost &* Self.mostShare)
+      var left = max(Self.period, cost &* Self.wordsShare)
       // In short steps, so that the end is not waited for; somebody who begins to look waits no longer than that either.
       while left > 0 {
         let step = min(left, Self.period)
@@ -149,7 +155,7 @@ final class StateWatch: Sendable {
         left -= step
         if state.withLock(\.isStopped) { return }
         if state.withLock({ $0.watched != watched }) {
-          tick = 0
+          nextStates = 0
           break
         }
       }

@@ -11,12 +11,25 @@ public struct SumsLadder {
   /// What was put together at each level above the lowest, and of how many.
   private var steps: [(sums: Sums, count: Int)] = []
 
+  /// Sums that could not be written: the next ones are of that time too.
+  private var refused: Sums?
+
   /// Takes the next interval, and hands out what is to be written: the interval itself, and what it completes.
+  ///
+  /// - Parameter write: returns false where there is no room for it.
   public mutating func add(
-    _ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Void
+    _ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Bool
   ) {
-    write(sums.bytes(open: true), 0, sums.start, sums.end)
     var next = sums
+    if var earlier = refused {
+      earlier.merge(sums)
+      next = earlier
+      refused = nil
+    }
+    guard write(next.bytes(open: true), 0, next.start, next.end) else {
+      refused = next
+      return
+    }
     for level in 0..<Self.mostLevels {
       if steps.count <= level {
         steps.append((next, 1))
@@ -29,7 +42,8 @@ public struct SumsLadder {
       guard steps[level].count == Self.fanOut else { return }
       next = steps[level].sums
       steps[level].count = 0
-      write(next.bytes(open: false), level + 1, next.start, next.end)
+      // Where these are missing the ones below do, only slower.
+      _ = write(next.bytes(open: false), level + 1, next.start, next.end)
     }
   }
 }

@@ -39,6 +39,7 @@ struct GenerateRecording: ParsableCommand {
       }
       while writer.progress.queued > 32 << 20 { usleep(500) }
     }
+    source.finish()
     let progress = writer.finish()
     if let failure = progress.failure { throw failure }
     print("\(progress.events) events, \(progress.written) bytes")
@@ -84,7 +85,18 @@ private final class RepeatedPages: PageSource {
     let time = page.loadUnaligned(fromByteOffset: layout.timestampOffset, as: UInt64.self) &+ shift
     page.storeBytes(of: time, toByteOffset: layout.timestampOffset, as: UInt64.self)
     let whole = UnsafeRawBufferPointer(page)
-    if let block = collector.add(whole, cpu: 0, now: 0, spare: { writer.spareMemory() }) { writer.write(block) }
+    if let block = collector.add(whole, cpu: 0, now: 0, spare: { writer.spareMemory() }) { write(block) }
     return whole
+  }
+
+  private func write(_ block: PageBlock) {
+    writer.write(block)
+    // Of one CPU: what comes next is later.
+    writer.write(ClockRecord(trace: block.last, realtime: block.last, monotonic: block.last), first: block.last)
+  }
+
+  /// Writes what no block is full of: sums have it already.
+  func finish() {
+    for block in collector.take(olderThan: 0, now: 0) { write(block) }
   }
 }
