@@ -1,4 +1,5 @@
-/// Where each kind of control begins in the dense numbering of `ControlID`.
+/// Where each kind of control begins in the dense numbering of `ControlID`. Recordings hold these numbers: none may
+/// change, and new ones go to the end.
 enum ControlNumber {
   static let unconditional: UInt16 = 0
   static let unknown: UInt16 = 1

@@ -1,6 +1,6 @@
 /// What an exit is charged to, as a dense number: a control bit, a bitmap, a mask, EPT, an SVM intercept, or
-/// *unconditional*. The catalogue's row behind it has the word, the bit and the names. Numbers are stable within one
-/// run only: print `word` and `name`, never the number.
+/// *unconditional*. The catalogue's row behind it has the word, the bit and the names. Recordings hold
+/// the numbers (chunk SUMS), so none ever changes. Print `word` and `name`, never the number.
 public struct ControlID: RawRepresentable, Hashable, Comparable, Sendable {
   public var rawValue: UInt16
 

@@ -1,0 +1,108 @@
+import Foundation
+import Recording
+import Testing
+
+@testable import Aggregator
+@testable import Session
+
+/// `vmctop record --level summary --interval 0.5` of version 1, on kvm_amd of Linux 6.12, beside a guest that counted its own
+/// exits. It is never written anew.
+private let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .appendingPathComponent("Fixtures/recording-1/summary.vmctop").path
+
+/// Exits by SVM exit code as the guest counted them: CPUID, IOIO, VMMCALL, nested page faults.
+private let guestCounts: [UInt32: UInt64] = [0x72: 1477, 0x7b: 686, 0x81: 91, 0x400: 2]
+/// Physical interrupts, which no guest can count.
+private let interrupts: UInt32 = 0x60
+
+@Suite("A summary of version 1") struct SummaryVersionTests {
+  @Test("opens for ever, with as many exits of each reason as its guest made") func exits() throws {
+    let session = try Session(.file(path: path))
+    let snapshot = session.readAll()
+    #expect(session.damage.isEmpty)
+    #expect(snapshot.events == 8856)
+    #expect(snapshot.losses.lost == 0)
+    #expect(snapshot.losses.uncounted == 0)
+    #expect(snapshot.total.reasons.allSatisfy { $0.isa == 2 })
+    var counts = Dictionary(uniqueKeysWithValues: snapshot.total.reasons.map { ($0.code, $0.count) })
+    #expect(counts.removeValue(forKey: interrupts) == 6)
+    #expect(counts == guestCounts)
+    #expect(snapshot.total.exits == 2262)
+    var events: [String: UInt64] = [:]
+    for event in snapshot.eventCounts where event.count > 0 { events[event.name] = event.count }
+    let expected: [String: UInt64] = [
+      "kvm_exit": 2262, "kvm_entry": 2262, "kvm_fpu": 1384, "kvm_userspace_exit": 692, "kvm_page_fault": 2,
+      "kvm_cpuid": 1477, "kvm_pio": 686, "kvm_hypercall": 91,
+    ]
+    #expect(events == expected)
+  }
+
+  @Test("still says of what host, VM and settings it is") func names() throws {
+    let snapshot = try Session(.file(path: path)).readAll()
+    #expect(snapshot.source.hostName == "(none)")
+    #expect(snapshot.source.kernelRelease == "6.12.117+deb12-amd64")
+    #expect(snapshot.source.backend == "kvm_amd")
+    try #require(snapshot.vms.count == 1)
+    #expect(snapshot.vms[0].pid == 270)
+    #expect(snapshot.vms[0].vmm == "exitgen")
+    try #require(snapshot.vms[0].vcpus.count == 1)
+    let vcpu = snapshot.vms[0].vcpus[0]
+    #expect(vcpu.id == 0)
+    #expect(vcpu.tid == 273)
+    // Nothing was known of the controls until they were read; what had been counted by then is the read setting's.
+    #expect(snapshot.settings.map(\.label) == ["as found", "#1"])
+    #expect(vcpu.setting == snapshot.settings[1].setting)
+    #expect(snapshot.settings[1].words?.intercepts?[3] == 0xbd4c_8027)
+    #expect(snapshot.total.settings.filter { $0.exits > 0 }.map(\.exits) == [2262])
+  }
+
+  /// The numbers of controls, of buckets and of reasons are part of the format.
+  @Test("still charges its exits to the same controls, with the same times and details") func meanings() throws {
+    let snapshot = try Session(.file(path: path)).readAll()
+    let charged = snapshot.total.controls.filter { $0.exits > 0 }.map { "\($0.exits) \($0.control.name)" }
+    #expect(
+      charged == [
+        "1477 INTERCEPT_CPUID", "686 INTERCEPT_IOIO_PROT", "91 INTERCEPT_VMMCALL", "6 INTERCEPT_INTR",
+        "2 NPF_NOT_PRESENT",
+      ])
+    let cpuid = try #require(snapshot.total.reasons.first { $0.code == 0x72 })
+    #expect(cpuid.handling.paired == 1477)
+    #expect(cpuid.handling.total == 45_148_988)
+    #expect(cpuid.handling.min == 12_785)
+    #expect(cpuid.handling.max == 6_475_046)
+    // The 739th of 1477 is in bucket 312, whose middle is 2^13 + 24 * 2^8 + 2^7 ns.
+    #expect(cpuid.handling.p50 == 14_464)
+    let ports = try #require(snapshot.total.reasons.first { $0.code == 0x7b }?.details.first { $0.kind == .port })
+    #expect(ports.entries.map(\.value) == [0x3f8, 0x5f0])
+    #expect(ports.entries.map(\.count) == [679, 7])
+    #expect(snapshot.total.time.guest == 71_215_582)
+  }
+
+  @Test("has sums of level 1 that are those of level 0 merged") func levels() throws {
+    let file = try RecordingFile(path: path)
+    let lowest = try file.sums(level: 0).map { try Sums(bytes: try #require(file.payload($0))) }
+    let upper = try file.sums(level: 1).map { try Sums(bytes: try #require(file.payload($0))) }
+    #expect(lowest.count == 33)
+    #expect(upper.count == 2)
+    #expect(lowest.count { $0.isResumable } == 33)
+    #expect(upper.count { $0.isResumable } == 0)
+    #expect(lowest.first?.start == 0)
+    for (one, next) in zip(lowest, lowest.dropFirst()) { #expect(one.end == next.start) }
+    for (index, whole) in upper.enumerated() {
+      let parts = lowest[(16 * index)..<(16 * index + 16)]
+      var merged = try #require(parts.first)
+      for part in parts.dropFirst() { merged.merge(part) }
+      #expect(merged.closed == whole)
+      let events = parts.reduce(UInt64(0)) { $0 + $1.events }
+      #expect(whole.events == events)
+    }
+    #expect(upper.map(\.exits) == [0, 2262])
+    // There is one way to write each figure: written again, they are the same bytes.
+    for level in [0, 1] as [UInt32] {
+      for (index, sums) in zip(file.sums(level: level), level == 0 ? lowest : upper) {
+        let stored = file.payload(index)
+        #expect(sums.bytes() == stored)
+      }
+    }
+  }
+}
