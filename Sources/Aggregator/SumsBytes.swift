@@ -60,12 +60,12 @@ extension Sums {
     return writer.bytes
   }
 
-  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version or an older one.
+  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version.
   public init(bytes: [UInt8]) throws(SumsError) {
     self = try bytes.withUnsafeBytes { buffer in Result { () throws(SumsError) in try Sums(bytes: buffer) } }.get()
   }
 
-  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version or an older one.
+  /// - Throws: Where the bytes are anything but what `bytes` gives, in this version.
   public init(bytes: UnsafeRawBufferPointer) throws(SumsError) {
     var reader = SumsReader(bytes)
     let version = try reader.byte()

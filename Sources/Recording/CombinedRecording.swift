@@ -90,11 +90,7 @@ public final class CombinedRecording: RecordingSource {
     guard let first = files.first, names.count == files.count else {
       throw TraceFileError(.unreadable, "no recording to open")
     }
-    if files.count > 1,
-      let summary = zip(files, names).first(where: { file, _ in
-        (file as? RecordedEvents)?.file.header.level == .summary
-      })
-    {
+    if files.count > 1, let summary = zip(files, names).first(where: { !$0.0.hasEvents }) {
       throw TraceFileError(.unsupported, "\(summary.1): a summary cannot be counted together with others")
     }
     for (file, name) in zip(files, names).dropFirst() {

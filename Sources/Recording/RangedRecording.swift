@@ -18,6 +18,7 @@ public final class RangedRecording: RecordingSource {
   deinit { for page in scratch { page?.deallocate() } }
 
   public var formatName: String { base.formatName }
+  public var hasEvents: Bool { base.hasEvents }
   public var metadata: TraceMetadata { base.metadata }
   public var texts: TraceFileTexts { base.texts }
   public var damage: [TraceDamage] { base.damage }

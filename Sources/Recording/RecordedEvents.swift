@@ -108,6 +108,7 @@ public final class RecordedEvents: RecordingSource {
   }
 
   public var formatName: String { "vmctop" }
+  public var hasEvents: Bool { file.header.level == .events }
   public var damage: [TraceDamage] { file.damage + endDamage }
   public var streams: [PageStream] { pages.streams }
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? { pages.nextPage(stream: stream) }

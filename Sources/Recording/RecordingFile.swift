@@ -322,13 +322,11 @@ public final class RecordingPages: SeekablePageSource {
     guard states.indices.contains(stream) else { return }
     states[stream].run.take([])
     states[stream].run.isAfterGap = false
-    var (low, high) = (0, states[stream].chunks.count)
-    while low < high, let time {
-      let middle = low + (high - low) / 2
-      // What begins at the same time may have begun in the chunk before.
-      if file.chunks[states[stream].chunks[middle]].header.first < time { low = middle + 1 } else { high = middle }
+    // What begins at the same time may have begun in the chunk before.
+    let later = time.map { time in
+      states[stream].chunks.partitioningIndex(where: { file.chunks[$0].header.first >= time })
     }
-    states[stream].next = time == nil ? 0 : max(0, low - 1)
+    states[stream].next = max(0, (later ?? 0) - 1)
     states[stream].previous = states[stream].next > 0 ? states[stream].chunks[states[stream].next - 1] : -1
   }
 
@@ -373,12 +371,7 @@ public final class RecordingPages: SeekablePageSource {
   /// Whether chunks are missing between two of a stream; before its first one, where they would be in the range.
   private func isDamaged(after previous: Int, through index: Int) -> Bool {
     // The first damaged place behind `previous`.
-    var low = 0
-    var high = damaged.count
-    while low < high {
-      let middle = (low + high) / 2
-      if damaged[middle] <= previous { low = middle + 1 } else { high = middle }
-    }
-    return low < damaged.count && damaged[low] <= index
+    let place = damaged.partitioningIndex(where: { $0 > previous })
+    return place < damaged.count && damaged[place] <= index
   }
 }

@@ -200,6 +200,10 @@ extension FieldWriter {
 public struct StateDecoder: Sendable {
   /// The vCPUs as they were at the chunk decoded last; empty where a chunk that this one rests on is missing.
   public private(set) var readings: [VCPUReading] = []
+  /// Those whose thread is known, by it.
+  public var byThread: [Int32: VCPUReading] {
+    Dictionary(readings.compactMap { reading in reading.tid.map { ($0, reading) } }, uniquingKeysWith: { $1 })
+  }
   /// False until a keyframe was read, and after a chunk that is missing until the next one.
   public private(set) var isKnown = false
 

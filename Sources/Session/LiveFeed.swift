@@ -250,9 +250,7 @@ final class LiveFeed: Feed {
   func snapshot() -> Snapshot {
     aggregator.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }
     var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start)
-    let isa = snapshot.source.isa
-    snapshot.source = description
-    snapshot.source.isa = isa
+    snapshot.describe(description)
     if let recordingPath, let writing = tap.writer?.progress {
       snapshot.recording = RecordingStatus(
         path: recordingPath, bytes: writing.written, events: writing.events, dropped: writing.dropped)

@@ -22,17 +22,13 @@ final class Playhead {
     self.source = source
     self.timeline = timeline
     self.options = options
-    aggregator = try Aggregator(metadata: source.metadata, options: options)
-    aggregator.prepare(source.streams)
-    if let host = source.host { aggregator.learn(host) }
+    aggregator = try source.makeAggregator(options)
   }
 
   /// Forgets everything, and stands before the first event.
   func goToStart() {
-    if let fresh = try? Aggregator(metadata: source.metadata, options: options) { aggregator = fresh }
-    aggregator.prepare(source.streams)
-    if let host = source.host { aggregator.learn(host) }
-    for stream in source.streams.indices { source.seek(stream: stream, to: nil) }
+    if let fresh = try? source.makeAggregator(options) { aggregator = fresh }
+    source.seek(toWhere: aggregator)
     time = 0
     isDetached = false
   }
@@ -68,7 +64,7 @@ final class Playhead {
       aggregator.resume(from: sums, streams: source.streams)
     {
       time = node.end
-      seekToAggregator()
+      source.seek(toWhere: aggregator)
     }
     move(to: moment)
     _ = aggregator.cut(at: moment)
@@ -82,16 +78,9 @@ final class Playhead {
       goToStart()
       return false
     }
-    seekToAggregator()
+    source.seek(toWhere: aggregator)
     isDetached = false
     return true
-  }
-
-  private func seekToAggregator() {
-    let pages = aggregator.pagesToResume
-    for stream in source.streams.indices {
-      source.seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil)
-    }
   }
 
   @discardableResult

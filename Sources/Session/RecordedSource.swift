@@ -23,34 +23,28 @@ final class RecordedSource: TimelineSource {
     self.recording = recording
     self.selection = selection
     own = recording as? RecordedEvents
-    var source = SourceDescription()
-    source.kind = SourceDescription.Kind(rawValue: recording.formatName) ?? .traceDat
-    source.path = path
-    source.isDemo = isDemo
-    if let uname = recording.metadata.uname?.split(separator: " "), uname.count >= 3 {
-      source.hostName = String(uname[1])
-      source.kernelRelease = String(uname[2])
-    }
     let threads = selection.threads(recording.metadata)
-    if let header = own?.file.header {
-      source.hostName = header.hostName ?? source.hostName
-      source.kernelRelease = header.kernelRelease ?? source.kernelRelease
-      source.backend = header.backend
-    }
-    description = source
-    if let own, !own.file.indices(of: .sums).isEmpty {
+    var source: SourceDescription
+    if let file = own?.file {
+      source = SourceDescription(file.header)
       // Events that were counted and not recorded are not lost.
-      lostByCPU = own.file.lostEvents(countsGaps: false)
-    } else {
-      lostByCPU = Self.lostByCPU(recording)
-    }
-    if let own {
+      lostByCPU = file.lostEvents(countsGaps: file.indices(of: .sums).isEmpty)
       host = nil
-      timed = Self.notes(own.file, threads, selection.vcpus)
+      timed = Self.notes(file, threads, selection.vcpus)
     } else {
+      source = SourceDescription()
+      source.kind = SourceDescription.Kind(rawValue: recording.formatName) ?? .traceDat
+      lostByCPU = Self.lostByCPU(recording)
       host = HostView(recording.metadata, threads: threads)
       timed = []
     }
+    if let uname = recording.metadata.uname?.split(separator: " "), uname.count >= 3 {
+      source.hostName = source.hostName ?? String(uname[1])
+      source.kernelRelease = source.kernelRelease ?? String(uname[2])
+    }
+    source.path = path
+    source.isDemo = isDemo
+    description = source
   }
 
   private init(_ recording: any RecordingSource, like other: RecordedSource) {
@@ -122,16 +116,8 @@ final class RecordedSource: TimelineSource {
   }
 
   func notes(after: UInt64, through: UInt64) -> [TimelineNote] {
-    func first(_ isMet: (UInt64) -> Bool) -> Int {
-      var (low, high) = (0, timed.count)
-      while low < high {
-        let middle = low + (high - low) / 2
-        if isMet(timed[middle].time) { high = middle } else { low = middle + 1 }
-      }
-      return low
-    }
-    let begin = after == 0 ? 0 : first { $0 > after }
-    let end = first { $0 > through }
+    let begin = after == 0 ? 0 : timed.partitioningIndex(where: { $0.time > after })
+    let end = timed.partitioningIndex(where: { $0.time > through })
     return begin < end ? Array(timed[begin..<end]) : []
   }
 
@@ -149,14 +135,16 @@ final class RecordedSource: TimelineSource {
     let state = file.lastIndex(of: .state, at: moment)
     if state != standing.state {
       standing.state = state
-      standing.states = Dictionary(
-        (file.states(at: moment)?.readings ?? []).compactMap { reading in reading.tid.map { ($0, reading) } },
-        uniquingKeysWith: { $1 })
+      standing.states = file.states(at: moment)?.byThread ?? [:]
       standing.controls = file.latest(ControlsRecord.self, at: moment)?.record.controls
     }
     result.states = standing.states
     result.hostControls = standing.controls
-    result.words = file.latest(WordsRecord.self, at: moment)?.record.words ?? [:]
+    for note in timed[..<timed.partitioningIndex(where: { $0.time > moment })].reversed() {
+      guard case .words(let words) = note.content else { continue }
+      result.words = words
+      break
+    }
     let header = file.header
     result.isClockMonotonic = header.clock == "mono"
     if result.isClockMonotonic {
@@ -169,6 +157,26 @@ final class RecordedSource: TimelineSource {
         : pair.monotonic - min(pair.monotonic, scale.nanoseconds(trace - moment))
     }
     return result
+  }
+}
+
+extension SourceDescription {
+  /// Where a recording of ours comes from. Names of another's making are made fit for a terminal.
+  init(_ header: RecordingHeader) {
+    self.init()
+    kind = .vmctop
+    hostName = header.hostName.map { sanitized($0) }
+    kernelRelease = header.kernelRelease.map { sanitized($0) }
+    backend = header.backend.map { sanitized($0) }
+  }
+}
+
+extension Snapshot {
+  /// Says where it comes from; of the source, what the events told stays.
+  mutating func describe(_ source: SourceDescription) {
+    let isa = self.source.isa
+    self.source = source
+    self.source.isa = isa
   }
 }
 

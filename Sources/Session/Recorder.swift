@@ -234,7 +234,7 @@ public final class Recorder {
     lookAtHost()
     let latest = stateWatch.latest
     let isStateDue = monotonicNanoseconds() >= nextStates
-    if isStateDue { nextStates = max(nextStates &+ sumsPeriod, monotonicNanoseconds() &- sumsPeriod / 2) }
+    if isStateDue { nextStates = max(nextStates &+ sumsPeriod, monotonicNanoseconds()) }
     tap.everySecond(
       present, states: isStateDue ? latest.states.sorted { $0.key < $1.key }.map(\.value) : nil,
       controls: latest.hostControls)

@@ -347,10 +347,9 @@ final class RecordingFeed: Feed {
   ///
   /// - Parameter isCountedUpTo: false where the events counted are not those up to that moment.
   private func describe(_ snapshot: inout Snapshot, at moment: UInt64, isCountedUpTo: Bool = true) {
-    let isa = snapshot.source.isa
-    snapshot.source = source.description
-    snapshot.source.isa = isa
+    snapshot.describe(source.description)
     if snapshot.source.backend == nil {
+      let isa = snapshot.source.isa
       snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
     }
     guard let standing = source.standing(at: moment) else { return }

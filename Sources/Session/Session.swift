@@ -425,7 +425,7 @@ private final class ThreadStart {
 
 /// What each thread of ours begins with: even its stack overflow is cleaned up after, and all signals but those of its own
 /// faults go to the main thread.
-func beginThread() {
+public func beginThread() {
   CleanupRegistry.prepareThread()
   var all = sigset_t()
   sigfillset(&all)

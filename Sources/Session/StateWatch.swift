@@ -128,13 +128,11 @@ final class StateWatch: Sendable {
       if start >= nextStates {
         states = [:]
         let began = monotonicNanoseconds()
-        defer {
-          let now = monotonicNanoseconds()
-          nextStates = now &+ max(Self.statePeriod, (now &- began) &* Self.statesShare)
-        }
         for reading in watched.isEmpty ? [] : reader.vcpus(threads: watched) {
           if let tid = reading.tid { states?[tid] = reading }
         }
+        let now = monotonicNanoseconds()
+        nextStates = now &+ max(Self.statePeriod, (now &- began) &* Self.statesShare)
       }
       let isStopped = state.withLock { state in
         state.latest.words = words

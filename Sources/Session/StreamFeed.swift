@@ -121,7 +121,7 @@ final class StreamFeed: Feed {
       reader.stop()
       throw error
     }
-    description = Self.describe(header)
+    description = SourceDescription(header)
     start = header.startedAt
     time = start ?? 0
     for item in items { take(item) }
@@ -177,15 +177,6 @@ final class StreamFeed: Feed {
     } catch {
       throw SessionError(.unsupported, error.description)
     }
-  }
-
-  private static func describe(_ header: RecordingHeader) -> SourceDescription {
-    var source = SourceDescription()
-    source.kind = .vmctop
-    source.hostName = header.hostName.map { sanitized($0) }
-    source.kernelRelease = header.kernelRelease.map { sanitized($0) }
-    source.backend = header.backend.map { sanitized($0) }
-    return source
   }
 
   // MARK: - What comes
@@ -265,7 +256,7 @@ final class StreamFeed: Feed {
       return noteDamage("\(error)")
     }
     header = next
-    description = Self.describe(next)
+    description = SourceDescription(next)
     queue = RecordingPageQueue(layout: metadata.page)
     aggregator.learn(host)
     aggregator.learn(words, at: moment)
@@ -598,12 +589,9 @@ final class StreamFeed: Feed {
     var snapshot = aggregator.snapshot(
       now: start.map { max($0, time) }, start: start, commandNames: names)
     snapshot.losses.uncounted &+= unknownLosses
-    let isa = snapshot.source.isa
-    snapshot.source = description
-    snapshot.source.isa = isa
+    snapshot.describe(description)
     snapshot.controlWords = words
-    let states = Dictionary(
-      self.states.readings.compactMap { reading in reading.tid.map { ($0, reading) } }, uniquingKeysWith: { $1 })
+    let states = self.states.byThread
     // The last exit is newer only where the trace clock is the one that readings are stamped with.
     snapshot.states = header.clock == "mono" ? snapshot.freshened(states) : states
     if snapshot.states.isEmpty { snapshot.stateFailure = "the recorder has sent no state of its vCPUs" }

@@ -4,7 +4,8 @@ import Aggregator
 public struct SumsLadder {
   public init() {}
 
-  private static let fanOut = 16
+  /// So many of a level are one of the next.
+  static let fanOut = 16
   /// 16^8 intervals of a second are 136 years.
   private static let mostLevels = 8
 

@@ -79,7 +79,7 @@ final class Timeline: Sendable {
   /// Sums in memory take no more than this; where they would, neighbours are merged. It is reached with some hundred
   /// vCPUs, or where each exit is from another place.
   private let mostBytes: Int
-  private static let fanOut = 16
+  private static let fanOut = SumsLadder.fanOut
   /// At first, the recording is cut into so many intervals of equal length, and more where there are more events.
   private static let intervals: UInt64 = 1024
   /// An interval's pages have no more bytes than this: a third of a million events, some milliseconds to count again.
@@ -118,7 +118,7 @@ final class Timeline: Sendable {
   func node(from start: UInt64, through end: UInt64) -> Node? {
     state.withLock { state in
       for level in state.levels.reversed() {
-        let place = Self.first(level) { $0.start >= start }
+        let place = level.partitioningIndex(where: { $0.start >= start })
         if place < level.count, level[place].start == start, level[place].end <= end { return level[place] }
       }
       return nil
@@ -129,7 +129,7 @@ final class Timeline: Sendable {
   func nextNode(after start: UInt64, through end: UInt64) -> Node? {
     state.withLock { state in
       let level = state.levels[0]
-      let place = Self.first(level) { $0.start > start }
+      let place = level.partitioningIndex(where: { $0.start > start })
       return place < level.count && level[place].end <= end ? level[place] : nil
     }
   }
@@ -138,18 +138,9 @@ final class Timeline: Sendable {
   func checkpoint(through moment: UInt64) -> Node? {
     state.withLock { state in
       let level = state.levels[0]
-      let place = Self.first(level) { $0.end > moment } - 1
+      let place = level.partitioningIndex(where: { $0.end > moment }) - 1
       return place >= 0 ? level[place] : nil
     }
-  }
-
-  private static func first(_ level: [Node], where isMet: (Node) -> Bool) -> Int {
-    var (low, high) = (0, level.count)
-    while low < high {
-      let middle = low + (high - low) / 2
-      if isMet(level[middle]) { high = middle } else { low = middle + 1 }
-    }
-    return low
   }
 
   /// The node's sums. Those that turn out to be damaged are not found any more; nil then.
@@ -183,12 +174,7 @@ final class Timeline: Sendable {
   func summaries(from start: UInt64 = 0, through end: UInt64 = .max) -> [Summary] {
     state.withLock { state in
       let all = state.summaries
-      var (low, high) = (0, all.count)
-      while low < high {
-        let middle = low + (high - low) / 2
-        if all[middle].end > start { high = middle } else { low = middle + 1 }
-      }
-      return Array(all[low...].prefix { $0.start < end })
+      return Array(all[all.partitioningIndex(where: { $0.end > start })...].prefix { $0.start < end })
     }
   }
 
@@ -270,16 +256,9 @@ final class Timeline: Sendable {
   }
 
   private func countGap(after last: Sums?, through end: UInt64, _ source: any TimelineSource) {
-    guard !source.streams.isEmpty, var aggregator = try? Aggregator(metadata: source.metadata, options: options) else {
-      return
-    }
-    aggregator.prepare(source.streams)
-    if let host = source.host { aggregator.learn(host) }
+    guard !source.streams.isEmpty, var aggregator = try? source.makeAggregator(options) else { return }
     if let last { aggregator.resume(from: last, streams: source.streams) }
-    let pages = aggregator.pagesToResume
-    for stream in source.streams.indices {
-      source.seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil)
-    }
+    source.seek(toWhere: aggregator)
     var before = last?.end ?? 0
     while before < end, !isStopped {
       let reached = aggregator.run(
@@ -292,8 +271,7 @@ final class Timeline: Sendable {
   }
 
   private func count(_ source: any TimelineSource) {
-    guard var aggregator = try? Aggregator(metadata: source.metadata, options: options) else { return }
-    if let host = source.host { aggregator.learn(host) }
+    guard var aggregator = try? source.makeAggregator(options) else { return }
     var span = max(1, (bounds.last &- bounds.first) / Self.intervals)
     var pages = max(1, largestInterval / max(1, source.metadata.page.subBufferSize))
     var before: UInt64 = 0

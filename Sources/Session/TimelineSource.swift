@@ -106,6 +106,22 @@ public struct TimelineNote: Sendable {
   }
 }
 
+extension TimelineSource {
+  /// An aggregator that stands before the first event, and knows what the recording tells without a time.
+  func makeAggregator(_ options: AggregatorOptions) throws(AggregatorError) -> Aggregator {
+    var aggregator = try Aggregator(metadata: metadata, options: options)
+    aggregator.prepare(streams)
+    if let host { aggregator.learn(host) }
+    return aggregator
+  }
+
+  /// Goes to where an aggregator stands that was resumed; to the beginning for a new one.
+  func seek(toWhere aggregator: borrowing Aggregator) {
+    let pages = aggregator.pagesToResume
+    for stream in streams.indices { seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil) }
+  }
+}
+
 extension Aggregator {
   /// Counts a recording's events up to a moment, with what is known beside them at its time.
   ///

@@ -122,13 +122,7 @@ public final class PerfDataFile: RecordingSource {
     let runs = scanner.streams[stream].runs
     guard let time, isRegular(stream) else { return }
     // When the first run of a round is loaded, all up to the end of the round before the last one was handed out.
-    func isLater(_ run: Int) -> Bool { runs[run].round >= 2 && scanner.roundMaxima[runs[run].round - 2] >= time }
-    var (low, high) = (0, runs.count)
-    while low < high {
-      let middle = low + (high - low) / 2
-      if isLater(middle) { high = middle } else { low = middle + 1 }
-    }
-    var place = low - 1
+    var place = runs.partitioningIndex(where: { $0.round >= 2 && scanner.roundMaxima[$0.round - 2] >= time }) - 1
     while place > 0, runs[place - 1].round == runs[place].round { place -= 1 }
     guard place > 0, runs[place].round >= 2 else { return }
     let round = runs[place].round

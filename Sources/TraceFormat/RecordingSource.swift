@@ -9,6 +9,8 @@ public protocol RecordingSource: SeekablePageSource {
   var damage: [TraceDamage] { get }
   /// What there is to say about what is counted and what is not, a line each; no damage.
   var notes: [String] { get }
+  /// False for a summary: its counts are elsewhere.
+  var hasEvents: Bool { get }
   /// The number of CPUs of the traced host, where the file says; else of those with data.
   var cpuCount: Int { get }
   /// The text of `per_cpu/cpuN/stats` at the end of the recording, one per CPU; of a file in another form, made from
@@ -28,6 +30,7 @@ public protocol RecordingSource: SeekablePageSource {
 
 extension RecordingSource {
   public var notes: [String] { [] }
+  public var hasEvents: Bool { true }
 }
 
 /// The file formats that can be opened, told by how a file begins.

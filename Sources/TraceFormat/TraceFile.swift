@@ -203,20 +203,10 @@ public final class TraceFile: RecordingSource {
     func begin(_ page: Int) -> UInt64 {
       UInt64(littleEndian: pages.loadUnaligned(fromByteOffset: page * size + offset, as: UInt64.self))
     }
-    var place = Self.firstIndex(below: pages.count / size) { begin($0) > time } - 1
+    var place = (0..<pages.count / size).partitioningIndex(where: { begin($0) > time }) - 1
     guard place > 0 else { return 0 }
     while place > 0, begin(place - 1) == begin(place) { place -= 1 }
     return place
-  }
-
-  /// The first number that meets a condition which all later ones meet too; the limit where none does.
-  private static func firstIndex(below limit: Int, where isMet: (Int) -> Bool) -> Int {
-    var (low, high) = (0, limit)
-    while low < high {
-      let middle = low + (high - low) / 2
-      if isMet(middle) { high = middle } else { low = middle + 1 }
-    }
-    return low
   }
 
   /// More chunks than a recording of 100 GB has.
@@ -268,7 +258,7 @@ public final class TraceFile: RecordingSource {
 
   private func seekChunk(stream: Int, _ time: UInt64) {
     let chunks = chunks(stream: stream)
-    var chunk = Self.firstIndex(below: chunks.count) { self.time(ofChunk: $0, stream: stream, chunks) > time } - 1
+    var chunk = chunks.indices.partitioningIndex(where: { self.time(ofChunk: $0, stream: stream, chunks) > time }) - 1
     while chunk >= 0 {
       if goTo(chunk: chunk, stream: stream, chunks), let buffer = states[stream].buffer {
         let pages = UnsafeRawBufferPointer(rebasing: buffer[..<states[stream].bufferEnd])

@@ -41,13 +41,7 @@ struct ExportCommand: ParsableCommand {
   @Option(name: .long, help: ArgumentHelp("Only events up to this point; +5s counts from --from.", valueName: "time"))
   var toTime: TimePoint?
 
-  @Option(
-    name: [.customShort("p"), .customLong("pid")],
-    help: ArgumentHelp("Only the VMs of these processes, or the vCPUs of these threads.", valueName: "pid,..."))
-  var pids: NumberList?
-
-  @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
-  var vcpus: NumberList?
+  @OptionGroup var guests: RecordedSelectionOptions
 
   func validate() throws {
     if files.contains("") { throw ValidationError("the file name is empty") }
@@ -67,14 +61,12 @@ struct ExportCommand: ParsableCommand {
     } catch {
       throw Failure(error)
     }
-    if let own = (source as? RangedRecording)?.base as? RecordedEvents ?? source as? RecordedEvents,
-      own.file.header.level == .summary
-    {
+    if !source.hasEvents {
       throw Failure(
         .unsupported, "\(files[0]): a summary has no events to export", hint: "vmctop triage and vmctop replay read it")
     }
     for note in source.notes { complain(note) }
-    let options = Selection(pids: pids?.numbers, vcpus: vcpus?.numbers).options
+    let options = guests.selection.options
     let threads = options.threads(source.metadata)
     let context = ExportContext(
       source: source,

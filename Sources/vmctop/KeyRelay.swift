@@ -1,4 +1,5 @@
 import Glibc
+import Session
 
 /// Keys of the terminal where another program of the same pipeline may want them too: in `ssh HOST ... | vmctop replay -` ssh reads
 /// the terminal for its remote command. It would take keys, and once it waits for one that we took it does nothing else, the stream
@@ -87,10 +88,7 @@ enum KeyRelay {
 /// A free function: a closure made on the main actor would trap on another thread.
 private func runKeyRelay(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
   guard let argument else { return nil }
-  var all = sigset_t()
-  sigfillset(&all)
-  for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
-  pthread_sigmask(SIG_BLOCK, &all, nil)
+  beginThread()
   let relay = argument.assumingMemoryBound(to: KeyRelay.Relay.self)
   KeyRelay.run(relay.move())
   relay.deallocate()

@@ -97,6 +97,23 @@ struct SourceOptions: ParsableArguments {
   }
 }
 
+/// Which guests of a recording.
+struct RecordedSelectionOptions: ParsableArguments {
+  @Option(
+    name: [.customShort("p"), .customLong("pid")],
+    help: ArgumentHelp("Only the VMs of these processes, or the vCPUs of these threads.", valueName: "pid,..."))
+  var pids: NumberList?
+
+  @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
+  var vcpus: NumberList?
+
+  func validate() throws {
+    if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
+  }
+
+  var selection: Selection { Selection(pids: pids?.numbers, vcpus: vcpus?.numbers) }
+}
+
 /// Which part of a recording.
 struct RangeOptions: ParsableArguments {
   @Option(

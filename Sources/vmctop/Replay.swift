@@ -16,14 +16,7 @@ struct Replay: ParsableCommand {
   @Argument(help: ArgumentHelp("The recordings, or '-' for standard input.", valueName: "file"), completion: .file())
   var files: [String]
 
-  @Option(
-    name: [.customShort("p"), .customLong("pid")],
-    help: ArgumentHelp("Only the VMs of these processes, or the vCPUs of these threads.", valueName: "pid,..."))
-  var pids: NumberList?
-
-  @Option(name: .customLong("vcpu"), help: ArgumentHelp("Only the vCPUs of these numbers.", valueName: "n,..."))
-  var vcpus: NumberList?
-
+  @OptionGroup var guests: RecordedSelectionOptions
   @OptionGroup var range: RangeOptions
   @OptionGroup var view: ViewOptions
 
@@ -31,21 +24,22 @@ struct Replay: ParsableCommand {
   var strict = false
 
   func validate() throws {
-    if pids?.numbers.contains(0) == true { throw ValidationError("-p: 0 is no process id") }
     if files.contains("") { throw ValidationError("the file name is empty") }
     guard files.contains("-") else { return }
     if files.count > 1 { throw ValidationError("'-' stands alone: what comes through a pipe is one recording") }
     if range.from != nil || range.to != nil { throw ValidationError("--from and --to need a file, not '-'") }
-    if pids != nil { throw ValidationError("-p: of what comes through a pipe, the recorder chooses (record -p)") }
+    if guests.pids != nil {
+      throw ValidationError("-p: of what comes through a pipe, the recorder chooses (record -p)")
+    }
   }
 
   func run() throws {
     if files == ["-"] {
-      return try show(try openEngine(.stream, Selection(vcpus: vcpus?.numbers)), view, isStrict: strict)
+      return try show(try openEngine(.stream, guests.selection), view, isStrict: strict)
     }
     for path in files { try checkRecording(path) }
     let engine = try openEngine(
-      .files(files, from: range.from, to: range.to), Selection(pids: pids?.numbers, vcpus: vcpus?.numbers))
+      .files(files, from: range.from, to: range.to), guests.selection)
     try show(engine, view, isStrict: strict)
   }
 }
