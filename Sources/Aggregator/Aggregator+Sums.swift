@@ -2,7 +2,7 @@ import Architecture
 import TraceFormat
 
 extension Aggregator {
-  // MARK: - Taking sums out
+  // MARK: - Cutting
 
   /// Takes out everything counted since the last cut; counting goes on from zero, with what is open in each thread kept.
   /// `run` has counted all events until then, and none after.
@@ -10,11 +10,10 @@ extension Aggregator {
   /// An exit counts in the interval that it came in, its handling time and its details in the one that they came in: an
   /// interval may have more exits paired than made. Merged, `cut`s are what counting it all at once gives.
   ///
-  /// A screen that is to show everything while sums are cut needs an aggregator of its own, which `absorb`s them and
-  /// `resume`s from them.
-  ///
-  /// - Parameter end: on the trace clock, raw.
-  public mutating func cut(at end: UInt64) -> Sums {
+  /// - Parameters:
+  ///   - end: on the trace clock, raw.
+  ///   - resumable: whether what it takes to go on counting from there is part of it.
+  public mutating func cut(at end: UInt64, resumable: Bool = true) -> Sums {
     var sums = Sums()
     sums.start = lastCut
     sums.end = end
@@ -29,14 +28,12 @@ extension Aggregator {
     sums.settings = settings.descriptions
     sums.otherReasons = reasonCodes.others
     sums.losses = takeStreamSums()
-    // Before the counts: the open exits are known by their cells.
-    sums.open = openState()
+    // Before the counts: what open exits are charged to is known by their cells.
+    if resumable { sums.open = openState() }
     sums.retired = retired
     sums.endedThreads = endedThreads
-    if let ended {
-      let sum = ended.pointee.take(until: end)
-      if !sum.stays.isEmpty || endedThreads > 0 { sums.ended = sum }
-    }
+    sums.ended = ended
+    sums.threads.reserveCapacity(slots.count)
     for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored {
       sums.threads.append(slots.slots[index].pointee.take(until: end))
     }
@@ -44,75 +41,24 @@ extension Aggregator {
     events = 0
     malformed = 0
     firstTimestamp = 0
+    ended = nil
     retired = []
     endedThreads = 0
     lastCut = end
-    builder.restart(at: end)
     return sums
   }
 
   private func openState() -> OpenState {
-    var state = OpenState(streams: openStreams(), allLosses: allLosses)
+    var state = OpenState(streams: openStreams())
     state.words = words.map { ThreadWords(tid: $0.key, words: $0.value) }.sorted { $0.tid < $1.tid }
-    state.host = builder.knowledge
-    for index in 0..<slots.count { state.threads.append(OpenThread(slots.slots[index].pointee)) }
+    state.host = machines.knowledge
+    for index in 0..<slots.count {
+      var thread = OpenThread(slots.slots[index].pointee)
+      (thread.hasLostOnStream, thread.hasLostAnywhere) = losses(since: slots.slots[index].pointee.mark)
+      state.threads.append(thread)
+    }
     state.threads.sort { $0.tid < $1.tid }
     return state
-  }
-
-  // MARK: - Putting sums in
-
-  /// Adds the sums of an interval that begins where what was counted ends. What `snapshot` shows then is what it would
-  /// show had the interval been counted here; to go on counting events, call `resume` as well.
-  ///
-  /// With options that count some threads only, the others are left out; so are those that ended and are not told apart
-  /// any more.
-  public mutating func absorb(_ sums: Sums) {
-    let numbers = SettingNumbers(sums.settings.map { settings.adopt($0) })
-    for key in sums.otherReasons {
-      _ = reasonCodes.index(isa: UInt32(truncatingIfNeeded: key >> 32), code: UInt32(truncatingIfNeeded: key))
-    }
-    events &+= sums.events
-    malformed &+= sums.malformed
-    if firstTimestamp == 0 { firstTimestamp = sums.firstTimestamp }
-    lastTimestamp = max(lastTimestamp, sums.lastTimestamp)
-    for event in sums.eventCounts where Int(event.id) < table.rowCount {
-      table.rows[Int(event.id)].count &+= event.count
-    }
-    for loss in sums.losses { add(loss) }
-    for index in 0..<slots.count { slots.slots[index].pointee.close(at: sums.start, renaming: nil) }
-    let endedBefore = endedThreads
-    if !sums.retired.isEmpty {
-      for thread in sums.retired {
-        slots.find(thread.tid)?.pointee.close(at: sums.start, renaming: thread.renaming.map(numbers.number))
-      }
-      let leaving = Set(sums.retired.map(\.tid))
-      retire(slots.remove { leaving.contains($0.pointee.tid) })
-    }
-    endedThreads = endedBefore &+ sums.endedThreads
-    if let sum = sums.ended, options.threads == nil, options.vcpuIDs == nil {
-      add(sum.numbered(numbers), to: endedSlot(), until: sums.end)
-    }
-    for thread in sums.threads {
-      guard isCounted(thread.tid, vcpuID: thread.vcpuID) else { continue }
-      let sum = thread.numbered(numbers)
-      let slot: UnsafeMutablePointer<VCPUSlot>
-      if let known = slots.find(thread.tid) {
-        slot = known
-        slot.pointee.close(at: sums.start, renaming: sum.renaming)
-      } else {
-        slot = insertSlot(thread.tid, vcpuID: thread.vcpuID, setting: sum.setting, at: sums.end)
-      }
-      add(sum, to: slot, until: sums.end)
-    }
-    lastCut = max(lastCut, sums.end)
-  }
-
-  private mutating func add(_ sum: ThreadSum, to slot: UnsafeMutablePointer<VCPUSlot>, until end: UInt64) {
-    slot.pointee.add(sum, until: end) { cells, part in
-      let index = reasonIndex(isa: part.isa, code: part.code)
-      return cells[index] ?? makeCell(cells, index, isa: part.isa, code: part.code)
-    }
   }
 
   mutating func reasonIndex(isa: UInt32, code: UInt32) -> Int {
@@ -126,7 +72,7 @@ extension Aggregator {
 
   // MARK: - Going on from sums
 
-  /// Goes on from where sums end: what was open then is open now. Counts are not touched.
+  /// Goes on from where sums end: what was open then is open now. There is nothing here that was counted and not cut.
   ///
   /// The source has to hand out, for each stream, the page that was being read (see `pagesToResume`) or an earlier one
   /// next; what was counted of it is passed over.
@@ -143,19 +89,21 @@ extension Aggregator {
     }
     let places = resumeStreams(state)
     words = Dictionary(state.words.map { ($0.tid, $0.words) }, uniquingKeysWith: { $1 })
-    builder.learn(state.host)
+    machines.learn(state.host)
     for var thread in state.threads {
       thread.number(numbers)
       let slot =
         slots.find(thread.tid)
         ?? insertSlot(thread.tid, vcpuID: thread.vcpuID, setting: thread.setting, at: sums.end)
       slot.pointee.resume(thread, countedUntil: sums.end)
-      slot.pointee.mark.stream = places[Int(thread.mark.stream)] ?? .max
+      slot.pointee.mark = resumedMark(
+        stream: places[Int(thread.stream)] ?? .max, (thread.hasLostOnStream, thread.hasLostAnywhere))
       for setting in thread.past { _ = slot.pointee.cells(of: setting) }
-      guard let open = thread.cell else { continue }
-      let cells = slot.pointee.cells(of: open.setting)
-      let index = reasonIndex(isa: open.isa, code: open.code)
-      let cell = cells[index] ?? makeCell(cells, index, isa: open.isa, code: open.code)
+      guard let setting = thread.exitSetting else { continue }
+      let cells = slot.pointee.cells(of: setting)
+      let (isa, code) = (thread.lastExit.isa, thread.lastExit.code)
+      let index = reasonIndex(isa: isa, code: code)
+      let cell = cells[index] ?? makeCell(cells, index, isa: isa, code: code, setting: setting)
       slot.pointee.openCell = cell
       if let charge = thread.charge, !cell.pointee.isChargeFixed {
         slot.pointee.openCharge = cell.pointee.charges.index(of: charge)
@@ -163,30 +111,6 @@ extension Aggregator {
     }
     lastCut = sums.end
     return true
-  }
-
-  /// Marks everything counted so far as shown: the next snapshot's interval begins here.
-  ///
-  /// - Parameter now: on the trace clock, raw.
-  public mutating func beginInterval(at now: UInt64) {
-    builder.shownAt = now
-    builder.shownEvents = events
-    builder.shownEventCounts = (0..<table.rowCount).map { table.rows[$0].count }
-    _ = takeLosses()
-    var all: [SnapshotBuilder.Slot] = ended.map { [$0] } ?? []
-    for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored { all.append(slots.slots[index]) }
-    let scale = self.scale
-    builder.remember(all, now: now, openTime: options.countsOpenTime) { scale.nanoseconds($0) }
-  }
-
-  /// Takes the course of the rates from elsewhere: what snapshots showed before is forgotten.
-  ///
-  /// - Parameter intervals: oldest first; of each, its length and the exits by thread, those of ended threads as
-  ///   thread 0.
-  public mutating func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) {
-    var threads: [SnapshotBuilder.Slot] = []
-    for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored { threads.append(slots.slots[index]) }
-    builder.setHistory(intervals.suffix(SnapshotBuilder.historyLength), threads)
   }
 }
 
@@ -198,7 +122,6 @@ extension VCPUSlot {
     wasAway = thread.wasAway
     isInUserSpace = thread.isInUserSpace
     isSettingRead = thread.isSettingRead
-    mark = thread.mark
     since = thread.since
     openCell = nil
     openCharge = -1
@@ -219,7 +142,7 @@ extension OpenThread {
     wasAway = slot.wasAway
     isInUserSpace = slot.isInUserSpace
     isSettingRead = slot.isSettingRead
-    mark = slot.mark
+    stream = slot.mark.stream
     since = slot.since
     setting = slot.setting
     settingSince = slot.settingSince
@@ -230,8 +153,7 @@ extension OpenThread {
     openUser = slot.openUser
     openHalted = slot.openHalted
     guard activity == .handlingExit, let open = slot.openCell else { return }
-    guard let setting = slot.setting(of: open) else { return }
-    cell = OpenCell(setting: setting, isa: open.pointee.isa, code: open.pointee.code)
+    exitSetting = open.pointee.setting
     if slot.openCharge >= 0, let entries = open.pointee.charges.entries {
       charge = entries[slot.openCharge].control
     }

@@ -22,19 +22,27 @@ public struct AggregatorOptions: Sendable {
     self.countsOpenTime = countsOpenTime
     self.fallbackName = fallbackName
   }
+
+  /// Whether they ask for a vCPU.
+  func counts(_ thread: Int32, vcpuID: UInt32?) -> Bool {
+    if let threads, !threads.contains(thread) { return false }
+    guard let vcpuIDs else { return true }
+    return vcpuID.map(vcpuIDs.contains) ?? false
+  }
 }
 
-/// Counts exits, handling times, details and charges from ring-buffer pages, and publishes `Snapshot`s.
+/// Counts exits, handling times, details and charges from ring-buffer pages, since the last cut and nothing else: `cut` hands
+/// out what was counted as a value, and what adds such values up (`RunningTotal`) knows everything since counting began.
 ///
 /// `run` merges all streams in order of time and works event by event without allocation, reference counting or
 /// existentials; what is not per event (a new vCPU, a new reason) is out of line. One thread at a time may use it.
 public struct Aggregator: ~Copyable {
   var table: EventTable
   var slots = SlotTable()
-  /// Where the counts of threads are added up that have no slot any more; nil as long as all have theirs.
-  var ended: UnsafeMutablePointer<VCPUSlot>?
+  /// What was counted since the last cut of threads that have no slot any more.
+  var ended: ThreadSum?
   var endedThreads: UInt64 = 0
-  /// Those of them that sums before have counts of, since the last cut.
+  /// Those of them that earlier cuts have counts of.
   var retired: [RetiredThread] = []
   /// Where the last sums end, on the trace clock.
   var lastCut: UInt64 = 0
@@ -63,7 +71,8 @@ public struct Aggregator: ~Copyable {
   var malformed: UInt64 = 0
   var firstTimestamp: UInt64 = 0
   var lastTimestamp: UInt64 = 0
-  var builder = SnapshotBuilder()
+  /// What the host has told of its VMs.
+  var machines = MachineRegistry()
   var settings = SettingRegistry()
   /// The control words of every vCPU thread as they were read last.
   var words: [Int32: ControlSetting] = [:]
@@ -76,12 +85,9 @@ public struct Aggregator: ~Copyable {
     /// No event was counted since the last loss.
     var isInGap = false
     var losses: UInt32 = 0
+    /// Since the last cut.
     var lost: UInt64 = 0
     var uncounted: UInt64 = 0
-    var lostByCounter: UInt64?
-    /// What of it went into sums already.
-    var takenByCounter: UInt64 = 0
-    var shownLost: UInt64 = 0
     /// The page that the cursor is in, as long as the source keeps it.
     var page: UnsafeRawBufferPointer?
     /// The timestamp in the header of the last page; nil before the first.
@@ -104,50 +110,6 @@ public struct Aggregator: ~Copyable {
     streams.deallocate()
     for index in 0..<slots.count { slots.slots[index].pointee.deallocate() }
     for index in 0..<slots.count { slots.slots[index].deinitialize(count: 1).deallocate() }
-    ended?.pointee.deallocate()
-    ended?.deinitialize(count: 1).deallocate()
-  }
-
-  /// The losses by stream so far, and those since the last call with `mark`.
-  mutating func takeLosses() -> Losses {
-    var losses = Losses()
-    for index in 0..<streamCount {
-      let lost = max(streams[index].lost, streams[index].lostByCounter ?? 0)
-      let uncounted = streams[index].lostByCounter == nil ? streams[index].uncounted : 0
-      let interval = lost > streams[index].shownLost ? lost - streams[index].shownLost : 0
-      losses.lost &+= lost
-      losses.intervalLost &+= interval
-      losses.uncounted &+= uncounted
-      if lost > 0 || uncounted > 0 {
-        losses.perCPU.append(Losses.CPULoss(cpu: streamNames[index].cpu, lost: lost, intervalLost: interval))
-      }
-      streams[index].shownLost = lost
-    }
-    return losses
-  }
-
-  /// What the last snapshot showed of each stream.
-  var shownLosses: [PageStream: UInt64] {
-    get {
-      Dictionary((0..<streamCount).map { (streamNames[$0], streams[$0].shownLost) }, uniquingKeysWith: { $1 })
-    }
-    set {
-      for index in 0..<streamCount { streams[index].shownLost = newValue[streamNames[index]] ?? 0 }
-    }
-  }
-
-  /// Takes the exact number of events lost from the buffers' own counters: a sub-buffer that is full to the brim has
-  /// no room to say how many were lost before it, and what was lost after the last one, none says.
-  ///
-  /// - Parameters:
-  ///   - all: every stream; else only those that lost an unknown number, since reading the counters costs something.
-  ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
-  public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
-    for index in 0..<streamCount where all || streams[index].uncounted > 0 {
-      guard let lost = counter(streamNames[index].cpu) else { continue }
-      let new = lost > streams[index].takenByCounter ? lost - streams[index].takenByCounter : 0
-      streams[index].lostByCounter = max(streams[index].lostByCounter ?? 0, new)
-    }
   }
 
   /// The CPU of a stream, where known.
@@ -156,37 +118,19 @@ public struct Aggregator: ~Copyable {
   // MARK: - Streams in sums
 
   mutating func takeStreamSums() -> [StreamSum] {
-    var sums: [StreamSum] = []
-    for index in 0..<streamCount {
-      var sum = StreamSum(stream: streamNames[index])
-      sum.lost = streams[index].lost
-      sum.uncounted = streams[index].uncounted
-      sum.counter = streams[index].lostByCounter
-      sums.append(sum)
-      streams[index].lost = 0
-      streams[index].uncounted = 0
-      if let counter = sum.counter {
-        streams[index].takenByCounter &+= counter
-        streams[index].lostByCounter = 0
+    (0..<streamCount).map { index in
+      defer {
+        streams[index].lost = 0
+        streams[index].uncounted = 0
       }
-      streams[index].shownLost = 0
+      return StreamSum(stream: streamNames[index], lost: streams[index].lost, uncounted: streams[index].uncounted)
     }
-    return sums
-  }
-
-  mutating func add(_ sum: StreamSum) {
-    if !streamNames.contains(sum.stream) { prepare(streamNames + [sum.stream]) }
-    guard let index = streamNames.firstIndex(of: sum.stream) else { return }
-    streams[index].lost &+= sum.lost
-    streams[index].uncounted &+= sum.uncounted
-    if let counter = sum.counter { streams[index].lostByCounter = (streams[index].lostByCounter ?? 0) &+ counter }
   }
 
   func openStreams() -> [OpenStream] {
     (0..<streamCount).map { index in
       var state = OpenStream(
-        stream: streamNames[index], losses: streams[index].losses, isInGap: streams[index].isInGap,
-        page: streams[index].pageTimestamp)
+        stream: streamNames[index], isInGap: streams[index].isInGap, page: streams[index].pageTimestamp)
       if let resumption = streams[index].resumption {
         state.page = resumption.page
         state.counted = resumption.counted
@@ -203,7 +147,7 @@ public struct Aggregator: ~Copyable {
 
   /// Returns where each of the state's streams is here.
   mutating func resumeStreams(_ state: OpenState) -> [Int: UInt32] {
-    allLosses = state.allLosses
+    allLosses = Self.resumedLosses
     openGaps = 0
     for index in 0..<streamCount {
       streams[index].cursor = SubBufferCursor.exhausted(at: 0)
@@ -218,7 +162,6 @@ public struct Aggregator: ~Copyable {
     for (number, open) in state.streams.enumerated() {
       guard let index = streamNames.firstIndex(of: open.stream) else { continue }
       places[number] = UInt32(truncatingIfNeeded: index)
-      streams[index].losses = open.losses
       if open.isInGap, !streams[index].isInGap {
         streams[index].isInGap = true
         openGaps += 1
@@ -227,6 +170,22 @@ public struct Aggregator: ~Copyable {
       if let page = open.page { streams[index].resumption = (page, open.counted) }
     }
     return places
+  }
+
+  /// What is lost is numbered from here on again.
+  private static var resumedLosses: UInt32 { 1 }
+
+  /// Whether something was lost since a thread's last event: on the stream of that event, or on any.
+  func losses(since mark: LossMark) -> (onStream: Bool, anywhere: Bool) {
+    let place = Int(mark.stream)
+    return (place >= streamCount || streams[place].losses != mark.losses, mark.ofAll != allLosses || openGaps > 0)
+  }
+
+  /// The mark of a thread whose last event was on a stream before counting was resumed.
+  func resumedMark(stream: UInt32, _ losses: (onStream: Bool, anywhere: Bool)) -> LossMark {
+    LossMark(
+      stream: stream, losses: losses.onStream ? .max : 0,
+      ofAll: losses.anywhere ? Self.resumedLosses &- 1 : Self.resumedLosses)
   }
 
   /// The timestamp in the header of the page that each stream is to be read on from; nil: from its first.
@@ -495,8 +454,8 @@ public struct Aggregator: ~Copyable {
     } else {
       cell = makeCell(slot, index, isa: isa, code: code)
     }
-    cell.pointee.count &+= 1
-    slot.pointee.exits &+= 1
+    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
+    cell.pointee.exits.count &+= 1
 
     // The guest ran since the last entry, unless something was lost in between.
     if slot.pointee.activity == .inGuest {
@@ -553,13 +512,14 @@ public struct Aggregator: ~Copyable {
       isWhole(slot, mark)
     {
       let handling = nanoseconds(timestamp &- slot.pointee.since)
+      if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
       cell.pointee.paired &+= 1
-      cell.pointee.handling &+= handling
+      cell.pointee.exits.handling &+= handling
       if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
       if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
       cell.pointee.histogram.add(handling)
       if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
-        charges[slot.pointee.openCharge].handling &+= handling
+        charges[slot.pointee.openCharge].exits.handling &+= handling
       }
       if slot.pointee.wasAway {
         if slot.pointee.isInUserSpace {
@@ -636,13 +596,15 @@ public struct Aggregator: ~Copyable {
     let control = governingControl(of: slot.pointee.lastExit.facts(msr: msr)).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
-    entries[old].count &-= 1
+    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
+    entries[old].exits.count &-= 1
     slot.pointee.openCharge = cell.pointee.charges.add(control)
   }
 
   private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
     guard slot.pointee.awaited == kind, let cell = slot.pointee.openCell else { return }
     slot.pointee.awaited = nil
+    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     cell.pointee.details.add(value, limit: Self.detailLimit)
   }
 
@@ -687,30 +649,24 @@ public struct Aggregator: ~Copyable {
     if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
     let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
     slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, setting: setting, at: timestamp))
-    slot.pointee.isIgnored = !isCounted(thread, vcpuID: vcpuID)
+    slot.pointee.isIgnored = !options.counts(thread, vcpuID: vcpuID)
     slots.insert(slot)
     return slot
-  }
-
-  /// Whether the options ask for it.
-  func isCounted(_ thread: Int32, vcpuID: UInt32?) -> Bool {
-    if let threads = options.threads, !threads.contains(thread) { return false }
-    guard let ids = options.vcpuIDs else { return true }
-    return vcpuID.map(ids.contains) ?? false
   }
 
   @inline(never)
   private mutating func makeCell(
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
   ) -> UnsafeMutablePointer<ReasonCell> {
-    makeCell(slot.pointee.cells, index, isa: isa, code: code)
+    makeCell(slot.pointee.cells, index, isa: isa, code: code, setting: slot.pointee.setting)
   }
 
   mutating func makeCell(
-    _ cells: VCPUSlot.Cells, _ index: Int, isa: UInt32, code: UInt32
+    _ cells: VCPUSlot.Cells, _ index: Int, isa: UInt32, code: UInt32, setting: VCPUSetting
   ) -> UnsafeMutablePointer<ReasonCell> {
     let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
-    let cell = ReasonCell.make(isa: isa, code: code, hasHistogram: cellCount < Self.cellLimit)
+    let cell = ReasonCell.make(
+      isa: isa, code: code, setting: setting, hasHistogram: cellCount < Self.cellLimit)
     cellCount += 1
     cells[index] = cell
     return cell
@@ -729,7 +685,7 @@ public struct Aggregator: ~Copyable {
     let bit = UInt64(1) << UInt64(reason)
     let flips = isSet ? now == bit : now == 0
     guard flips else { return }
-    let group = builder.group(of: thread, in: slots)
+    let group = machines.group(of: thread, among: knownThreads)
     for tid in group {
       guard let slot = slots.find(tid), !slot.pointee.isIgnored else { continue }
       slot.pointee.change(

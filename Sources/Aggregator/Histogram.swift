@@ -42,22 +42,6 @@ struct Histogram {
     carries?[index] &+= 1
   }
 
-  /// Adds another's counts, all of which lie between two values.
-  mutating func absorb(_ other: Histogram, from low: UInt64, to high: UInt64) {
-    guard low <= high else { return }
-    for index in Self.index(of: low)...Self.index(of: high) { add(other.count(at: index), at: index) }
-  }
-
-  /// Adds to one bucket.
-  mutating func add(_ count: UInt64, at index: Int) {
-    guard let buckets else { return }
-    let sum = self.count(at: index) &+ count
-    buckets[index] = UInt32(truncatingIfNeeded: sum)
-    guard sum >> 32 != 0 || carries != nil else { return }
-    if carries == nil { carries = Self.makeBuckets() }
-    carries?[index] = UInt32(truncatingIfNeeded: sum >> 32)
-  }
-
   /// Takes out the counts, all of which lie between two values.
   mutating func take(from low: UInt64, to high: UInt64) -> [BucketSum] {
     guard let buckets, low <= high else { return [] }
@@ -95,17 +79,17 @@ struct Histogram {
     return (UInt64(1) << UInt64(exponent)) + UInt64(index & 31) * width + width / 2
   }
 
-  /// The values at the given ranks (1-based, ascending), all found in one walk.
-  static func values(atRanks ranks: [UInt64], in buckets: [UInt64]) -> [UInt64] {
+  /// The values at the given ranks (1-based, ascending), all found in one walk over buckets that ascend.
+  static func values(atRanks ranks: [UInt64], in buckets: [BucketSum]) -> [UInt64] {
     var result: [UInt64] = []
     var seen: UInt64 = 0
-    var bucket = 0
+    var place = 0
     for rank in ranks {
-      while bucket < buckets.count, seen &+ buckets[bucket] < rank {
-        seen &+= buckets[bucket]
-        bucket += 1
+      while place < buckets.count - 1, seen &+ buckets[place].count < rank {
+        seen &+= buckets[place].count
+        place += 1
       }
-      result.append(value(at: min(bucket, buckets.count - 1)))
+      result.append(buckets.isEmpty ? 0 : value(at: buckets[place].bucket))
     }
     return result
   }

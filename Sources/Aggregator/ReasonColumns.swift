@@ -22,16 +22,8 @@ public struct ReasonContext: Sendable {
   /// Lengths of the last interval and of the whole window, ns.
   public var intervalNanoseconds: UInt64
   public var windowNanoseconds: UInt64
-  /// Sums over all reasons of the scope.
-  public var exits: UInt64
-  public var intervalExits: UInt64
-  public var handling: UInt64
-  public var intervalHandling: UInt64
-  /// How much of the handling time of the reasons that halt is time halted, 0...1, in the window and in the interval.
-  public var idleShare: Double
-  public var intervalIdleShare: Double
-  /// Handling time of the basis without the time halted: what the exits cost, ns.
-  public private(set) var busy: UInt64 = 0
+  /// The sum over all reasons of the scope.
+  public var figures: ExitFigures
   /// The short name to print for a control.
   public var controlName: @Sendable (ControlID) -> String
 
@@ -44,32 +36,16 @@ public struct ReasonContext: Sendable {
     self.basis = basis ?? (hasInterval ? .interval : .window)
     intervalNanoseconds = snapshot.intervalNanoseconds
     windowNanoseconds = snapshot.windowNanoseconds
-    exits = scope.exits
-    intervalExits = scope.intervalExits
-    handling = scope.reasons.reduce(0) { $0 &+ $1.handling.total }
-    intervalHandling = scope.reasons.reduce(0) { $0 &+ $1.intervalHandling }
-    func share(_ halted: UInt64, _ handling: UInt64) -> Double {
-      handling == 0 ? 0 : min(1, Double(halted) / Double(handling))
-    }
-    let halting = scope.reasons.filter(\.halts)
-    idleShare = share(scope.time.halted, halting.reduce(0) { $0 &+ $1.handling.total })
-    intervalIdleShare = share(scope.intervalTime.halted, halting.reduce(0) { $0 &+ $1.intervalHandling })
+    figures = ExitFigures()
+    for reason in scope.reasons { figures.add(reason.figures) }
     self.controlName = controlName
-    busy = scope.reasons.reduce(0) { $0 &+ busy($1) }
   }
 
-  /// Handling time of exits of that reason without the time halted, which is idle time and no cost. Derived: a scope
-  /// knows how long its vCPUs were halted, and only the reasons that halt can have caused it.
-  public func busy(_ handling: UInt64, _ reason: ReasonStatistics, _ basis: Basis? = nil) -> UInt64 {
-    guard reason.halts else { return handling }
-    let idle = (basis ?? self.basis) == .interval ? intervalIdleShare : idleShare
-    return UInt64(exactly: (Double(handling) * (1 - idle)).rounded()).map { min($0, handling) } ?? handling
-  }
+  /// Of two sets of figures, those that shares are computed from.
+  public func basic(_ figures: ExitFigures) -> ExitCounts { basis == .interval ? figures.interval : figures.total }
 
-  /// The same for all exits of a reason, in the basis.
-  public func busy(_ reason: ReasonStatistics) -> UInt64 {
-    busy(basis == .interval ? reason.intervalHandling : reason.handling.total, reason)
-  }
+  /// Handling time of the basis without the time halted: what all exits of the scope cost, ns.
+  public var busy: UInt64 { basic(figures).busy }
 }
 
 extension ReasonCode {
@@ -136,17 +112,14 @@ public enum ReasonColumns {
       jsonKey: "percent",
       metricName: nil, descendingFirst: true,
       value: { reason, context in
-        switch context.basis {
-        case .interval: share(reason.intervalCount, context.intervalExits)
-        case .window: share(reason.count, context.exits)
-        }
+        share(context.basic(reason.figures).count, context.basic(context.figures).count)
       }),
     ReasonColumn(
       id: "time", title: "TIME%", unit: "%", alignment: .right, width: 5, priority: 2,
       help: "share of all handling time, time halted left out, in the last interval (else since the start)",
       jsonKey: "time_percent", metricName: nil, descendingFirst: true,
       value: { reason, context in
-        share(context.busy(reason), context.busy)
+        share(context.basic(reason.figures).busy, context.busy)
       }),
     ReasonColumn(
       id: "mean", title: "MEAN", unit: "ns", alignment: .right, width: 7, priority: 4,

@@ -78,16 +78,13 @@ public struct SettingChange: Sendable, Hashable {
 }
 
 /// What one scope counted in one setting.
-public struct SettingStatistics: Sendable {
+public struct SettingStatistics: Sendable, ExitStatistics {
   public var setting: VCPUSetting
   /// vCPUs of the scope that are in it now.
   public var vcpus = 0
   /// How long vCPUs of the scope were in it, summed, in nanoseconds.
   public var residence: UInt64 = 0
-  public var exits: UInt64 = 0
-  public var intervalExits: UInt64 = 0
-  public var handling: UInt64 = 0
-  public var intervalHandling: UInt64 = 0
+  public var figures = ExitFigures()
   /// Where the vCPUs' time went while they were in it.
   public var time = TimeSplit()
   /// Most frequent first; they add up to `exits`.
@@ -97,40 +94,31 @@ public struct SettingStatistics: Sendable {
 
   public init(setting: VCPUSetting) { self.setting = setting }
 
+  /// The same as `count`, and as `intervalCount`.
+  public var exits: UInt64 { count }
+  public var intervalExits: UInt64 { intervalCount }
+  /// Handling time, ns, time halted included.
+  public var handling: UInt64 { figures.total.handling }
+  public var intervalHandling: UInt64 { figures.interval.handling }
+
   /// Exits per second of a vCPU's time in it; nil for no time.
   public var rate: Double? { residence == 0 ? nil : Double(exits) * 1e9 / Double(residence) }
 }
 
-extension ControlStatistics {
-  /// The controls whose exits halt the vCPU: HLT exiting, and the HLT intercept.
-  private static let halting: [ControlID] = [(1, 12), (2, 0x78)].compactMap {
-    fixedGoverningControl(isa: $0.0, code: $0.1)
-  }
-
-  /// Handling time without the time halted, which is idle and no cost, ns.
-  ///
-  /// - Parameter halted: how long the vCPUs were halted, all in all.
-  public func busy(halted: UInt64) -> UInt64 {
-    Self.halting.contains(control) ? handling &- min(halted, handling) : handling
-  }
-}
-
 /// One exit reason in one setting.
-public struct SettingReason: Sendable, Hashable {
+public struct SettingReason: Sendable, Hashable, ExitStatistics {
   public var isa: UInt32
   public var code: UInt32
-  public var count: UInt64
-  public var intervalCount: UInt64
-  /// Handling time, ns, time halted included.
-  public var handling: UInt64
+  public var figures: ExitFigures
 
-  public init(isa: UInt32, code: UInt32, count: UInt64, intervalCount: UInt64, handling: UInt64) {
+  public init(isa: UInt32, code: UInt32, figures: ExitFigures = ExitFigures()) {
     self.isa = isa
     self.code = code
-    self.count = count
-    self.intervalCount = intervalCount
-    self.handling = handling
+    self.figures = figures
   }
+
+  /// Handling time, ns, time halted included.
+  public var handling: UInt64 { figures.total.handling }
 }
 
 /// The settings that occurred. A host has a handful; past the limit all share the first, which has no words to show.

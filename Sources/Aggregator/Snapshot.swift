@@ -22,6 +22,8 @@ public struct Snapshot: Sendable {
   /// Event counts by kind, most frequent first.
   public var eventCounts: [EventCount] = []
   public var losses = Losses()
+  /// Of what is counted from a recording's sums of version 1, time halted is known of vCPUs only: it was taken for HLT's.
+  public var isHaltShared = false
   /// Records that contradicted their own format and were passed over: a damaged input.
   public var malformedRecords: UInt64 = 0
   /// The virtual machines, in order of pid (or of thread id where a trace does not tell the pid).
@@ -256,8 +258,28 @@ public struct TimeSplit: Sendable, Hashable {
   public var total: UInt64 { guest &+ kernel &+ user &+ halted }
 }
 
+/// Something whose exits are counted, in everything and in the last interval.
+public protocol ExitStatistics {
+  var figures: ExitFigures { get set }
+}
+
+extension ExitStatistics {
+  /// Exits since counting began, and of the last interval.
+  public var count: UInt64 {
+    get { figures.total.count }
+    set { figures.total.count = newValue }
+  }
+  public var intervalCount: UInt64 {
+    get { figures.interval.count }
+    set { figures.interval.count = newValue }
+  }
+  /// Handling time without the time halted, ns.
+  public var busy: UInt64 { figures.total.busy }
+  public var intervalBusy: UInt64 { figures.interval.busy }
+}
+
 /// One exit reason in one scope.
-public struct ReasonStatistics: Sendable {
+public struct ReasonStatistics: Sendable, ExitStatistics {
   /// 1 VMX, 2 SVM, as in the tracepoint's `isa`.
   public var isa: UInt32
   /// The basic exit reason (VMX) or the exit code (SVM).
@@ -266,30 +288,27 @@ public struct ReasonStatistics: Sendable {
   public var name: String
   /// In how many settings of the controls it occurred.
   public var settings: Int
-  public var count: UInt64
-  public var intervalCount: UInt64
+  public var figures: ExitFigures
+  /// Of all the handling time.
   public var handling: LatencySummary
-  /// Handling time that ended in the last interval.
-  public var intervalHandling: UInt64
   /// What the exits were charged to, most first. The counts add up to `count`.
   public var charges: [ChargeStatistics]
   /// Details, most useful kind first.
   public var details: [DetailStatistics]
 
+  /// Handling time that ended in the last interval, ns.
+  public var intervalHandling: UInt64 { figures.interval.handling }
+
   public init(
-    isa: UInt32, code: UInt32, name: String, settings: Int = 1, count: UInt64 = 0,
-    intervalCount: UInt64 = 0,
-    handling: LatencySummary = LatencySummary(), intervalHandling: UInt64 = 0, charges: [ChargeStatistics] = [],
-    details: [DetailStatistics] = []
+    isa: UInt32, code: UInt32, name: String, settings: Int = 1, figures: ExitFigures = ExitFigures(),
+    handling: LatencySummary = LatencySummary(), charges: [ChargeStatistics] = [], details: [DetailStatistics] = []
   ) {
     self.isa = isa
     self.code = code
     self.name = name
     self.settings = settings
-    self.count = count
-    self.intervalCount = intervalCount
+    self.figures = figures
     self.handling = handling
-    self.intervalHandling = intervalHandling
     self.charges = charges
     self.details = details
   }
@@ -313,42 +332,26 @@ public struct LatencySummary: Sendable, Hashable {
   public var mean: Double? { paired == 0 ? nil : Double(total) / Double(paired) }
 }
 
-/// One reason's share of one control.
-public struct ChargeStatistics: Sendable, Hashable {
+/// What was charged to one control: of one reason, of one scope, or of a scope in one setting.
+public struct ChargeStatistics: Sendable, Hashable, ExitStatistics {
   public var control: ControlID
-  public var count: UInt64
-  public var intervalCount: UInt64
-  /// Handling time of those exits, ns.
-  public var handling: UInt64
-  public var intervalHandling: UInt64
+  public var figures: ExitFigures
 
-  public init(control: ControlID, count: UInt64, intervalCount: UInt64, handling: UInt64, intervalHandling: UInt64) {
+  public init(control: ControlID, figures: ExitFigures = ExitFigures()) {
     self.control = control
-    self.count = count
-    self.intervalCount = intervalCount
-    self.handling = handling
-    self.intervalHandling = intervalHandling
+    self.figures = figures
   }
+
+  /// Handling time of those exits, ns.
+  public var handling: UInt64 { figures.total.handling }
+  public var intervalHandling: UInt64 { figures.interval.handling }
+  /// The same as `count`, and as `intervalCount`.
+  public var exits: UInt64 { count }
+  public var intervalExits: UInt64 { intervalCount }
 }
 
 /// All that was charged to one control in one scope, or in one setting of it.
-public struct ControlStatistics: Sendable, Hashable {
-  public var control: ControlID
-  public var exits: UInt64
-  public var intervalExits: UInt64
-  public var handling: UInt64
-  public var intervalHandling: UInt64
-
-  public init(
-    control: ControlID, exits: UInt64, intervalExits: UInt64, handling: UInt64, intervalHandling: UInt64
-  ) {
-    self.control = control
-    self.exits = exits
-    self.intervalExits = intervalExits
-    self.handling = handling
-    self.intervalHandling = intervalHandling
-  }
-}
+public typealias ControlStatistics = ChargeStatistics
 
 /// What a detail's value is.
 public enum DetailKind: UInt8, Sendable, CaseIterable {

@@ -171,28 +171,29 @@ public struct SnapshotComparison: Sendable {
 
   private func compare(_ name: String?, _ first: Part, _ second: Part) -> Scope {
     var total = Row(name: "all exits")
-    total.a = Self.cost(of: first.counts, a)
-    total.b = Self.cost(of: second.counts, b)
+    total.a = Self.cost(of: first.scope, a)
+    total.b = Self.cost(of: second.scope, b)
     judge(&total)
 
     var reasons: [ReasonCode: Row] = [:]
     var controls: [ControlID: Row] = [:]
     for (part, side, cost) in [(first, a, \Row.a), (second, b, \Row.b)] {
-      for (code, reason) in part.counts.reasons {
+      for reason in part.scope.reasons {
+        let code = ReasonCode(isa: reason.isa, code: reason.code)
         reasons[code, default: Row(name: reason.name, reason: code)][keyPath: cost] = Self.cost(
-          of: code, reason, part.counts, side)
+          of: reason, part.scope, side)
       }
-      for control in part.counts.controls.values {
+      for control in part.scope.controls {
         controls[control.control, default: Row(name: controlName(control.control), control: control.control)][
-          keyPath: cost] = Self.cost(of: control, part.counts, side)
+          keyPath: cost] = Self.cost(of: control, part.scope, side)
       }
     }
     let (own, other) = (a.words(first.vcpus), b.words(second.vcpus))
     return Scope(
-      vm: name, time: (first.counts.time, second.counts.time), vcpus: (first.vcpus.count, second.vcpus.count),
+      vm: name, time: (first.scope.time, second.scope.time), vcpus: (first.vcpus.count, second.vcpus.count),
       total: total, reasons: sorted(Array(reasons.values)), controls: sorted(Array(controls.values)),
       changes: own.isEmpty || other.isEmpty ? nil : Self.changes(own, other),
-      settings: (first.counts.settings, second.counts.settings))
+      settings: (first.scope.settings.count, second.scope.settings.count))
   }
 
   private func sorted(_ rows: [Row]) -> [Row] {
@@ -219,34 +220,34 @@ public struct SnapshotComparison: Sendable {
     whole == 0 ? 0 : Double(part) / Double(whole)
   }
 
-  private static func cost(of counts: Counts, _ side: Side) -> Cost {
-    var cost = Cost(count: counts.exits, rate: perSecond(counts.exits, side))
-    cost.share = counts.exits == 0 ? 0 : 1
-    var (handling, busy): (UInt64, UInt64) = (0, 0)
-    for (code, reason) in counts.reasons {
-      handling &+= reason.handling
-      busy &+= counts.busy(code, reason)
-      cost.paired &+= reason.paired
+  private static func cost(of scope: ScopeStatistics, _ side: Side) -> Cost {
+    var cost = Cost(count: scope.exits, rate: perSecond(scope.exits, side))
+    cost.share = scope.exits == 0 ? 0 : 1
+    var exits = ExitCounts()
+    for reason in scope.reasons {
+      exits.add(reason.figures.total)
+      cost.paired &+= reason.handling.paired
     }
-    cost.timePerSecond = perSecond(busy, side)
-    cost.mean = cost.paired == 0 ? nil : Double(handling) / Double(cost.paired)
+    cost.timePerSecond = perSecond(exits.busy, side)
+    cost.mean = cost.paired == 0 ? nil : Double(exits.handling) / Double(cost.paired)
     return cost
   }
 
-  private static func cost(of code: ReasonCode, _ reason: Counts.Reason, _ counts: Counts, _ side: Side) -> Cost {
+  private static func cost(of reason: ReasonStatistics, _ scope: ScopeStatistics, _ side: Side) -> Cost {
     var cost = Cost(count: reason.count, rate: perSecond(reason.count, side))
-    cost.share = share(reason.count, counts.exits)
-    cost.timePerSecond = perSecond(counts.busy(code, reason), side)
-    cost.paired = reason.paired
-    cost.mean = reason.paired == 0 ? nil : Double(reason.handling) / Double(reason.paired)
-    cost.p99 = reason.p99
+    cost.share = share(reason.count, scope.exits)
+    cost.timePerSecond = perSecond(reason.busy, side)
+    cost.paired = reason.handling.paired
+    cost.mean = reason.handling.mean
+    // Percentiles cannot be subtracted.
+    cost.p99 = reason.handling.paired == 0 || side.earlier != nil ? nil : reason.handling.p99
     return cost
   }
 
-  private static func cost(of control: ControlStatistics, _ counts: Counts, _ side: Side) -> Cost {
+  private static func cost(of control: ControlStatistics, _ scope: ScopeStatistics, _ side: Side) -> Cost {
     var cost = Cost(count: control.exits, rate: perSecond(control.exits, side))
-    cost.share = share(control.exits, counts.exits)
-    cost.timePerSecond = perSecond(control.busy(halted: counts.time.halted), side)
+    cost.share = share(control.exits, scope.exits)
+    cost.timePerSecond = perSecond(control.busy, side)
     // How many were paired is not kept by control: nearly all, as a rule.
     cost.paired = control.handling == 0 ? 0 : control.exits
     cost.mean = control.exits == 0 || control.handling == 0 ? nil : Double(control.handling) / Double(control.exits)
@@ -303,41 +304,42 @@ public struct SnapshotComparison: Sendable {
 
 // MARK: - What a side counted
 
-/// The counts of a scope that is compared, and whose they are.
+/// What was counted in a scope that is compared, and whose it is.
 private struct Part {
-  var counts: Counts
+  var scope: ScopeStatistics
   var vcpus: [VCPUStatistics]
 }
 
 extension SnapshotComparison.Side {
   fileprivate var everything: Part {
-    Part(counts: counts(0, 0), vcpus: snapshot.vms.flatMap(\.vcpus))
+    Part(scope: scope(0, 0), vcpus: snapshot.vms.flatMap(\.vcpus))
   }
 
   fileprivate func part(_ vm: VirtualMachineStatistics) -> Part {
-    earlier == nil ? Part(counts: counts(vm.scope, nil), vcpus: vm.vcpus) : part(vm.vcpus, vm)
+    earlier == nil ? Part(scope: scope(vm.scope, nil), vcpus: vm.vcpus) : part(vm.vcpus, vm)
   }
 
   /// What these vCPUs of a VM counted. Of a difference vCPU by vCPU: the VM itself loses the counts of threads that end
   /// and give up their rows.
   fileprivate func part(_ vcpus: [VCPUStatistics], _ vm: VirtualMachineStatistics) -> Part {
-    var sum = Counts()
+    var sum: ScopeStatistics?
     for vcpu in vcpus {
       // A thread id that was another VM's before is another vCPU's.
       let before = earlier?.vms.first { $0.number == vm.number && $0.vcpus.contains { $0.tid == vcpu.tid } }
-      sum.add(counts(vcpu.scope, before?.vcpus.first { $0.tid == vcpu.tid }?.scope))
+      let own = scope(vcpu.scope, before?.vcpus.first { $0.tid == vcpu.tid }?.scope)
+      if sum == nil { sum = own } else { sum?.add(own) }
     }
-    return Part(counts: sum, vcpus: vcpus)
+    return Part(scope: sum ?? ScopeStatistics(), vcpus: vcpus)
   }
 
   /// Whether a difference cannot tell what it counted: what threads that ended meanwhile had counted before moved to it.
   fileprivate func hasLost(_ vm: VirtualMachineStatistics) -> Bool { earlier != nil && vm.endedThreads > 0 }
 
-  /// Of a scope of the snapshot, less that of the earlier one; a scope that it did not have counted nothing then.
-  private func counts(_ scope: Int, _ earlierScope: Int?) -> Counts {
-    let counts = Counts(Self.scope(scope, snapshot))
-    guard let earlier else { return counts }
-    return counts.less(Counts(earlierScope.map { Self.scope($0, earlier) } ?? ScopeStatistics()))
+  /// A scope of the snapshot, less that of the earlier one; one that it did not have counted nothing then.
+  private func scope(_ place: Int, _ earlierPlace: Int?) -> ScopeStatistics {
+    let scope = Self.scope(place, snapshot)
+    guard let earlier else { return scope }
+    return scope.less(earlierPlace.map { Self.scope($0, earlier) } ?? ScopeStatistics())
   }
 
   private static func scope(_ index: Int, _ snapshot: Snapshot) -> ScopeStatistics {
@@ -366,142 +368,83 @@ extension SnapshotComparison.Side {
   }
 }
 
-/// What was counted in one scope, as far as it adds up and can be subtracted.
-private struct Counts {
-  struct Reason {
-    var name: String
-    var count: UInt64 = 0
-    var paired: UInt64 = 0
-    var handling: UInt64 = 0
-    var p99: UInt64?
-    var charges: [ChargeStatistics] = []
-  }
-
-  var exits: UInt64 = 0
-  var time = TimeSplit()
-  var reasons: [ReasonCode: Reason] = [:]
-  var controls: [ControlID: ControlStatistics] = [:]
-  /// How many settings of the controls they were counted in.
-  var settings: Int { stays.count }
-  /// Exits and time in each setting.
-  private var stays: [VCPUSetting: (exits: UInt64, residence: UInt64)] = [:]
-
-  init() {}
-
-  init(_ scope: ScopeStatistics) {
-    exits = scope.exits
-    time = scope.time
-    for reason in scope.reasons {
-      reasons[ReasonCode(isa: reason.isa, code: reason.code)] = Reason(
-        name: reason.name, count: reason.count, paired: reason.handling.paired, handling: reason.handling.total,
-        p99: reason.handling.paired == 0 ? nil : reason.handling.p99, charges: reason.charges)
-    }
-    for control in scope.controls { controls[control.control] = control }
-    for setting in scope.settings { stays[setting.setting] = (setting.exits, setting.residence) }
-  }
-
-  /// Handling time without the time halted, which is idle and no cost.
-  func busy(_ code: ReasonCode, _ reason: Reason) -> UInt64 {
-    code.halts ? saturating(reason.handling, time.halted) : reason.handling
-  }
-
-  /// What was counted since an earlier state of the same counts: nothing, where that is all there was. An exit that was
-  /// charged to one control before, and to another since, is no exit of the difference for either (see
-  /// `Aggregator.recharge`).
-  func less(_ earlier: Counts) -> Counts {
-    var result = Counts()
+extension ScopeStatistics {
+  /// What was counted since an earlier state of the same counts, as far as it adds up. An exit that was charged to one control
+  /// before, and to another since, is no exit of the difference for either (see `Aggregator.recharge`).
+  fileprivate func less(_ earlier: ScopeStatistics) -> ScopeStatistics {
+    var result = ScopeStatistics()
     result.exits = saturating(exits, earlier.exits)
     result.time = time.since(earlier.time)
-    for (code, reason) in reasons {
-      let before = earlier.reasons[code]
-      var own = Reason(name: reason.name)
-      own.count = saturating(reason.count, before?.count ?? 0)
-      own.paired = saturating(reason.paired, before?.paired ?? 0)
-      own.handling = saturating(reason.handling, before?.handling ?? 0)
-      own.charges = Self.charges(reason.charges, less: before?.charges ?? [])
-      guard own.count | own.paired | own.handling != 0 else { continue }
-      result.reasons[code] = own
-      for charge in own.charges { result.add(charge) }
+    let before = Dictionary(earlier.reasons.map { (ReasonCode($0), $0) }, uniquingKeysWith: { $1 })
+    for reason in reasons {
+      let old = before[ReasonCode(reason)]
+      var row = ReasonStatistics(isa: reason.isa, code: reason.code, name: reason.name)
+      row.figures.total = reason.figures.total.less(old?.figures.total ?? ExitCounts())
+      row.handling.total = row.figures.total.handling
+      row.handling.paired = saturating(reason.handling.paired, old?.handling.paired ?? 0)
+      row.charges = Self.charges(reason.charges, less: old?.charges ?? [])
+      if !row.figures.total.isZero || row.handling.paired > 0 { result.reasons.append(row) }
     }
-    for (setting, stay) in stays {
-      let before = earlier.stays[setting] ?? (0, 0)
-      let own = (exits: saturating(stay.exits, before.exits), residence: saturating(stay.residence, before.residence))
-      if own.exits | own.residence != 0 { result.stays[setting] = own }
+    result.controls = SnapshotBuilder.controls(result.reasons.flatMap(\.charges))
+    let stays = Dictionary(earlier.settings.map { ($0.setting, $0) }, uniquingKeysWith: { $1 })
+    for setting in settings {
+      var own = SettingStatistics(setting: setting.setting)
+      own.figures.total = setting.figures.total.less(stays[setting.setting]?.figures.total ?? ExitCounts())
+      own.residence = saturating(setting.residence, stays[setting.setting]?.residence ?? 0)
+      if own.exits | own.residence != 0 { result.settings.append(own) }
     }
     return result
   }
 
   private static func charges(_ charges: [ChargeStatistics], less earlier: [ChargeStatistics]) -> [ChargeStatistics] {
-    let before = Dictionary(earlier.map { ($0.control, $0) }, uniquingKeysWith: { first, _ in first })
-    var result = charges
-    for index in result.indices {
-      guard let other = before[result[index].control] else { continue }
-      result[index].count &-= other.count
-      result[index].handling &-= other.handling
-    }
-    for other in earlier where !charges.contains(where: { $0.control == other.control }) {
-      var gone = other
-      gone.count = 0 &- other.count
-      gone.handling = 0 &- other.handling
-      result.append(gone)
-    }
-    settle(&result, \.count)
-    settle(&result, \.handling)
-    return result.filter { $0.count | $0.handling != 0 }
-  }
-
-  /// Takes what some have too little from those that have more.
-  private static func settle(_ charges: inout [ChargeStatistics], _ figure: WritableKeyPath<ChargeStatistics, UInt64>) {
-    var missing: UInt64 = 0
-    for index in charges.indices where Int64(bitPattern: charges[index][keyPath: figure]) < 0 {
-      missing &-= charges[index][keyPath: figure]
-      charges[index][keyPath: figure] = 0
-    }
-    for index in charges.indices where missing > 0 {
-      let part = min(missing, charges[index][keyPath: figure])
-      charges[index][keyPath: figure] -= part
-      missing -= part
+    var result = charges.map { ChargeCounts(control: $0.control, exits: $0.figures.total) }.sorted { $0.control < $1.control }
+    let negative = earlier.map { charge in
+      var exits = ExitCounts()
+      exits.subtract(charge.figures.total)
+      return ChargeCounts(control: charge.control, exits: exits)
+    }.sorted { $0.control < $1.control }
+    mergeAscending(&result, negative, by: { $0.control }) { $0.exits.add($1.exits) }
+    return ChargeCounts.settled(result).filter { !$0.exits.isZero }.map {
+      ChargeStatistics(control: $0.control, figures: ExitFigures(total: $0.exits))
     }
   }
 
-  private mutating func add(_ charge: ChargeStatistics) {
-    var sum =
-      controls[charge.control]
-      ?? ControlStatistics(control: charge.control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
-    sum.exits &+= charge.count
-    sum.handling &+= charge.handling
-    controls[charge.control] = sum
-  }
-
-  /// Adds what another vCPU counted. Percentiles do not add up.
-  mutating func add(_ other: Counts) {
-    if exits == 0, reasons.isEmpty, stays.isEmpty {
-      self = other
-      return
-    }
+  /// Adds what another vCPU counted, as far as it adds up.
+  fileprivate mutating func add(_ other: ScopeStatistics) {
     exits &+= other.exits
     time.add(other.time)
-    for (code, reason) in other.reasons {
-      var sum = reasons[code] ?? Reason(name: reason.name)
-      sum.count &+= reason.count
-      sum.paired &+= reason.paired
-      sum.handling &+= reason.handling
-      sum.p99 = nil
-      reasons[code] = sum
+    for reason in other.reasons {
+      guard let known = reasons.firstIndex(where: { ReasonCode($0) == ReasonCode(reason) }) else {
+        reasons.append(reason)
+        continue
+      }
+      reasons[known].figures.add(reason.figures)
+      reasons[known].handling.total = reasons[known].figures.total.handling
+      reasons[known].handling.paired &+= reason.handling.paired
     }
-    for control in other.controls.values {
-      var sum =
-        controls[control.control]
-        ?? ControlStatistics(control: control.control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
-      sum.exits &+= control.exits
-      sum.handling &+= control.handling
-      controls[control.control] = sum
-    }
-    for (setting, stay) in other.stays {
-      let own = stays[setting] ?? (0, 0)
-      stays[setting] = (own.exits &+ stay.exits, own.residence &+ stay.residence)
+    controls = SnapshotBuilder.controls(controls + other.controls)
+    for setting in other.settings {
+      guard let known = settings.firstIndex(where: { $0.setting == setting.setting }) else {
+        settings.append(setting)
+        continue
+      }
+      settings[known].figures.add(setting.figures)
+      settings[known].residence &+= setting.residence
     }
   }
+}
+
+extension ExitCounts {
+  /// What is more than before, figure by figure; 0 where it is less, which no sound counting has.
+  fileprivate func less(_ earlier: ExitCounts) -> ExitCounts {
+    var result = ExitCounts()
+    for figure in 0..<Self.figureCount { result[figure: figure] = saturating(self[figure: figure], earlier[figure: figure]) }
+    return result
+  }
+}
+
+extension ReasonCode {
+  fileprivate init(_ reason: ReasonStatistics) { self.init(isa: reason.isa, code: reason.code) }
 }
 
 /// What is more than before; 0 where it is less, which no sound counting has.

@@ -1,8 +1,8 @@
 import Architecture
 import TraceFormat
 
-/// Everything that was counted in an interval of the trace clock, as a value: what a recording stores of each interval,
-/// and what a jump in it adds up. See `Aggregator.cut`.
+/// Everything that was counted in an interval of the trace clock, as a value: what the engine hands out (`Aggregator.cut`), what
+/// the totals of a view are, what a recording stores of each interval, and what a jump in it adds up.
 ///
 /// Sums of intervals that follow each other merge into those of the whole, in any grouping and without remainder: counts,
 /// times, histograms, charges, settings and losses are those of counting it all at once. Only of details and instruction
@@ -29,6 +29,8 @@ public struct Sums: Sendable, Equatable {
   /// Threads that gave up their slots in the interval, each with all that it had counted before; in order of the ids.
   var retired: [RetiredThread] = []
   var endedThreads: UInt64 = 0
+  /// Some of it was told of vCPUs and not of exit reasons how long they were halted (sums of version 1): that time is HLT's then.
+  public internal(set) var isHaltShared = false
   /// What threads counted in the interval that have given up their slots since.
   var ended: ThreadSum?
   /// In order of the ids.
@@ -43,8 +45,8 @@ public struct Sums: Sendable, Equatable {
   public var exits: UInt64 { threads.reduce(ended?.exits ?? 0) { $0 &+ $1.exits } }
 
   /// Events known to be lost, and how often some were lost without a number.
-  public var lost: UInt64 { losses.reduce(0) { $0 &+ max($1.lost, $1.counter ?? 0) } }
-  public var uncountedLosses: UInt64 { losses.reduce(0) { $0 &+ ($1.counter == nil ? $1.uncounted : 0) } }
+  public var lost: UInt64 { losses.reduce(0) { $0 &+ $1.lost } }
+  public var uncountedLosses: UInt64 { losses.reduce(0) { $0 &+ $1.uncounted } }
 
   /// How many threads counted in it and did not end.
   public var threadCount: Int { threads.count }
@@ -59,7 +61,9 @@ public struct Sums: Sendable, Equatable {
     var result: Set<ReasonCode> = []
     for thread in threads + (ended.map { [$0] } ?? []) {
       for stay in thread.stays {
-        for cell in stay.cells where cell.count > 0 { result.insert(ReasonCode(isa: cell.isa, code: cell.code)) }
+        for reason in stay.reasons where reason.exits.count > 0 {
+          result.insert(ReasonCode(isa: reason.isa, code: reason.code))
+        }
       }
     }
     return result
@@ -96,18 +100,49 @@ public struct Sums: Sendable, Equatable {
     open?.host = host
   }
 
+  /// The same without the threads that are not asked for; those that ended are not told apart any more, and left out with them.
+  public func selected(_ options: AggregatorOptions) -> Sums {
+    guard options.threads != nil || options.vcpuIDs != nil else { return self }
+    var sums = self
+    sums.threads.removeAll { !options.counts($0.tid, vcpuID: $0.vcpuID) }
+    sums.ended = nil
+    return sums
+  }
+
   // MARK: - Merging
 
   /// Adds the sums of an interval that begins where this one ends.
-  public mutating func merge(_ later: Sums) {
-    let numbers = adopt(later.settings)
+  public mutating func merge(_ later: Sums) { add(numbered(later)) }
+
+  /// An interval's sums with this one's numbers for settings, of which this one knows all then.
+  mutating func numbered(_ later: Sums) -> Sums {
+    // Of one run, the later ones are the earlier ones and more.
+    if later.settings.starts(with: settings) {
+      settings = later.settings
+      return later
+    }
+    var registry = SettingRegistry(settings)
+    let numbers = SettingNumbers(later.settings.map { registry.adopt($0) })
+    settings = registry.descriptions
+    var own = later
+    own.settings = settings
+    own.retired = later.retired.map { RetiredThread(tid: $0.tid, renaming: $0.renaming.map(numbers.number)) }
+    own.ended = later.ended?.numbered(numbers)
+    own.threads = later.threads.map { $0.numbered(numbers) }
+    own.open = later.open?.numbered(numbers)
+    return own
+  }
+
+  /// Adds the sums of an interval that begins where this one ends, and that have its numbers.
+  mutating func add(_ later: Sums) {
+    if later.settings.count > settings.count { settings = later.settings }
     for code in later.otherReasons where !otherReasons.contains(code) { otherReasons.append(code) }
     end = max(end, later.end)
     events &+= later.events
     malformed &+= later.malformed
     if firstTimestamp == 0 { firstTimestamp = later.firstTimestamp }
     lastTimestamp = max(lastTimestamp, later.lastTimestamp)
-    eventCounts = merged(eventCounts, later.eventCounts, by: \.id) { $0.count &+= $1.count }
+    mergeAscending(&eventCounts, later.eventCounts, by: { $0.id }) { $0.count &+= $1.count }
     for loss in later.losses {
       if let known = losses.firstIndex(where: { $0.stream == loss.stream }) {
         losses[known].add(loss)
@@ -115,60 +150,71 @@ public struct Sums: Sendable, Equatable {
         losses.append(loss)
       }
     }
-    merge(threadsOf: later, numbers)
-    open = later.open?.numbered(numbers)
-  }
-
-  /// The own number of each of another's settings.
-  private mutating func adopt(_ others: [SettingDescription]) -> SettingNumbers {
-    // Of one run, the later ones are the earlier ones and more.
-    if others.starts(with: settings) {
-      settings = others
-      return SettingNumbers()
-    }
-    if settings.starts(with: others) { return SettingNumbers() }
-    var registry = SettingRegistry(settings)
-    let numbers = SettingNumbers(others.map { registry.adopt($0) })
-    settings = registry.descriptions
-    return numbers
-  }
-
-  private mutating func merge(threadsOf later: Sums, _ numbers: SettingNumbers) {
-    var gone: [Int32: SettingRenaming?] = [:]
-    for thread in later.retired { gone[thread.tid] = .some(thread.renaming.map(numbers.number)) }
-    var ended = self.ended
-    var retired = self.retired
-    if !gone.isEmpty {
-      var kept: [ThreadSum] = []
-      for var thread in threads {
-        guard let renaming = gone[thread.tid] else {
-          kept.append(thread)
-          continue
-        }
-        if let renaming { thread.rename(renaming) }
-        ended = Self.adding(thread, toEnded: ended)
-      }
-      // Of those that were there before this interval already, the one before it has to know.
-      let known = Set(retired.map(\.tid))
-      for (tid, renaming) in gone where !known.contains(tid) {
-        let own = threads.first { $0.tid == tid }?.renaming
-        retired.append(RetiredThread(tid: tid, renaming: own ?? renaming))
-      }
-      retired.sort { $0.tid < $1.tid }
-      threads = kept
-    }
-    if let later = later.ended { ended = Self.adding(later.numbered(numbers), toEnded: ended) }
-    self.ended = ended
-    self.retired = retired
+    retire(later.retired)
+    if let more = later.ended { ended.add(ended: more) }
     endedThreads &+= later.endedThreads
-    threads = merged(threads, later.threads.map { $0.numbered(numbers) }, by: \.tid) { $0.merge($1) }
+    isHaltShared = isHaltShared || later.isHaltShared
+    mergeAscending(&threads, later.threads, by: { $0.tid }) { $0.merge($1) }
+    open = later.open
   }
 
-  private static func adding(_ thread: ThreadSum, toEnded ended: ThreadSum?) -> ThreadSum {
-    var sum = ended ?? ThreadSum(tid: Aggregator.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0))
+  private mutating func retire(_ leaving: [RetiredThread]) {
+    guard !leaving.isEmpty else { return }
+    var gone: [Int32: SettingRenaming?] = [:]
+    for thread in leaving { gone[thread.tid] = .some(thread.renaming) }
+    var own: [Int32: SettingRenaming] = [:]
+    threads.removeAll { thread in
+      guard let renaming = gone[thread.tid] else { return false }
+      own[thread.tid] = thread.renaming
+      var thread = thread
+      if let renaming { thread.rename(renaming) }
+      ended.add(ended: thread)
+      return true
+    }
+    // Of those that were there before this interval already, the one before it has to know.
+    let known = Set(retired.map(\.tid))
+    for (tid, renaming) in gone where !known.contains(tid) {
+      retired.append(RetiredThread(tid: tid, renaming: own[tid] ?? renaming))
+    }
+    retired.sort { $0.tid < $1.tid }
+  }
+
+  /// Takes out what is part of this interval, from its beginning: of what is left, all that adds up is right (see
+  /// `ReasonCounts.subtract`), in this one's settings.
+  mutating func subtract(_ part: Sums) {
+    start = part.end
+    events &-= part.events
+    malformed &-= part.malformed
+    for count in part.eventCounts {
+      guard let index = eventCounts.firstIndex(where: { $0.id == count.id }) else { continue }
+      eventCounts[index].count &-= count.count
+    }
+    for loss in part.losses {
+      guard let index = losses.firstIndex(where: { $0.stream == loss.stream }) else { continue }
+      losses[index].lost &-= min(losses[index].lost, loss.lost)
+      losses[index].uncounted &-= min(losses[index].uncounted, loss.uncounted)
+    }
+    endedThreads &-= min(endedThreads, part.endedThreads)
+    if let gone = part.ended { ended?.subtract(gone) }
+    for thread in part.threads {
+      if let index = threads.firstIndex(where: { $0.tid == thread.tid }) {
+        threads[index].subtract(thread)
+      } else {
+        // It ended meanwhile.
+        ended?.subtract(thread)
+      }
+    }
+  }
+}
+
+extension ThreadSum? {
+  /// Adds the counts of a thread, or of some, that ended.
+  mutating func add(ended thread: ThreadSum) {
+    var sum = self ?? ThreadSum(tid: Aggregator.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0))
+    self = nil
     sum.time.add(thread.time)
-    sum.stays = merged(sum.stays, thread.stays, by: \.setting) { $0.merge($1) }
-    return sum
+    mergeAscending(&sum.stays, thread.stays, by: { $0.setting }) { $0.merge($1) }
+    self = sum
   }
 }
 
@@ -183,35 +229,6 @@ public struct ReasonCode: Sendable, Hashable {
   }
 }
 
-/// Two ascending lists as one; what both have is combined.
-func merged<Element, Key: Comparable>(
-  _ a: [Element], _ b: [Element], by key: (Element) -> Key, _ combine: (inout Element, Element) -> Void
-) -> [Element] {
-  if b.isEmpty { return a }
-  if a.isEmpty { return b }
-  var result: [Element] = []
-  result.reserveCapacity(max(a.count, b.count))
-  var (i, j) = (0, 0)
-  while i < a.count, j < b.count {
-    let (own, other) = (key(a[i]), key(b[j]))
-    if own < other {
-      result.append(a[i])
-      i += 1
-    } else if other < own {
-      result.append(b[j])
-      j += 1
-    } else {
-      result.append(a[i])
-      combine(&result[result.count - 1], b[j])
-      i += 1
-      j += 1
-    }
-  }
-  result += a[i...]
-  result += b[j...]
-  return result
-}
-
 // MARK: - What sums are made of
 
 /// Events of one kind, by the id of their format.
@@ -220,18 +237,16 @@ struct EventSum: Sendable, Hashable {
   var count: UInt64
 }
 
-/// Losses of one stream.
+/// Losses of one stream, as its pages tell.
 struct StreamSum: Sendable, Hashable {
   var stream: PageStream
   var lost: UInt64 = 0
+  /// How often some were lost without a number.
   var uncounted: UInt64 = 0
-  /// By the buffer's own counter; nil where nobody has read it.
-  var counter: UInt64?
 
   mutating func add(_ other: StreamSum) {
     lost &+= other.lost
     uncounted &+= other.uncounted
-    if let more = other.counter { counter = (counter ?? 0) &+ more }
   }
 }
 
@@ -300,7 +315,7 @@ struct ThreadSum: Sendable, Equatable {
   }
 
   var exits: UInt64 {
-    stays.reduce(0) { sum, stay in stay.cells.reduce(sum) { $0 &+ $1.count } }
+    stays.reduce(0) { sum, stay in stay.reasons.reduce(sum) { $0 &+ $1.exits.count } }
   }
 
   mutating func rename(_ renaming: SettingRenaming) {
@@ -310,7 +325,27 @@ struct ThreadSum: Sendable, Equatable {
     guard let place = stays.firstIndex(where: { $0.setting == renaming.from }) else { return }
     var stay = stays.remove(at: place)
     stay.setting = renaming.to
-    stays = merged(stays, [stay], by: \.setting) { $0.merge($1) }
+    mergeAscending(&stays, [stay], by: { $0.setting }) { $0.merge($1) }
+  }
+
+  /// Takes out what is part of it. What was counted before anybody had read the controls may be another setting's by now.
+  mutating func subtract(_ part: ThreadSum) {
+    time.subtract(part.time)
+    for stay in part.stays {
+      let own = stays.firstIndex { $0.setting == stay.setting } ?? stays.indices.first
+      if let own {
+        stays[own].residence &-= stay.residence
+        stays[own].time.subtract(stay.time)
+      }
+      for reason in stay.reasons {
+        let candidates = (own.map { [$0] } ?? []) + Array(stays.indices)
+        for index in candidates {
+          guard let place = stays[index].reasons.firstIndex(where: { $0.key == reason.key }) else { continue }
+          stays[index].reasons[place].subtract(reason)
+          break
+        }
+      }
+    }
   }
 
   mutating func merge(_ later: ThreadSum) {
@@ -320,9 +355,9 @@ struct ThreadSum: Sendable, Equatable {
     }
     vcpuID = vcpuID ?? later.vcpuID
     setting = later.setting
-    changes = Array((changes + later.changes).suffix(VCPUSlot.mostChanges))
+    if !later.changes.isEmpty { changes = Array((changes + later.changes).suffix(VCPUSlot.mostChanges)) }
     time.add(later.time)
-    stays = merged(stays, later.stays, by: \.setting) { $0.merge($1) }
+    mergeAscending(&stays, later.stays, by: { $0.setting }) { $0.merge($1) }
   }
 
   func numbered(_ numbers: SettingNumbers) -> ThreadSum {
@@ -334,7 +369,7 @@ struct ThreadSum: Sendable, Equatable {
     sum.stays = []
     for var stay in stays {
       stay.setting = numbers.number(stay.setting)
-      sum.stays = merged(sum.stays, [stay], by: \.setting) { $0.merge($1) }
+      mergeAscending(&sum.stays, [stay], by: { $0.setting }) { $0.merge($1) }
     }
     return sum
   }
@@ -347,128 +382,18 @@ struct StaySum: Sendable, Equatable {
   var residence: UInt64 = 0
   var time = TimeSplit()
   /// In order of ISA and code.
-  var cells: [CellSum] = []
+  var reasons: [ReasonCounts] = []
 
   mutating func merge(_ other: StaySum) {
     residence &+= other.residence
     time.add(other.time)
-    cells = merged(cells, other.cells, by: \.key) { $0.merge($1) }
-  }
-}
-
-/// What was counted of one exit reason.
-struct CellSum: Sendable, Equatable {
-  var isa: UInt32
-  var code: UInt32
-  var count: UInt64 = 0
-  var paired: UInt64 = 0
-  var handling: UInt64 = 0
-  var minimum: UInt64 = .max
-  var maximum: UInt64 = 0
-  var unlocated: UInt64 = 0
-  /// In order of the buckets.
-  var histogram: [BucketSum] = []
-  /// In order of the controls.
-  var charges: [ChargeSum] = []
-  var details = DetailSum()
-  /// In order of the values, at most two of a pair (see `FrequentValues`).
-  var instructionPointers: [DetailTable.Entry] = []
-
-  /// By which cells are ordered.
-  var key: UInt64 { UInt64(isa) << 32 | UInt64(code) }
-
-  mutating func merge(_ other: CellSum) {
-    count &+= other.count
-    paired &+= other.paired
-    handling &+= other.handling
-    minimum = min(minimum, other.minimum)
-    maximum = max(maximum, other.maximum)
-    unlocated &+= other.unlocated
-    histogram = merged(histogram, other.histogram, by: \.bucket) { $0.count &+= $1.count }
-    charges = merged(charges, other.charges, by: \.control) {
-      $0.count &+= $1.count
-      $0.handling &+= $1.handling
-    }
-    charges.removeAll { $0.count | $0.handling == 0 }
-    details.add(other.details)
-    details.truncate(to: Aggregator.detailLimit)
-    if instructionPointers.isEmpty {
-      instructionPointers = other.instructionPointers
-    } else if !other.instructionPointers.isEmpty {
-      var values = FrequentValues()
-      defer { values.deallocate() }
-      values.absorb(instructionPointers)
-      values.absorb(other.instructionPointers)
-      instructionPointers = values.take()
-    }
-  }
-}
-
-/// One bucket of a `Histogram`.
-struct BucketSum: Sendable, Hashable {
-  var bucket: Int
-  var count: UInt64
-}
-
-/// What was charged to one control. The count wraps below 0 where an exit of an interval before turned out to be
-/// another control's (see `Aggregator.recharge`): that one has one more.
-struct ChargeSum: Sendable, Hashable {
-  var control: ControlID
-  var count: UInt64
-  var handling: UInt64
-}
-
-/// A `DetailTable` as a value.
-struct DetailSum: Sendable, Equatable {
-  /// In order of the values.
-  var entries: [DetailTable.Entry] = []
-  var evicted: UInt64 = 0
-  var mostEvicted: UInt64 = 0
-  var isApproximate = false
-
-  /// Adds counts; every error grows by what the side that lacks the value may have forgotten of it.
-  mutating func add(_ other: DetailSum) {
-    let (own, theirs) = (mostEvicted, other.mostEvicted)
-    if own | theirs == 0 {
-      entries = merged(entries, other.entries, by: \.key) {
-        $0.count &+= $1.count
-        $0.error &+= $1.error
-      }
-    } else {
-      let mine = Set(entries.map(\.key))
-      let others = Set(other.entries.map(\.key))
-      for index in entries.indices where !others.contains(entries[index].key) { entries[index].error &+= theirs }
-      var more = other.entries
-      for index in more.indices where !mine.contains(more[index].key) { more[index].error &+= own }
-      entries = merged(entries, more, by: \.key) {
-        $0.count &+= $1.count
-        $0.error &+= $1.error
-      }
-    }
-    evicted &+= other.evicted
-    mostEvicted &+= theirs
-    isApproximate = isApproximate || other.isApproximate
-  }
-
-  /// The rarest give way.
-  mutating func truncate(to limit: Int) {
-    guard entries.count > limit else { return }
-    entries.sort { ($1.most, $0.key) < ($0.most, $1.key) }
-    for entry in entries[limit...] {
-      mostEvicted = max(mostEvicted, entry.most)
-      evicted &+= entry.count
-    }
-    entries.removeLast(entries.count - limit)
-    entries.sort { $0.key < $1.key }
-    isApproximate = true
+    mergeAscending(&reasons, other.reasons, by: { $0.key }) { $0.merge($1) }
   }
 }
 
 /// What is open at a moment: with it, counting goes on as if it had not stopped.
 struct OpenState: Sendable, Equatable {
   var streams: [OpenStream] = []
-  /// Beginnings and ends of gaps in any stream.
-  var allLosses: UInt32 = 0
   /// The control words as they were read last, in order of the threads.
   var words: [ThreadWords] = []
   var host = HostKnowledge()
@@ -491,7 +416,6 @@ struct ThreadWords: Sendable, Hashable {
 /// How far one stream was counted.
 struct OpenStream: Sendable, Hashable {
   var stream: PageStream
-  var losses: UInt32 = 0
   var isInGap = false
   /// The page it stands in: the timestamp in the page's header, and how many of its events were counted; nil: all.
   var page: UInt64?
@@ -507,15 +431,19 @@ struct OpenThread: Sendable, Equatable {
   var wasAway = false
   var isInUserSpace = false
   var isSettingRead = false
-  /// The stream is an index into those of the state.
-  var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
+  /// Where its last event was: an index into the streams of the state; the maximum for none of them.
+  var stream: UInt32 = .max
+  /// Events were lost since its last event: on that stream, or on any. An interval that is open is void where the next event
+  /// comes on that stream, or on another one.
+  var hasLostOnStream = false
+  var hasLostAnywhere = false
   var since: UInt64 = 0
   var setting = VCPUSetting.asFound
   var settingSince: UInt64 = 0
   /// The settings it was in before, ascending.
   var past: [VCPUSetting] = []
-  /// The cell of the open exit, and what the exit is charged to where that differs from exit to exit.
-  var cell: OpenCell?
+  /// The setting that the open exit was counted in, and what it is charged to where that differs from exit to exit.
+  var exitSetting: VCPUSetting?
   var charge: ControlID?
   var lastExitAt: UInt64 = 0
   var lastExit = ExitRecord()
@@ -526,14 +454,8 @@ struct OpenThread: Sendable, Equatable {
   mutating func number(_ numbers: SettingNumbers) {
     setting = numbers.number(setting)
     past = Set(past.map(numbers.number)).subtracting([setting]).sorted()
-    if let known = cell?.setting { cell?.setting = numbers.number(known) }
+    exitSetting = exitSetting.map(numbers.number)
   }
-}
-
-struct OpenCell: Sendable, Hashable {
-  var setting: VCPUSetting
-  var isa: UInt32
-  var code: UInt32
 }
 
 /// What the host has told of its VMs so far, those included that ended and still have counts.

@@ -15,7 +15,7 @@ public struct SumsError: Error, Sendable, Hashable, CustomStringConvertible {
 /// is 0 in a cell takes more than a byte.
 extension Sums {
   /// Counts up when the form changes; what an older one wrote is still read.
-  static let version: UInt8 = 1
+  static let version: UInt8 = 2
 
   /// - Parameter open: whether what it takes to go on counting from the end is part of it.
   public func bytes(open: Bool = true) -> [UInt8] {
@@ -68,8 +68,7 @@ extension Sums {
   /// - Throws: Where the bytes are anything but what `bytes` gives, in this version.
   public init(bytes: UnsafeRawBufferPointer) throws(SumsError) {
     var reader = SumsReader(bytes)
-    let version = try reader.byte()
-    guard version == Self.version else { throw reader.error("sums of version \(version), 1 can be read") }
+    try reader.readVersion()
     self.init()
     try readHead(&reader)
     var ids: [Int32] = []
@@ -102,9 +101,7 @@ extension Sums {
       return EventSum(id: id, count: try reader.number())
     }
     losses = try reader.list(limit: SumsReader.mostStreams) { reader, _ throws(SumsError) in
-      StreamSum(
-        stream: try reader.stream(), lost: try reader.number(), uncounted: try reader.number(),
-        counter: try reader.optional())
+      try reader.loss()
     }
     retired = try reader.list(limit: SumsReader.mostThreads) { reader, _ throws(SumsError) in
       RetiredThread(tid: try reader.int32(), renaming: try reader.renaming())
@@ -118,6 +115,7 @@ extension Sums {
     for id in ids { threads.append(try reader.thread(id, isEnded: false)) }
     if try reader.flag() { open = try reader.open() }
     guard reader.remaining == 0 else { throw reader.error("\(reader.remaining) bytes too many") }
+    isHaltShared = reader.isHaltShared
   }
 
   private mutating func readHead(_ reader: inout SumsReader) throws(SumsError) {
@@ -148,7 +146,7 @@ public struct SumsHeading: Sendable, Hashable {
 
   private init(_ bytes: UnsafeRawBufferPointer) throws(SumsError) {
     var reader = SumsReader(bytes)
-    guard try reader.byte() == Sums.version else { throw reader.error("sums of another version") }
+    try reader.readVersion()
     start = try reader.number()
     end = start &+ (try reader.number())
     events = try reader.number()
@@ -217,13 +215,17 @@ private struct SumsWriter {
     put(renaming.to)
   }
 
+  /// 0 for nil, else one more than the number.
+  mutating func put(shortOptional value: UInt32?) { put(value.map { UInt64($0) + 1 } ?? 0) }
+
+  /// As the chunk WORDS has them.
   mutating func put(_ words: ControlSetting) {
-    put(optional: words.pin.map(UInt64.init))
-    put(optional: words.primary.map(UInt64.init))
-    put(optional: words.secondary.map(UInt64.init))
+    put(shortOptional: words.pin)
+    put(shortOptional: words.primary)
+    put(shortOptional: words.secondary)
     put(optional: words.tertiary)
-    put(optional: words.exit.map(UInt64.init))
-    put(optional: words.entry.map(UInt64.init))
+    put(shortOptional: words.exit)
+    put(shortOptional: words.entry)
     put(words.intercepts != nil)
     if let intercepts = words.intercepts { for index in 0..<8 { put(UInt64(intercepts[index])) } }
   }
@@ -247,7 +249,6 @@ private struct SumsWriter {
     put(loss.stream)
     put(loss.lost)
     put(loss.uncounted)
-    put(optional: loss.counter)
   }
 
   mutating func put(_ time: TimeSplit) {
@@ -271,40 +272,47 @@ private struct SumsWriter {
       writer.put(stay.setting)
       writer.put(difference: stay.residence)
       writer.put(stay.time)
-      writer.put(stay.cells) { $0.put($1) }
+      writer.put(stay.reasons) { $0.put($1) }
     }
   }
 
-  mutating func put(_ cell: CellSum) {
-    put(UInt64(cell.isa))
-    put(UInt64(cell.code))
-    put(cell.count)
-    put(cell.unlocated)
-    put(cell.paired)
-    put(cell.handling)
-    put(cell.minimum <= cell.maximum)
-    if cell.minimum <= cell.maximum {
-      put(cell.minimum)
-      put(cell.maximum &- cell.minimum)
+  mutating func put(_ exits: ExitCounts) {
+    put(difference: exits.count)
+    for figure in 1..<ExitCounts.figureCount { put(exits[figure: figure]) }
+  }
+
+  mutating func put(_ reason: ReasonCounts) {
+    put(UInt64(reason.isa))
+    put(UInt64(reason.code))
+    put(reason.exits)
+    put(reason.unlocated)
+    put(reason.paired)
+    put(reason.minimum <= reason.maximum)
+    if reason.minimum <= reason.maximum {
+      put(reason.minimum)
+      put(reason.maximum &- reason.minimum)
     }
     var bucket = 0
-    put(cell.histogram) {
+    put(reason.histogram) {
       $0.put($1.bucket - bucket)
       bucket = $1.bucket
       $0.put($1.count)
     }
-    put(cell.charges) {
+    put(reason.charges) {
       $0.put(UInt64($1.control.rawValue))
-      $0.put(difference: $1.count)
-      $0.put($1.handling)
+      $0.put($1.exits)
     }
-    put(cell.details.entries)
-    put(cell.details.isApproximate)
-    if cell.details.isApproximate {
-      put(cell.details.evicted)
-      put(cell.details.mostEvicted)
+    put(reason.details)
+    put(reason.instructionPointers)
+  }
+
+  private mutating func put(_ details: DetailSum) {
+    put(details.entries)
+    put(details.isApproximate)
+    if details.isApproximate {
+      put(details.evicted)
+      put(details.mostEvicted)
     }
-    put(cell.instructionPointers)
   }
 
   private mutating func put(_ entries: [DetailTable.Entry]) {
@@ -320,10 +328,8 @@ private struct SumsWriter {
   }
 
   mutating func put(_ state: OpenState) {
-    put(UInt64(state.allLosses))
     put(state.streams) {
       $0.put($1.stream)
-      $0.put(UInt64($1.losses))
       $0.put($1.isInGap)
       $0.put(optional: $1.page)
       $0.put(optional: $1.counted.map(UInt64.init))
@@ -368,20 +374,14 @@ private struct SumsWriter {
     put(optional: thread.awaited.map { UInt64($0.rawValue) })
     put(
       UInt64(
-        (thread.wasAway ? 1 : 0) | (thread.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)))
-    put(UInt64(thread.mark.stream))
-    put(UInt64(thread.mark.losses))
-    put(UInt64(thread.mark.ofAll))
+        (thread.wasAway ? 1 : 0) | (thread.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)
+          | (thread.hasLostOnStream ? 8 : 0) | (thread.hasLostAnywhere ? 16 : 0)))
+    put(UInt64(thread.stream))
     put(thread.since)
     put(thread.setting)
     put(thread.settingSince)
     put(thread.past) { $0.put($1) }
-    put(thread.cell != nil)
-    if let cell = thread.cell {
-      put(cell.setting)
-      put(UInt64(cell.isa))
-      put(UInt64(cell.code))
-    }
+    put(optional: thread.exitSetting.map { UInt64(truncatingIfNeeded: $0.rawValue) })
     put(optional: thread.charge.map { UInt64($0.rawValue) })
     put(thread.lastExitAt)
     let exit = thread.lastExit
@@ -407,12 +407,22 @@ private struct SumsReader {
   private var position = 0
   /// How many settings there are.
   var settings = 1
+  private var version: UInt8 = Sums.version
+  /// Time halted was told of vCPUs and not of exit reasons.
+  private(set) var isHaltShared = false
 
   init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
   var remaining: Int { bytes.count - position }
 
   func error(_ message: String) -> SumsError { SumsError(offset: position, message: message) }
+
+  mutating func readVersion() throws(SumsError) {
+    version = try byte()
+    guard (1...Sums.version).contains(version) else {
+      throw error("sums of version \(version), 1 to \(Sums.version) can be read")
+    }
+  }
 
   mutating func byte() throws(SumsError) -> UInt8 {
     guard position < bytes.count else { throw error("the sums are cut off") }
@@ -503,10 +513,18 @@ private struct SumsReader {
     try flag() ? SettingRenaming(from: try settingNumber(), to: try settingNumber()) : nil
   }
 
+  private mutating func word() throws(SumsError) -> UInt32? {
+    if version == 1 { return try optional(UInt32.self) }
+    let value = try number()
+    if value == 0 { return nil }
+    guard let exact = UInt32(exactly: value - 1) else { throw error("a number of more than 32 bits") }
+    return exact
+  }
+
   mutating func words() throws(SumsError) -> ControlSetting {
     var words = ControlSetting(
-      pin: try optional(UInt32.self), primary: try optional(UInt32.self), secondary: try optional(UInt32.self),
-      tertiary: try optional(UInt64.self), exit: try optional(UInt32.self), entry: try optional(UInt32.self))
+      pin: try word(), primary: try word(), secondary: try word(), tertiary: try optional(UInt64.self),
+      exit: try word(), entry: try word())
     if try flag() {
       var intercepts = SIMD8<UInt32>()
       for index in 0..<8 { intercepts[index] = try narrow(UInt32.self) }
@@ -534,6 +552,15 @@ private struct SumsReader {
 
   mutating func stream() throws(SumsError) -> PageStream {
     PageStream(cpu: Int(try narrow(UInt32.self)), buffer: try text())
+  }
+
+  mutating func loss() throws(SumsError) -> StreamSum {
+    var loss = StreamSum(stream: try stream(), lost: try number(), uncounted: try number())
+    if version == 1, let counter = try optional() {
+      loss.lost = max(loss.lost, counter)
+      loss.uncounted = 0
+    }
+    return loss
   }
 
   mutating func time() throws(SumsError) -> TimeSplit {
@@ -565,31 +592,57 @@ private struct SumsReader {
       stay.residence = try reader.difference()
       stay.time = try reader.time()
       var key: UInt64?
-      stay.cells = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in
-        let cell = try reader.cell()
-        guard key.map({ cell.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
-        key = cell.key
-        return cell
+      stay.reasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in
+        let reason = try reader.reason()
+        guard key.map({ reason.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
+        key = reason.key
+        return reason
       }
+      reader.shareHalts(&stay)
       return stay
     }
     return thread
   }
 
-  private mutating func cell() throws(SumsError) -> CellSum {
-    var cell = CellSum(isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
-    cell.count = try number()
-    cell.unlocated = try number()
-    cell.paired = try number()
-    cell.handling = try number()
+  /// Version 1 has the time halted of the vCPU: HLT had it, as far as its handling time reaches.
+  private mutating func shareHalts(_ stay: inout StaySum) {
+    guard version == 1, stay.time.halted > 0 else { return }
+    isHaltShared = true
+    var left = stay.time.halted
+    for index in stay.reasons.indices
+    where ReasonCode(isa: stay.reasons[index].isa, code: stay.reasons[index].code).halts {
+      let part = min(left, stay.reasons[index].exits.handling)
+      stay.reasons[index].exits.halted = part
+      left -= part
+    }
+  }
+
+  private mutating func exits() throws(SumsError) -> ExitCounts {
+    var exits = ExitCounts(count: try difference())
+    for figure in 1..<ExitCounts.figureCount { exits[figure: figure] = try number() }
+    return exits
+  }
+
+  private mutating func reason() throws(SumsError) -> ReasonCounts {
+    var reason = ReasonCounts(isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
+    if version == 1 {
+      reason.exits.count = try number()
+      reason.unlocated = try number()
+      reason.paired = try number()
+      reason.exits.handling = try number()
+    } else {
+      reason.exits = try exits()
+      reason.unlocated = try number()
+      reason.paired = try number()
+    }
     if try flag() {
-      cell.minimum = try number()
-      let (maximum, overflow) = cell.minimum.addingReportingOverflow(try number())
+      reason.minimum = try number()
+      let (maximum, overflow) = reason.minimum.addingReportingOverflow(try number())
       guard !overflow else { throw error("a time of more than 64 bits") }
-      cell.maximum = maximum
+      reason.maximum = maximum
     }
     var bucket = 0
-    cell.histogram = try list(limit: Histogram.bucketCount) { reader, index throws(SumsError) in
+    reason.histogram = try list(limit: Histogram.bucketCount) { reader, index throws(SumsError) in
       let step = try reader.narrow(UInt16.self)
       bucket += Int(step)
       guard bucket < Histogram.bucketCount, index == 0 || step > 0 else {
@@ -598,21 +651,40 @@ private struct SumsReader {
       return BucketSum(bucket: bucket, count: try reader.number())
     }
     var control: UInt16?
-    cell.charges = try list(limit: 1024) { reader, _ throws(SumsError) in
+    reason.charges = try list(limit: 1024) { reader, _ throws(SumsError) in
       let next = try reader.narrow(UInt16.self)
       guard control.map({ next > $0 }) ?? true else { throw reader.error("controls that do not ascend") }
       control = next
-      return ChargeSum(
-        control: ControlID(rawValue: next), count: try reader.difference(), handling: try reader.number())
+      let exits =
+        reader.version == 1
+        ? ExitCounts(count: try reader.difference(), handling: try reader.number()) : try reader.exits()
+      return ChargeCounts(control: ControlID(rawValue: next), exits: exits)
     }
-    cell.details.entries = try entries(limit: Aggregator.detailLimit)
+    reason.details = try details()
+    if version == 1 {
+      reason.instructionPointers = try frequentValues(total: reason.exits.count &- reason.unlocated)
+    } else {
+      reason.instructionPointers = try details()
+    }
+    return reason
+  }
+
+  private mutating func details() throws(SumsError) -> DetailSum {
+    var details = DetailSum(entries: try entries(limit: Aggregator.detailLimit))
     if try flag() {
-      cell.details.isApproximate = true
-      cell.details.evicted = try number()
-      cell.details.mostEvicted = try number()
+      details.isApproximate = true
+      details.evicted = try number()
+      details.mostEvicted = try number()
     }
-    cell.instructionPointers = try entries(limit: FrequentValues.capacity)
-    return cell
+    return details
+  }
+
+  /// Version 1 has what `FrequentValues` kept, without a word on what it did not keep.
+  private mutating func frequentValues(total: UInt64) throws(SumsError) -> DetailSum {
+    var values = FrequentValues()
+    defer { values.deallocate() }
+    values.fill(try entries(limit: FrequentValues.capacity))
+    return values.take(total: total)
   }
 
   private mutating func entries(limit: Int) throws(SumsError) -> [DetailTable.Entry] {
@@ -632,19 +704,24 @@ private struct SumsReader {
 
   mutating func open() throws(SumsError) -> OpenState {
     var state = OpenState()
-    state.allLosses = try narrow(UInt32.self)
+    // Version 1 numbers losses as they come: what a thread's last event came after is told by comparing.
+    let allLosses = version == 1 ? try narrow(UInt32.self) : 0
+    var losses: [UInt32] = []
     state.streams = try list(limit: Self.mostStreams) { reader, _ throws(SumsError) in
-      OpenStream(
-        stream: try reader.stream(), losses: try reader.narrow(UInt32.self), isInGap: try reader.flag(),
-        page: try reader.optional(), counted: try reader.optional(UInt32.self))
+      let stream = try reader.stream()
+      if reader.version == 1 { losses.append(try reader.narrow(UInt32.self)) }
+      return OpenStream(
+        stream: stream, isInGap: try reader.flag(), page: try reader.optional(),
+        counted: try reader.optional(UInt32.self))
     }
+    let isInGap = state.streams.contains(where: \.isInGap)
     state.words = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
       ThreadWords(tid: try reader.int32(), words: try reader.words())
     }
     state.host = try host()
     var last: Int32?
     state.threads = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
-      let thread = try reader.openThread()
+      let thread = try reader.openThread(losses, allLosses, isInGap: isInGap)
       guard last.map({ thread.tid > $0 }) ?? true else { throw reader.error("thread ids that do not ascend") }
       last = thread.tid
       return thread
@@ -676,7 +753,9 @@ private struct SumsReader {
     return host
   }
 
-  private mutating func openThread() throws(SumsError) -> OpenThread {
+  private mutating func openThread(
+    _ losses: [UInt32], _ allLosses: UInt32, isInGap: Bool
+  ) throws(SumsError) -> OpenThread {
     var thread = OpenThread(tid: try int32())
     thread.vcpuID = try optional(UInt32.self)
     guard let activity = VCPUActivity(rawValue: try byte()) else { throw error("an unknown activity") }
@@ -686,19 +765,26 @@ private struct SumsReader {
       thread.awaited = kind
     }
     let flags = try byte()
-    guard flags < 8 else { throw error("unknown flags of a thread") }
+    guard flags < (version == 1 ? 8 : 32) else { throw error("unknown flags of a thread") }
     thread.wasAway = flags & 1 != 0
     thread.isInUserSpace = flags & 2 != 0
     thread.isSettingRead = flags & 4 != 0
-    thread.mark = LossMark(
-      stream: try narrow(UInt32.self), losses: try narrow(UInt32.self), ofAll: try narrow(UInt32.self))
+    thread.hasLostOnStream = flags & 8 != 0
+    thread.hasLostAnywhere = flags & 16 != 0
+    thread.stream = try narrow(UInt32.self)
+    if version == 1 {
+      let place = Int(thread.stream)
+      thread.hasLostOnStream = !losses.indices.contains(place) || losses[place] != (try narrow(UInt32.self))
+      thread.hasLostAnywhere = try narrow(UInt32.self) != allLosses || isInGap
+    }
     thread.since = try number()
     thread.setting = try settingNumber()
     thread.settingSince = try number()
     thread.past = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in try reader.settingNumber() }
     if try flag() {
-      thread.cell = OpenCell(
-        setting: try settingNumber(), isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
+      thread.exitSetting = try settingNumber()
+      // Version 1 repeats which reason it is.
+      if version == 1 { for _ in 0..<2 { _ = try narrow(UInt32.self) } }
     }
     thread.charge = try optional(UInt16.self).map { ControlID(rawValue: $0) }
     thread.lastExitAt = try number()

@@ -1,12 +1,12 @@
 import Architecture
 
-/// One exit reason of one vCPU in one setting: counters in raw memory, found by a dense reason index.
+/// One exit reason of one vCPU in one setting: counters in raw memory, found by a dense reason index. It counts since the last
+/// cut.
 ///
 /// What every exit touches comes first, so that it shares two cache lines (`make` aligns it).
 struct ReasonCell {
-  var count: UInt64 = 0
+  var exits = ExitCounts()
   var paired: UInt64 = 0
-  var handling: UInt64 = 0
   var minimum: UInt64 = .max
   var maximum: UInt64 = 0
   /// Empty only past the limit that keeps a hostile input from taking all memory.
@@ -14,6 +14,8 @@ struct ReasonCell {
   var rule: DetailRule
   /// Every exit of this reason is charged to one control: `fixedControl`. Else `charges` says it exit by exit.
   let isChargeFixed: Bool
+  /// Something was counted since the last cut: the slot has it on its list (see `VCPUSlot.noteCounting`).
+  var isTouched = false
   var details = DetailTable()
   var instructionPointers = FrequentValues()
   /// Exits without an instruction pointer.
@@ -25,11 +27,12 @@ struct ReasonCell {
   var charges = ChargeTable()
   /// Kind of the main detail, and where it comes from.
   let detail: DetailSource
-  /// What the last snapshot showed, for the interval's figures.
-  var shownCount: UInt64 = 0
-  var shownHandling: UInt64 = 0
+  /// The setting that it is of.
+  var setting: VCPUSetting
 
-  static func make(isa: UInt32, code: UInt32, hasHistogram: Bool) -> UnsafeMutablePointer<ReasonCell> {
+  static func make(
+    isa: UInt32, code: UInt32, setting: VCPUSetting, hasHistogram: Bool
+  ) -> UnsafeMutablePointer<ReasonCell> {
     let detail = DetailSource(isa: isa, code: code)
     let fixedControl = fixedGoverningControl(isa: isa, code: code)
     let cell = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<ReasonCell>.size, alignment: 64)
@@ -37,7 +40,7 @@ struct ReasonCell {
     cell.initialize(
       to: ReasonCell(
         histogram: hasHistogram ? Histogram() : .none, rule: DetailRule(detail), isChargeFixed: fixedControl != nil,
-        isa: isa, code: code, fixedControl: fixedControl, detail: detail))
+        isa: isa, code: code, fixedControl: fixedControl, detail: detail, setting: setting))
     return cell
   }
 
@@ -49,60 +52,31 @@ struct ReasonCell {
   }
 
   /// Takes the counts out.
-  mutating func take() -> CellSum {
-    var sum = CellSum(isa: isa, code: code)
-    sum.count = count
-    sum.paired = paired
-    sum.handling = handling
-    sum.minimum = minimum
-    sum.maximum = maximum
-    sum.unlocated = unlocated
-    sum.histogram = histogram.take(from: minimum, to: maximum)
-    sum.charges = charges.take()
-    sum.details = details.take()
-    sum.instructionPointers = instructionPointers.take()
-    count = 0
+  mutating func take() -> ReasonCounts {
+    var counts = ReasonCounts(isa: isa, code: code)
+    counts.exits = exits
+    counts.paired = paired
+    counts.minimum = minimum
+    counts.maximum = maximum
+    counts.unlocated = unlocated
+    counts.histogram = histogram.take(from: minimum, to: maximum)
+    counts.charges = charges.take()
+    counts.details = details.take()
+    counts.instructionPointers = instructionPointers.take(total: exits.count &- unlocated)
+    exits = ExitCounts()
     paired = 0
-    handling = 0
     minimum = .max
     maximum = 0
     unlocated = 0
-    shownCount = 0
-    shownHandling = 0
-    return sum
-  }
-
-  mutating func add(_ sum: CellSum) {
-    count &+= sum.count
-    paired &+= sum.paired
-    handling &+= sum.handling
-    minimum = min(minimum, sum.minimum)
-    maximum = max(maximum, sum.maximum)
-    unlocated &+= sum.unlocated
-    for bucket in sum.histogram { histogram.add(bucket.count, at: bucket.bucket) }
-    for charge in sum.charges { charges.add(charge) }
-    details.absorb(sum.details, limit: Aggregator.detailLimit)
-    instructionPointers.absorb(sum.instructionPointers)
-  }
-
-  /// Nothing was counted in it since it was made, or since its counts were taken.
-  var isEmpty: Bool {
-    count | paired | handling | unlocated == 0 && charges.isEmpty && details.isEmpty && instructionPointers.isEmpty
+    isTouched = false
+    return counts
   }
 }
 
 /// Exits and handling time by control, for the reasons whose control depends on the exit. Few controls per reason, so
 /// a linear search beats a hash; and the same facts as the time before are charged to the same control without one.
 struct ChargeTable {
-  struct Entry {
-    var control: ControlID
-    var count: UInt64 = 0
-    var handling: UInt64 = 0
-    var shownCount: UInt64 = 0
-    var shownHandling: UInt64 = 0
-  }
-
-  private(set) var entries: UnsafeMutablePointer<Entry>?
+  private(set) var entries: UnsafeMutablePointer<ChargeCounts>?
   private(set) var count = 0
   private var capacity = 0
   /// The last exit's facts, and the entry it was charged to.
@@ -115,7 +89,7 @@ struct ChargeTable {
     if lastIndex >= 0, let entries, exit.info1 == last.info1, exit.reason == last.reason,
       exit.interruptionInformation == last.interruptionInformation, exit.errorCode == last.errorCode
     {
-      entries[lastIndex].count &+= 1
+      entries[lastIndex].exits.count &+= 1
       return lastIndex
     }
     return find(copy exit)
@@ -130,7 +104,7 @@ struct ChargeTable {
 
   mutating func add(_ control: ControlID) -> Int {
     let index = index(of: control)
-    entries?[index].count &+= 1
+    entries?[index].exits.count &+= 1
     return index
   }
 
@@ -145,7 +119,7 @@ struct ChargeTable {
   @inline(never)
   private mutating func insert(_ control: ControlID) -> Int {
     if count == capacity {
-      let larger = UnsafeMutablePointer<Entry>.allocate(capacity: max(4, capacity * 2))
+      let larger = UnsafeMutablePointer<ChargeCounts>.allocate(capacity: max(4, capacity * 2))
       if let entries {
         larger.moveInitialize(from: entries, count: count)
         entries.deallocate()
@@ -153,48 +127,20 @@ struct ChargeTable {
       entries = larger
       capacity = max(4, capacity * 2)
     }
-    (entries! + count).initialize(to: Entry(control: control))
+    (entries! + count).initialize(to: ChargeCounts(control: control, exits: ExitCounts()))
     count += 1
     return count - 1
   }
 
-  /// Nothing is charged.
-  var isEmpty: Bool {
-    guard let entries else { return true }
-    return (0..<count).allSatisfy { entries[$0].count | entries[$0].handling == 0 }
-  }
-
   /// Takes the charges out. The entries stay: an open exit knows its own by number.
-  mutating func take() -> [ChargeSum] {
+  mutating func take() -> [ChargeCounts] {
     guard let entries else { return [] }
-    var sums: [ChargeSum] = []
-    for index in 0..<count {
-      let entry = entries[index]
-      if entry.count | entry.handling != 0 {
-        sums.append(ChargeSum(control: entry.control, count: entry.count, handling: entry.handling))
-      }
-      entries[index] = Entry(control: entry.control)
+    var counts: [ChargeCounts] = []
+    for index in 0..<count where !entries[index].exits.isZero {
+      counts.append(entries[index])
+      entries[index].exits = ExitCounts()
     }
-    return sums.sorted { $0.control < $1.control }
-  }
-
-  mutating func add(_ sum: ChargeSum) {
-    let index = index(of: sum.control)
-    entries?[index].count &+= sum.count
-    entries?[index].handling &+= sum.handling
-  }
-
-  /// Adds another table's charges.
-  mutating func absorb(_ other: ChargeTable) {
-    guard let others = other.entries else { return }
-    for place in 0..<other.count {
-      let index = index(of: others[place].control)
-      guard let entries else { return }
-      entries[index].count &+= others[place].count
-      entries[index].handling &+= others[place].handling
-      entries[index].shownCount &+= others[place].shownCount
-      entries[index].shownHandling &+= others[place].shownHandling
-    }
+    return counts.count > 1 ? counts.sorted { $0.control < $1.control } : counts
   }
 
   mutating func deallocate() {
@@ -321,7 +267,7 @@ struct LossMark: Hashable {
   var ofAll: UInt32
 }
 
-/// Everything counted for one vCPU thread, in raw memory at a stable address.
+/// Everything counted for one vCPU thread since the last cut, and what is open in it, in raw memory at a stable address.
 struct VCPUSlot {
   typealias Cells = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>?>
 
@@ -339,8 +285,8 @@ struct VCPUSlot {
   var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
   /// Timestamp of the last kvm_entry or kvm_exit.
   var since: UInt64 = 0
-  var exits: UInt64 = 0
   var openCell: UnsafeMutablePointer<ReasonCell>?
+  /// Where the time went that its events enclosed.
   var time = TimeSplit()
   /// Index into the open cell's charges, or -1 where its control is fixed.
   var openCharge = -1
@@ -357,31 +303,31 @@ struct VCPUSlot {
   /// Its control words were read at least once.
   var isSettingRead = false
   /// Timestamp since when it is in the setting, and its time split then.
-  var settingSince: UInt64
+  private(set) var settingSince: UInt64
   private var settingTime = TimeSplit()
-  /// How long it was in it before, and what of the time since then went into earlier sums (see `Aggregator.cut`).
+  /// How long it was in it before, and what of the time since then earlier cuts took.
   private var earlierResidence: UInt64 = 0
   private var takenResidence: UInt64 = 0
   /// The latest changes, oldest first.
   private(set) var changes: [SettingChange] = []
   /// The settings it was in before.
   private var past: [VCPUSetting: Stay] = [:]
-  /// Earlier sums have counts of it.
+  /// An earlier cut has counts of it.
   var isContinued = false
-  /// What `learn` made of a setting that earlier sums have counts of.
+  /// What `learn` made of a setting that an earlier cut has counts of.
   private(set) var renaming: SettingRenaming?
-  /// What the last snapshot showed.
-  var shownExits: UInt64 = 0
-  var shownTime = TimeSplit()
+  /// The cells in which something was counted.
+  private var touched: UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>?
+  private var touchedCount = 0
+  private var touchedCapacity = 0
 
   /// What was counted in a setting.
-  struct Stay {
-    var setting: VCPUSetting
+  private struct Stay {
     var cells: Cells
-    /// How long it was in it, on the trace clock. Wraps below 0 in sums that take back what earlier ones had too much.
+    /// How long it was in it, on the trace clock. Wraps below 0 where it takes back what an earlier cut had too much.
     var residence: UInt64 = 0
     var time = TimeSplit()
-    /// It was not in it since the last sums were taken.
+    /// It was not in it since the last cut.
     var isQuiet = false
   }
 
@@ -411,6 +357,26 @@ struct VCPUSlot {
       cells.deallocate()
     }
     past = [:]
+    touched?.deallocate()
+    touched = nil
+  }
+
+  /// Puts a cell on the list of those that the next cut takes; called for the first thing that is counted in it.
+  @inline(never)
+  mutating func noteCounting(_ cell: UnsafeMutablePointer<ReasonCell>) {
+    cell.pointee.isTouched = true
+    if touchedCount == touchedCapacity {
+      let larger = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>.allocate(
+        capacity: max(16, touchedCapacity * 2))
+      if let touched {
+        larger.moveInitialize(from: touched, count: touchedCount)
+        touched.deallocate()
+      }
+      touched = larger
+      touchedCapacity = max(16, touchedCapacity * 2)
+    }
+    touched?.advanced(by: touchedCount).initialize(to: cell)
+    touchedCount += 1
   }
 
   /// Counting goes on in that setting's cells. What the open exit still costs stays with the cell it was counted in.
@@ -418,7 +384,8 @@ struct VCPUSlot {
     guard new != setting else { return }
     let previous = setting
     enter(new, at: timestamp)
-    add([SettingChange(setting: new, previous: previous, timestamp: timestamp)])
+    changes.append(SettingChange(setting: new, previous: previous, timestamp: timestamp))
+    if changes.count > Self.mostChanges { changes.removeFirst(changes.count - Self.mostChanges) }
   }
 
   private mutating func enter(_ new: VCPUSetting, at timestamp: UInt64) {
@@ -431,11 +398,6 @@ struct VCPUSlot {
     // As if it had been here all along: what it was before, from now on it adds to.
     earlierResidence = again?.residence ?? 0
     settingTime = time.since(again?.time ?? TimeSplit())
-  }
-
-  private mutating func add(_ new: [SettingChange]) {
-    changes += new
-    if changes.count > Self.mostChanges { changes.removeFirst(changes.count - Self.mostChanges) }
   }
 
   /// The setting as its control words tell. What was counted before anybody looked is of the first that was seen.
@@ -452,41 +414,26 @@ struct VCPUSlot {
   private mutating func rename(_ renaming: SettingRenaming) {
     guard renaming.to != setting, past[renaming.to] == nil else { return }
     for index in changes.indices { changes[index].rename(renaming) }
+    let renamed: Cells
     if setting == renaming.from {
       setting = renaming.to
-    } else if var stay = past.removeValue(forKey: renaming.from) {
-      stay.setting = renaming.to
+      renamed = cells
+    } else if let stay = past.removeValue(forKey: renaming.from) {
       past[renaming.to] = stay
+      renamed = stay.cells
+    } else {
+      return
     }
+    for index in 0..<ReasonIndex.capacity { renamed[index]?.pointee.setting = renaming.to }
   }
 
   private func present(until timestamp: UInt64) -> Stay {
     let span = timestamp > settingSince ? timestamp - settingSince : 0
     return Stay(
-      setting: setting, cells: cells, residence: earlierResidence &+ span &- takenResidence,
-      time: time.since(settingTime))
+      cells: cells, residence: earlierResidence &+ span &- takenResidence, time: time.since(settingTime))
   }
 
-  /// The settings it was in so far, with what was counted in each.
-  func stays(until timestamp: UInt64) -> [Stay] {
-    past.values.filter { !$0.isQuiet || Self.hasCounts($0.cells) } + [present(until: timestamp)]
-  }
-
-  private static func hasCounts(_ cells: Cells) -> Bool {
-    (0..<ReasonIndex.capacity).contains { index in cells[index].map { !$0.pointee.isEmpty } ?? false }
-  }
-
-  /// Adds what another slot's vCPU spent in a setting. Returns the cells for what it counted there.
-  mutating func absorb(_ stay: Stay) -> Cells {
-    var own = past[stay.setting] ?? Stay(setting: stay.setting, cells: Self.makeCells())
-    own.residence &+= stay.residence
-    own.time.add(stay.time)
-    own.isQuiet = false
-    past[stay.setting] = own
-    return own.cells
-  }
-
-  // MARK: - Sums
+  // MARK: - Cutting
 
   /// Takes out what was counted up to a time. What is open goes on.
   mutating func take(until timestamp: UInt64) -> ThreadSum {
@@ -494,15 +441,13 @@ struct VCPUSlot {
     sum.renaming = renaming
     sum.changes = changes
     sum.time = time
-    for stay in stays(until: timestamp) where stay.setting.rawValue > 0 {
-      var part = StaySum(setting: stay.setting, residence: stay.residence, time: stay.time)
-      for index in 0..<ReasonIndex.capacity {
-        if let cell = stay.cells[index], !cell.pointee.isEmpty { part.cells.append(cell.pointee.take()) }
-      }
-      part.cells.sort { ($0.isa, $0.code) < ($1.isa, $1.code) }
-      sum.stays.append(part)
+    let stay = present(until: timestamp)
+    sum.stays.append(StaySum(setting: setting, residence: stay.residence, time: stay.time))
+    for (setting, stay) in past where !stay.isQuiet {
+      sum.stays.append(StaySum(setting: setting, residence: stay.residence, time: stay.time))
     }
-    sum.stays.sort { $0.setting < $1.setting }
+    takeCells(into: &sum)
+    if sum.stays.count > 1 { sum.stays.sort { $0.setting < $1.setting } }
     for setting in past.keys {
       past[setting]?.residence = 0
       past[setting]?.time = TimeSplit()
@@ -512,51 +457,30 @@ struct VCPUSlot {
     takenResidence = timestamp > settingSince ? timestamp - settingSince : 0
     time = TimeSplit()
     settingTime = TimeSplit()
-    exits = 0
-    shownExits = 0
-    shownTime = TimeSplit()
     changes = []
     renaming = nil
     isContinued = true
     return sum
   }
 
-  /// Ends its present stay in time, so that sums can be added that begin there.
-  mutating func close(at timestamp: UInt64, renaming: SettingRenaming?) {
-    earlierResidence = present(until: timestamp).residence
-    takenResidence = 0
-    settingSince = timestamp
-    if let renaming { rename(renaming) }
+  private mutating func takeCells(into sum: inout ThreadSum) {
+    guard let touched else { return }
+    for place in 0..<touchedCount {
+      let cell = touched[place]
+      let index: Int
+      if let known = sum.stays.firstIndex(where: { $0.setting == cell.pointee.setting }) {
+        index = known
+      } else {
+        index = sum.stays.count
+        sum.stays.append(StaySum(setting: cell.pointee.setting))
+      }
+      sum.stays[index].reasons.append(cell.pointee.take())
+    }
+    touchedCount = 0
+    for index in sum.stays.indices { sum.stays[index].reasons.sort { $0.key < $1.key } }
   }
 
-  /// Adds what a thread counted in an interval that begins where this slot's counts end.
-  ///
-  /// - Parameter cell: finds or makes the cell of a reason.
-  mutating func add(_ sum: ThreadSum, until end: UInt64, cell: (Cells, CellSum) -> UnsafeMutablePointer<ReasonCell>) {
-    if sum.setting != setting, sum.setting.rawValue > 0 { enter(sum.setting, at: settingSince) }
-    settingSince = end
-    add(sum.changes)
-    // The slot of ended threads is in no setting: what they spent is its time as a whole, and by setting besides.
-    if setting.rawValue == 0 { time.add(sum.time) }
-    for stay in sum.stays {
-      let cells: Cells
-      if stay.setting == setting {
-        earlierResidence &+= stay.residence
-        time.add(stay.time)
-        cells = self.cells
-      } else {
-        cells = absorb(Stay(setting: stay.setting, cells: self.cells, residence: stay.residence, time: stay.time))
-        if setting.rawValue > 0 {
-          time.add(stay.time)
-          settingTime.add(stay.time)
-        }
-      }
-      for part in stay.cells {
-        exits &+= part.count
-        cell(cells, part).pointee.add(part)
-      }
-    }
-  }
+  // MARK: - Going on
 
   /// The settings that it was in before, ascending.
   var pastSettings: [VCPUSetting] { past.keys.sorted() }
@@ -565,15 +489,9 @@ struct VCPUSlot {
   mutating func cells(of other: VCPUSetting) -> Cells {
     if other == setting { return cells }
     if let known = past[other] { return known.cells }
-    let stay = Stay(setting: other, cells: Self.makeCells(), isQuiet: true)
+    let stay = Stay(cells: Self.makeCells(), isQuiet: true)
     past[other] = stay
     return stay.cells
-  }
-
-  /// The setting that a cell is of.
-  func setting(of cell: UnsafeMutablePointer<ReasonCell>) -> VCPUSetting? {
-    func have(_ cells: Cells) -> Bool { (0..<ReasonIndex.capacity).contains { cells[$0] == cell } }
-    return have(cells) ? setting : past.values.first { have($0.cells) }?.setting
   }
 
   /// Goes on in a setting that it is in since then, up to `end` counted already.
@@ -581,6 +499,7 @@ struct VCPUSlot {
     if setting != self.setting { enter(setting, at: settingSince) }
     settingSince = since
     takenResidence = end > since ? end - since : 0
+    earlierResidence = 0
     isContinued = true
     renaming = nil
   }

@@ -1,0 +1,248 @@
+import Architecture
+
+/// What adds up over exits: of one reason of one vCPU in an interval, of all that one control caused, of anything.
+///
+/// Every stored property is a `UInt64` that adds up, and adding, subtracting and storing go over all of them: a new counter is
+/// a property here and the line that counts it.
+public struct ExitCounts: Sendable, Hashable {
+  /// Exits. Wraps below 0 in a charge of an interval where an exit of an interval before turned out to be another control's
+  /// (see `Aggregator.recharge`): that one has one more.
+  public var count: UInt64 = 0
+  /// Handling time: kvm_exit to the thread's next kvm_entry, time halted included, ns.
+  public var handling: UInt64 = 0
+  /// How much of it the vCPU was halted: idle time, and no cost of the exit, ns.
+  public var halted: UInt64 = 0
+
+  public init(count: UInt64 = 0, handling: UInt64 = 0, halted: UInt64 = 0) {
+    self.count = count
+    self.handling = handling
+    self.halted = halted
+  }
+
+  /// Handling time without the time halted: what the exits cost, ns.
+  public var busy: UInt64 { handling > halted ? handling - halted : 0 }
+
+  static var figureCount: Int { MemoryLayout<ExitCounts>.size / MemoryLayout<UInt64>.size }
+
+  /// Every figure, in the order of their declaration.
+  subscript(figure index: Int) -> UInt64 {
+    get {
+      withUnsafeBytes(of: self) { $0.load(fromByteOffset: index * MemoryLayout<UInt64>.size, as: UInt64.self) }
+    }
+    set {
+      withUnsafeMutableBytes(of: &self) {
+        $0.storeBytes(of: newValue, toByteOffset: index * MemoryLayout<UInt64>.size, as: UInt64.self)
+      }
+    }
+  }
+
+  @inline(__always)
+  mutating func add(_ other: ExitCounts) {
+    for index in 0..<Self.figureCount { self[figure: index] &+= other[figure: index] }
+  }
+
+  /// Takes out what is part of it.
+  mutating func subtract(_ part: ExitCounts) {
+    for index in 0..<Self.figureCount { self[figure: index] &-= part[figure: index] }
+  }
+
+  var isZero: Bool { self == ExitCounts() }
+}
+
+/// Exits since counting began and in the last interval.
+public struct ExitFigures: Sendable, Hashable {
+  public var total: ExitCounts
+  public var interval: ExitCounts
+
+  public init(total: ExitCounts = ExitCounts(), interval: ExitCounts = ExitCounts()) {
+    self.total = total
+    self.interval = interval
+  }
+
+  mutating func add(_ other: ExitFigures) {
+    total.add(other.total)
+    interval.add(other.interval)
+  }
+}
+
+/// What was counted of one exit reason.
+struct ReasonCounts: Sendable, Equatable {
+  var isa: UInt32
+  var code: UInt32
+  var exits = ExitCounts()
+  /// Exits that the handling times are of.
+  var paired: UInt64 = 0
+  /// The shortest and the longest of them.
+  var minimum: UInt64 = .max
+  var maximum: UInt64 = 0
+  /// Exits without an instruction pointer.
+  var unlocated: UInt64 = 0
+  /// In order of the buckets.
+  var histogram: [BucketSum] = []
+  /// In order of the controls.
+  var charges: [ChargeCounts] = []
+  var details = DetailSum()
+  var instructionPointers = DetailSum()
+
+  /// By which they are ordered.
+  var key: UInt64 { UInt64(isa) << 32 | UInt64(code) }
+
+  mutating func merge(_ other: ReasonCounts) {
+    exits.add(other.exits)
+    paired &+= other.paired
+    minimum = min(minimum, other.minimum)
+    maximum = max(maximum, other.maximum)
+    unlocated &+= other.unlocated
+    mergeAscending(&histogram, other.histogram, by: { $0.bucket }) { $0.count &+= $1.count }
+    mergeAscending(&charges, other.charges, by: { $0.control }) { $0.exits.add($1.exits) }
+    charges.removeAll { $0.exits.isZero }
+    details.add(other.details)
+    instructionPointers.add(other.instructionPointers)
+  }
+
+  /// Takes out what is part of it: all that adds up. Which were the shortest and the longest, and details, cannot be told of the
+  /// rest: they stay those of the whole.
+  mutating func subtract(_ part: ReasonCounts) {
+    exits.subtract(part.exits)
+    paired &-= part.paired
+    unlocated &-= part.unlocated
+    mergeAscending(&histogram, part.histogram.map { BucketSum(bucket: $0.bucket, count: 0 &- $0.count) }, by: { $0.bucket })
+    { $0.count &+= $1.count }
+    histogram.removeAll { $0.count == 0 }
+    let negative = part.charges.map { charge in
+      var counts = ExitCounts()
+      counts.subtract(charge.exits)
+      return ChargeCounts(control: charge.control, exits: counts)
+    }
+    mergeAscending(&charges, negative, by: { $0.control }) { $0.exits.add($1.exits) }
+    charges.removeAll { $0.exits.isZero }
+  }
+}
+
+/// What was charged to one control.
+struct ChargeCounts: Sendable, Hashable {
+  var control: ControlID
+  var exits: ExitCounts
+
+  /// The charges without negative ones: an exit of before that turned out to be another control's (see `Aggregator.recharge`) is
+  /// not one of this interval, for either of them.
+  static func settled(_ charges: [ChargeCounts]) -> [ChargeCounts] {
+    var settled = charges
+    for figure in 0..<ExitCounts.figureCount {
+      var missing: UInt64 = 0
+      for index in settled.indices where Int64(bitPattern: settled[index].exits[figure: figure]) < 0 {
+        missing &-= settled[index].exits[figure: figure]
+        settled[index].exits[figure: figure] = 0
+      }
+      for index in settled.indices where missing > 0 {
+        let part = min(missing, settled[index].exits[figure: figure])
+        settled[index].exits[figure: figure] -= part
+        missing -= part
+      }
+    }
+    return settled
+  }
+}
+
+/// One bucket of a `Histogram`.
+struct BucketSum: Sendable, Hashable {
+  var bucket: Int
+  var count: UInt64
+}
+
+/// A `DetailTable` as a value.
+struct DetailSum: Sendable, Equatable {
+  /// In order of the values.
+  var entries: [DetailTable.Entry] = []
+  var evicted: UInt64 = 0
+  var mostEvicted: UInt64 = 0
+  var isApproximate = false
+
+  /// All values ever added: exact, since each is in an entry's count or was evicted with one.
+  var total: UInt64 { entries.reduce(evicted) { $0 &+ $1.count } }
+
+  /// How much more often than its count (0 where it is not here) a value may have occurred.
+  func error(of key: UInt64) -> UInt64 {
+    guard isApproximate else { return 0 }
+    var (low, high) = (0, entries.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if entries[middle].key < key { low = middle + 1 } else { high = middle }
+    }
+    return low < entries.count && entries[low].key == key ? entries[low].error : mostEvicted
+  }
+
+  /// Adds counts; every error grows by what the side that lacks the value may have forgotten of it. The rarest of more values than
+  /// there is room for give way.
+  mutating func add(_ other: DetailSum) {
+    let (own, theirs) = (mostEvicted, other.mostEvicted)
+    if own | theirs == 0 {
+      mergeAscending(&entries, other.entries, by: { $0.key }) {
+        $0.count &+= $1.count
+        $0.error &+= $1.error
+      }
+    } else {
+      let mine = Set(entries.map(\.key))
+      let others = Set(other.entries.map(\.key))
+      for index in entries.indices where !others.contains(entries[index].key) { entries[index].error &+= theirs }
+      var more = other.entries
+      for index in more.indices where !mine.contains(more[index].key) { more[index].error &+= own }
+      mergeAscending(&entries, more, by: { $0.key }) {
+        $0.count &+= $1.count
+        $0.error &+= $1.error
+      }
+    }
+    evicted &+= other.evicted
+    mostEvicted &+= theirs
+    isApproximate = isApproximate || other.isApproximate
+    truncate(to: Aggregator.detailLimit)
+  }
+
+  private mutating func truncate(to limit: Int) {
+    guard entries.count > limit else { return }
+    entries.sort { ($1.most, $0.key) < ($0.most, $1.key) }
+    for entry in entries[limit...] {
+      mostEvicted = max(mostEvicted, entry.most)
+      evicted &+= entry.count
+    }
+    entries.removeLast(entries.count - limit)
+    entries.sort { $0.key < $1.key }
+    isApproximate = true
+  }
+}
+
+/// Adds an ascending list to another one; what both have is combined in place.
+@inline(__always)
+func mergeAscending<Element, Key: Comparable>(
+  _ list: inout [Element], _ more: [Element], by key: (borrowing Element) -> Key, _ combine: (inout Element, Element) -> Void
+) {
+  if more.isEmpty { return }
+  if list.isEmpty {
+    list = more
+    return
+  }
+  var new: [Element] = []
+  var place = 0
+  for element in more {
+    let wanted = key(element)
+    while place < list.count, key(list[place]) < wanted { place += 1 }
+    if place < list.count, key(list[place]) == wanted { combine(&list[place], element) } else { new.append(element) }
+  }
+  guard let first = new.first else { return }
+  if key(list[list.count - 1]) < key(first) {
+    list += new
+    return
+  }
+  var result: [Element] = []
+  result.reserveCapacity(list.count + new.count)
+  place = 0
+  for element in list {
+    while place < new.count, key(new[place]) < key(element) {
+      result.append(new[place])
+      place += 1
+    }
+    result.append(element)
+  }
+  result += new[place...]
+  list = result
+}

@@ -1,0 +1,393 @@
+import Architecture
+import TraceFormat
+
+/// What the engine knows at a moment beside its counts: what a snapshot shows of each thread and VM.
+struct PresentState {
+  struct Thread {
+    var tid: Int32
+    var vcpuID: UInt32?
+    /// The host CPU it was last seen on.
+    var cpu: Int?
+    var lastExit: LastExit?
+    /// Time that is still running: a guest that has not exited, an exit that is still handled. Counted live only.
+    var running = TimeSplit()
+  }
+
+  /// By thread id.
+  var threads: [Int32: Thread] = [:]
+  var machines = MachineRegistry()
+  var scale: TimeScale
+  /// Names by event id.
+  var eventNames: [String]
+  var fallbackName: @Sendable (_ isa: UInt32, _ code: UInt32) -> String?
+}
+
+/// Everything counted since counting began, and in the last interval: the sum of what the engine cut, or of what a recording has.
+public struct RunningTotal: Sendable {
+  public private(set) var total = Sums()
+  /// What came since the last snapshot, or since `beginInterval`.
+  private(set) var interval = Sums()
+  private var hasCounts = false
+  private var isIntervalEmpty = true
+  private var sequence: UInt64 = 0
+  private var rates = RateHistory()
+  /// When the last interval began, and what was running then in each thread.
+  private var beganAt: UInt64?
+  private var runningBefore: [Int32: TimeSplit] = [:]
+  private var lostBefore: [PageStream: UInt64] = [:]
+  /// Events lost by stream since counting began, by the buffers' own counters.
+  private var counters: [PageStream: UInt64] = [:]
+  /// What was counted up to a moment, and since then (see `mark`).
+  private var marked: (total: Sums, since: Sums?)?
+
+  public init() {}
+
+  // MARK: - Adding
+
+  /// Adds an interval that begins where what was counted ends.
+  public mutating func add(_ next: Sums) {
+    let next = total.numbered(next)
+    if hasCounts { total.add(next) } else { total = next }
+    total.open = nil
+    hasCounts = true
+    addToInterval(next)
+    if marked != nil {
+      if marked?.since == nil { marked?.since = next } else { marked?.since?.add(next) }
+    }
+  }
+
+  private mutating func addToInterval(_ next: Sums) {
+    if isIntervalEmpty { interval = next } else { interval.add(next) }
+    interval.open = nil
+    isIntervalEmpty = false
+  }
+
+  /// Remembers what is counted now: what comes from here on may be replaced.
+  public mutating func mark() { marked = (total, nil) }
+
+  /// Where the mark was set, on the trace clock, raw; nil without one.
+  public var markedAt: UInt64? { marked.map(\.total.end) }
+
+  /// Puts an interval in the place of all that came since the mark, of which that is a part: what was shown of it is not shown once
+  /// more. Marks again. Without a mark it is added.
+  public mutating func replaceSinceMark(with next: Sums) {
+    let next = total.numbered(next)
+    let marked = self.marked
+    self.marked = nil
+    if let marked, marked.total.end > 0 {
+      total = marked.total
+      total.add(next)
+    } else if marked != nil || !hasCounts {
+      total = next
+    } else {
+      total.add(next)
+    }
+    total.open = nil
+    var rest = next
+    if let part = marked?.since { rest.subtract(part) }
+    hasCounts = true
+    addToInterval(rest)
+    mark()
+  }
+
+  /// Takes the exact number of events lost from the buffers' own counters: a sub-buffer that is full to the brim has
+  /// no room to say how many were lost before it, and what was lost after the last one, none says.
+  ///
+  /// - Parameters:
+  ///   - all: every stream; else only those that lost an unknown number, since reading the counters costs something.
+  ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
+  public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
+    for loss in total.losses where all || loss.uncounted > 0 {
+      if let lost = counter(loss.stream.cpu) { counters[loss.stream] = max(counters[loss.stream] ?? 0, lost) }
+    }
+  }
+
+  // MARK: - Showing
+
+  /// The next snapshot's interval begins here.
+  ///
+  /// - Parameters:
+  ///   - now: on the trace clock, raw.
+  ///   - engine: stands there.
+  public mutating func beginInterval(at now: UInt64, _ engine: borrowing Aggregator) {
+    beginInterval(at: now, engine.present(at: now))
+  }
+
+  private mutating func beginInterval(at now: UInt64, _ present: PresentState) {
+    interval = Sums()
+    isIntervalEmpty = true
+    beganAt = now
+    runningBefore = present.threads.compactMapValues { $0.running.total == 0 ? nil : $0.running }
+    lostBefore = Dictionary(total.losses.map { ($0.stream, lost($0)) }, uniquingKeysWith: { $1 })
+  }
+
+  private func lost(_ loss: StreamSum) -> UInt64 { max(loss.lost, counters[loss.stream] ?? 0) }
+
+  /// Takes the course of the rates from elsewhere: what snapshots showed before is forgotten.
+  ///
+  /// - Parameters:
+  ///   - intervals: oldest first; of each, its length and the exits by thread, those of ended threads as thread 0.
+  ///   - engine: knows which VM a thread is of.
+  public mutating func setHistory(
+    _ intervals: [(seconds: Double, exits: [Int32: Double])], _ engine: borrowing Aggregator
+  ) {
+    rates.set(
+      intervals.suffix(RateHistory.length), engine.machines,
+      total.threads.map { MachineRegistry.Member(tid: $0.tid, vcpuID: $0.vcpuID) })
+  }
+
+  /// Publishes what was counted up to now, and begins the next interval.
+  ///
+  /// - Parameters:
+  ///   - engine: counted up to now, and was cut; its counts were added.
+  ///   - now: on the trace clock, raw.
+  ///   - start: when counting began, in the same clock; nil: the first event.
+  public mutating func snapshot(
+    _ engine: borrowing Aggregator, now: UInt64, start: UInt64? = nil, commandNames: [Int32: String] = [:]
+  ) -> Snapshot {
+    let present = engine.present(at: now)
+    let start = start ?? total.firstTimestamp
+    var snapshot = Snapshot()
+    sequence += 1
+    snapshot.sequence = sequence
+    snapshot.firstTimestamp = total.firstTimestamp
+    snapshot.lastTimestamp = total.lastTimestamp
+    snapshot.windowNanoseconds = now > start ? present.scale.nanoseconds(now - start) : 0
+    let since = beganAt ?? start
+    snapshot.intervalNanoseconds = now > since ? present.scale.nanoseconds(now - since) : 0
+    snapshot.events = total.events
+    snapshot.intervalEvents = interval.events
+    snapshot.malformedRecords = total.malformed
+    snapshot.losses = losses()
+    snapshot.eventCounts = eventCounts(present.eventNames)
+    snapshot.settings = total.settings
+    snapshot.isHaltShared = total.isHaltShared
+    var builder = SnapshotBuilder(
+      total: total, interval: interval, runningBefore: runningBefore, present: present, commandNames: commandNames)
+    builder.fill(&snapshot, &rates)
+    snapshot.source.isa = snapshot.total.reasons.first.map {
+      switch $0.isa {
+      case 1: "vmx"
+      case 2: "svm"
+      default: "isa-\($0.isa)"
+      }
+    }
+    beginInterval(at: now, present)
+    return snapshot
+  }
+
+  private func eventCounts(_ names: [String]) -> [EventCount] {
+    let recent = Dictionary(interval.eventCounts.map { ($0.id, $0.count) }, uniquingKeysWith: { $1 })
+    return total.eventCounts.compactMap { event in
+      guard names.indices.contains(Int(event.id)) else { return nil }
+      let name = names[Int(event.id)].isEmpty ? "event \(event.id)" : names[Int(event.id)]
+      return EventCount(name: name, count: event.count, intervalCount: recent[event.id] ?? 0)
+    }.sorted { ($1.count, $0.name) < ($0.count, $1.name) }
+  }
+
+  private func losses() -> Losses {
+    var losses = Losses()
+    for loss in total.losses {
+      let lost = lost(loss)
+      let before = lostBefore[loss.stream] ?? 0
+      let uncounted = counters[loss.stream] == nil ? loss.uncounted : 0
+      let recent = lost > before ? lost - before : 0
+      losses.lost &+= lost
+      losses.intervalLost &+= recent
+      losses.uncounted &+= uncounted
+      if lost > 0 || uncounted > 0 {
+        losses.perCPU.append(Losses.CPULoss(cpu: loss.stream.cpu, lost: lost, intervalLost: recent))
+      }
+    }
+    return losses
+  }
+}
+
+/// Exits per second of the last intervals: of everything, each VM and each vCPU.
+struct RateHistory: Sendable {
+  enum Key: Hashable {
+    case all
+    case ended
+    case vm(Int)
+    /// By its first thread.
+    case inferred(Int32)
+    case thread(Int32)
+  }
+
+  static let length = 240
+
+  private var courses: [Key: [Double]] = [:]
+  private var shown: Set<Key> = []
+
+  /// Adds the rate of the last interval, where it has one. Returns the course, oldest first.
+  mutating func add(_ rate: Double?, to key: Key) -> [Double] {
+    shown.insert(key)
+    guard let rate else { return courses[key] ?? [] }
+    var values = courses.removeValue(forKey: key) ?? []
+    if values.count >= Self.length { values.removeFirst(values.count - Self.length + 1) }
+    values.append(rate)
+    courses[key] = values
+    return values
+  }
+
+  /// Drops the courses of what is not shown any more.
+  mutating func forgetOthers() {
+    if courses.count > shown.count { courses = courses.filter { shown.contains($0.key) } }
+    shown.removeAll(keepingCapacity: true)
+  }
+
+  /// Replaces all courses.
+  mutating func set(
+    _ intervals: some Collection<(seconds: Double, exits: [Int32: Double])>, _ machines: MachineRegistry,
+    _ members: [MachineRegistry.Member]
+  ) {
+    courses = [:]
+    func add(_ key: Key, _ exits: Double, _ seconds: Double) {
+      courses[key, default: []].append(seconds > 0 ? exits / seconds : 0)
+    }
+    let unknown = members.filter { machines.vmOfThread[$0.tid] == nil }
+    let groups = MachineRegistry.inferredGroups(unknown).map { group in group.map { unknown[$0].tid } }
+    for (seconds, exits) in intervals {
+      add(.all, exits.values.reduce(0, +), seconds)
+      add(.ended, exits[Aggregator.endedThread] ?? 0, seconds)
+      var byVM = machines.knownVMs.mapValues { _ in 0.0 }
+      for (thread, vm) in machines.vmOfThread { byVM[vm, default: 0] += exits[thread] ?? 0 }
+      for (vm, exits) in byVM { add(.vm(vm), exits, seconds) }
+      for group in groups { add(.inferred(group[0]), group.reduce(0) { $0 + (exits[$1] ?? 0) }, seconds) }
+      for member in members { add(.thread(member.tid), exits[member.tid] ?? 0, seconds) }
+    }
+  }
+}
+
+extension Aggregator {
+  /// The threads that have slots and count.
+  var knownThreads: [MachineRegistry.Member] {
+    (0..<slots.count).lazy.map { slots.slots[$0] }.map {
+      MachineRegistry.Member(tid: $0.pointee.tid, vcpuID: $0.pointee.vcpuID)
+    }
+  }
+
+  /// What there is to show beside the counts.
+  func present(at now: UInt64) -> PresentState {
+    var present = PresentState(
+      machines: machines, scale: scale, eventNames: table.names, fallbackName: options.fallbackName)
+    present.threads.reserveCapacity(slots.count)
+    for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored {
+      let slot = slots.slots[index]
+      present.threads[slot.pointee.tid] = PresentState.Thread(
+        tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID, cpu: cpu(ofStream: Int(slot.pointee.mark.stream)),
+        lastExit: LastExit(slot.pointee),
+        running: options.countsOpenTime ? slot.pointee.runningTime(until: now, scale) : TimeSplit())
+    }
+    return present
+  }
+}
+
+extension VCPUSlot {
+  /// Time since its last event, by what it is doing.
+  fileprivate func runningTime(until now: UInt64, _ scale: TimeScale) -> TimeSplit {
+    var time = TimeSplit()
+    guard now > since else { return time }
+    let open = scale.nanoseconds(now - since)
+    switch activity {
+    case .unknown: break
+    case .inGuest: time.guest = open
+    case .handlingExit:
+      var user = scale.nanoseconds(openUser)
+      if isInUserSpace, now > userSince { user &+= scale.nanoseconds(now - userSince) }
+      user = min(user, open)
+      var halted = min(openHalted, open - user)
+      // A HLT without its kvm_vcpu_wakeup and not in user space is a vCPU that still sleeps.
+      if halted == 0, !isInUserSpace, user == 0, let cell = openCell,
+        ReasonCode(isa: cell.pointee.isa, code: cell.pointee.code).halts
+      {
+        halted = open
+      }
+      time.user = user
+      time.halted = halted
+      time.kernel = open - user - halted
+    }
+    return time
+  }
+}
+
+extension LastExit {
+  /// Nil before the first.
+  fileprivate init?(_ slot: VCPUSlot) {
+    guard slot.lastExitAt != 0 else { return nil }
+    let exit = slot.lastExit
+    self.init(
+      timestamp: slot.lastExitAt, isa: exit.isa, reason: exit.reason, rip: exit.rip, info1: exit.info1,
+      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
+  }
+}
+
+/// An engine and what it counted, for who shows it: counts, adds up, and publishes snapshots.
+public struct Counter: ~Copyable {
+  public var engine: Aggregator
+  public private(set) var totals = RunningTotal()
+
+  /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
+  public init(metadata: TraceMetadata, options: AggregatorOptions = AggregatorOptions()) throws(AggregatorError) {
+    engine = try Aggregator(metadata: metadata, options: options)
+  }
+
+  public init(_ engine: consuming Aggregator) { self.engine = engine }
+
+  /// As `Aggregator.run`.
+  @discardableResult
+  public mutating func run(_ source: some PageSource, until limit: UInt64 = .max, pages: Int = .max) -> Bool {
+    engine.run(source, until: limit, pages: pages)
+  }
+
+  /// As `RunningTotal.countLosses`.
+  public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
+    bringIn(at: max(totals.total.end, engine.lastCounted))
+    totals.countLosses(all: all, counter)
+  }
+
+  /// Adds what the engine counted up to a moment.
+  public mutating func bringIn(at now: UInt64) { totals.add(engine.cut(at: now, resumable: false)) }
+
+  /// Adds what others counted in an interval that begins where what was counted ends: threads that the options do not ask for are
+  /// left out. To go on counting events from its end, the engine is to be resumed as well.
+  public mutating func add(_ sums: Sums) { totals.add(sums.selected(engine.options)) }
+
+  /// Remembers what is counted now (see `RunningTotal.mark`).
+  public mutating func mark(at now: UInt64) {
+    bringIn(at: now)
+    totals.mark()
+  }
+
+  /// As `RunningTotal.replaceSinceMark`; what the engine counted since is dropped with the rest.
+  public mutating func replaceSinceMark(with sums: Sums) {
+    bringIn(at: max(totals.total.end, engine.lastCounted))
+    totals.replaceSinceMark(with: sums.selected(engine.options))
+  }
+
+  /// The next snapshot's interval begins here; the engine stands there.
+  public mutating func beginInterval(at now: UInt64) {
+    bringIn(at: now)
+    totals.beginInterval(at: now, engine)
+  }
+
+  /// As `RunningTotal.setHistory`.
+  public mutating func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) {
+    totals.setHistory(intervals, engine)
+  }
+
+  /// Publishes what was counted up to now, and begins the next interval.
+  ///
+  /// - Parameters:
+  ///   - now: the trace clock's present value (live), or how far a recording was played; nil: the last event.
+  ///   - start: when counting began, in the same clock; nil: the first event.
+  ///   - host: VMs as the host knows them now; nil leaves what `learn` was told.
+  public mutating func snapshot(
+    now: UInt64? = nil, start: UInt64? = nil, host: HostView? = nil, commandNames: [Int32: String] = [:]
+  ) -> Snapshot {
+    if let host { engine.learn(host) }
+    let now = now ?? max(engine.lastCounted, totals.total.lastTimestamp)
+    bringIn(at: now)
+    return totals.snapshot(engine, now: now, start: start, commandNames: commandNames)
+  }
+}
