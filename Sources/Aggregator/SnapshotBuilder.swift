@@ -245,7 +245,9 @@ struct SnapshotBuilder: Sendable {
         row.cpu = cpu(Int(slot.pointee.mark.stream))
         row.setting = slot.pointee.setting
         row.settingChanges = slot.pointee.changes
-        row.lastExit = LastExit(slot.pointee)
+        if slot.pointee.lastExitAt != 0 {
+          row.lastExit = LastExit(slot.pointee.lastExit, at: slot.pointee.lastExitAt)
+        }
       }
       row.isGone = hostKnown && !present.contains(tid)
       return row
@@ -584,17 +586,6 @@ struct SnapshotBuilder: Sendable {
         }
       }
     }
-  }
-}
-
-extension LastExit {
-  /// Nil before the first.
-  fileprivate init?(_ slot: VCPUSlot) {
-    guard slot.lastExitAt != 0 else { return nil }
-    let exit = slot.lastExit
-    self.init(
-      timestamp: slot.lastExitAt, isa: exit.isa, reason: exit.reason, rip: exit.rip, info1: exit.info1,
-      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
   }
 }
 

@@ -518,7 +518,7 @@ struct OpenThread: Sendable, Equatable {
   var cell: OpenCell?
   var charge: ControlID?
   var lastExitAt: UInt64 = 0
-  var lastExit = ExitRecord()
+  var lastExit = KVMExit()
   var userSince: UInt64 = 0
   var openUser: UInt64 = 0
   var openHalted: UInt64 = 0
