@@ -427,16 +427,16 @@ public struct Aggregator: ~Copyable {
     _ timestamp: UInt64, _ mark: LossMark
   ) {
     let lastExit = withUnsafeMutablePointer(to: &slot.pointee.lastExit) { UnsafeMutableRawPointer($0) }
-    var fields = record + ExitRecord.start
+    var fields = record + KVMExit.start
     if offsets.isNative {
-      lastExit.copyMemory(from: fields, byteCount: MemoryLayout<ExitRecord>.size)
+      lastExit.copyMemory(from: fields, byteCount: MemoryLayout<KVMExit>.size)
     } else {
-      offsets.gather(record, into: lastExit.assumingMemoryBound(to: ExitRecord.self))
+      offsets.gather(record, into: lastExit.assumingMemoryBound(to: KVMExit.self))
       fields = UnsafeRawPointer(lastExit)
     }
-    let reason = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.reason, as: UInt32.self)
-    let isa = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.isa, as: UInt32.self)
-    let rip = fields.loadUnaligned(fromByteOffset: ExitRecord.Offset.rip, as: UInt64.self)
+    let reason = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.reason, as: UInt32.self)
+    let isa = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.isa, as: UInt32.self)
+    let rip = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.rip, as: UInt64.self)
 
     // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
     let code = isa == 1 ? reason & 0xffff : reason
@@ -593,7 +593,7 @@ public struct Aggregator: ~Copyable {
   private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
     guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
     else { return }
-    let control = governingControl(of: slot.pointee.lastExit.facts(msr: msr)).control
+    let control = governingControl(of: slot.pointee.lastExit, msr: msr).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
     if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }

@@ -21,19 +21,10 @@ struct EventTableRow {
   var count: UInt64 = 0
 }
 
-/// The fields of a kvm_exit record that are counted, laid out as the kernel's TRACE_EVENT_KVM_EXIT lays them out
-/// (`arch/x86/kvm/trace.h`, 5.10 and later, 64 bits): such a record is taken over as it is.
-struct ExitRecord: Hashable {
-  /// Where they begin in the record: behind the common fields.
-  static let start = 8
-
-  var reason: UInt32 = 0
-  var rip: UInt64 = 0
-  var isa: UInt32 = 0
-  var info1: UInt64 = 0
-  var info2: UInt64 = 0
-  var interruptionInformation: UInt32 = 0
-  var errorCode: UInt32 = 0
+/// A kvm_exit record has its fields as `KVMExit` has them, behind the common fields: true for every 64-bit kernel since 5.10.
+extension KVMExit {
+  /// Where they begin in the record.
+  static var start: Int { 8 }
 
   /// As constants, which `MemoryLayout.offset(of:)` is not for the optimizer.
   enum Offset {
@@ -44,12 +35,6 @@ struct ExitRecord: Hashable {
     static var info2: Int { 32 }
     static var interruptionInformation: Int { 40 }
     static var errorCode: Int { 44 }
-  }
-
-  func facts(msr: UInt32? = nil) -> ExitFacts {
-    ExitFacts(
-      isa: isa, reason: reason, qualification: info1, interruptionInformation: interruptionInformation,
-      errorCode: errorCode, msr: msr)
   }
 }
 
@@ -87,28 +72,29 @@ struct EventTable: ~Copyable {
     var reason = -1, isa = -1, vcpu = -1
     var rip = OptionalField(), info1 = OptionalField(), info2 = OptionalField()
     var interruptionInformation = OptionalField(), errorCode = OptionalField()
-    /// The record's fields lie just as those of `ExitRecord` do: true for every 64-bit kernel since 5.10.
+    /// The record's fields lie just as those of `KVMExit` do.
     var isNative = false
 
     mutating func compareWithNative() {
       func lies(_ field: OptionalField, _ place: Int, _ size: Int) -> Bool {
-        field.size == size && field.offset == ExitRecord.start + place
+        field.size == size && field.offset == KVMExit.start + place
       }
       isNative =
-        lies(OptionalField(offset: reason, size: 4), ExitRecord.Offset.reason, 4)
-        && lies(OptionalField(offset: isa, size: 4), ExitRecord.Offset.isa, 4)
-        && lies(rip, ExitRecord.Offset.rip, 8) && lies(info1, ExitRecord.Offset.info1, 8)
-        && lies(info2, ExitRecord.Offset.info2, 8)
-        && lies(interruptionInformation, ExitRecord.Offset.interruptionInformation, 4)
-        && lies(errorCode, ExitRecord.Offset.errorCode, 4)
+        lies(OptionalField(offset: reason, size: 4), KVMExit.Offset.reason, 4)
+        && lies(OptionalField(offset: isa, size: 4), KVMExit.Offset.isa, 4)
+        && lies(rip, KVMExit.Offset.rip, 8) && lies(info1, KVMExit.Offset.info1, 8)
+        && lies(info2, KVMExit.Offset.info2, 8)
+        && lies(interruptionInformation, KVMExit.Offset.interruptionInformation, 4)
+        && lies(errorCode, KVMExit.Offset.errorCode, 4)
     }
 
     /// Takes the fields from wherever this kernel has them.
     @inline(never)
-    func gather(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<ExitRecord>) {
-      exit.pointee = ExitRecord(
+    func gather(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<KVMExit>) {
+      exit.pointee = KVMExit(
+        isa: ISA(rawValue: record.loadUnaligned(fromByteOffset: isa, as: UInt32.self)),
         reason: record.loadUnaligned(fromByteOffset: reason, as: UInt32.self), rip: rip.load(record),
-        isa: record.loadUnaligned(fromByteOffset: isa, as: UInt32.self), info1: info1.load(record),
+        info1: info1.load(record),
         info2: info2.load(record),
         interruptionInformation: UInt32(truncatingIfNeeded: interruptionInformation.load(record)),
         errorCode: UInt32(truncatingIfNeeded: errorCode.load(record)))

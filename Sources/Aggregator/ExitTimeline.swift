@@ -34,9 +34,7 @@ public struct TracedExit: Sendable {
   /// Stretches of it, in order of time, none touching another, at most `mostAway`. Empty where there is no `entry`.
   public var away: [Away] = []
   /// The fields of kvm_exit.
-  public var exit: LastExit
-  /// The basic exit reason (VMX) or the exit code (SVM).
-  public var code: UInt32
+  public var exit: KVMExit
   /// The control that it is charged to.
   public var control: ControlID
   public var detail: (kind: DetailKind, value: UInt64)?
@@ -83,7 +81,6 @@ public struct ExitTimeline: ~Copyable {
     var since: UInt64 = 0
     var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
     var open: TracedExit?
-    var record = ExitRecord()
     var awaited: DetailKind?
     var userSince: UInt64?
     var user: UInt64 = 0
@@ -238,24 +235,19 @@ public struct ExitTimeline: ~Copyable {
     guard var thread = threads.removeValue(forKey: tid) else { return nil }
     defer { threads[tid] = thread }
     let unpaired = thread.open
-    var fields = ExitRecord()
+    var fields = KVMExit()
     table.exit.gather(record, into: &fields)
-    let code = fields.isa == 1 ? fields.reason & 0xffff : fields.reason
     var exit = TracedExit(
       tid: tid, vcpuID: thread.vcpuID, cpu: cpu, time: scale.nanoseconds(time),
-      exit: LastExit(
-        timestamp: time, isa: fields.isa, reason: fields.reason, rip: fields.rip, info1: fields.info1,
-        info2: fields.info2, interruptionInformation: fields.interruptionInformation, errorCode: fields.errorCode),
-      code: code, control: governingControl(of: fields.facts()).control)
+      exit: fields, control: governingControl(of: fields).control)
     if thread.activity == .inGuest, time >= thread.since, isWhole(thread.mark, mark) {
       exit.guestSince = scale.nanoseconds(thread.since)
     }
-    let source = DetailSource(isa: fields.isa, code: code)
+    let source = DetailSource(isa: fields.isa.rawValue, code: fields.code)
     exit.detail = source.kind.flatMap { kind in source.value(of: fields).map { (kind, $0) } }
     thread.awaited = nil
     if case .event(let kind) = source { thread.awaited = kind }
     thread.open = exit
-    thread.record = fields
     thread.activity = .handlingExit
     thread.since = time
     thread.mark = mark
@@ -325,8 +317,8 @@ public struct ExitTimeline: ~Copyable {
       add(&thread, .halted, end &- min(end, nanoseconds), end)
     case .msr:
       let index = UInt32(truncatingIfNeeded: word(table.msrIndex))
-      if thread.awaited == .msr {
-        thread.open?.control = governingControl(of: thread.record.facts(msr: index)).control
+      if thread.awaited == .msr, let exit = thread.open?.exit {
+        thread.open?.control = governingControl(of: exit, msr: index).control
       }
       detail(.msr, UInt64(index))
     case .cpuid: detail(.cpuidLeaf, word(table.cpuidFunction))
@@ -340,7 +332,7 @@ public struct ExitTimeline: ~Copyable {
 
 extension DetailSource {
   /// The detail that the exit's own fields tell; nil where it has none, or where a later event is to bring it.
-  func value(of exit: ExitRecord) -> UInt64? {
+  func value(of exit: KVMExit) -> UInt64? {
     switch self {
     case .none, .event: nil
     case .info1(_, let shift, let mask): (exit.info1 &>> shift) & mask

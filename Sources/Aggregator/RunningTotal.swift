@@ -276,7 +276,8 @@ extension Aggregator {
       let slot = slots.slots[index]
       present.threads[slot.pointee.tid] = PresentState.Thread(
         tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID, cpu: cpu(ofStream: Int(slot.pointee.mark.stream)),
-        lastExit: LastExit(slot.pointee),
+        lastExit: slot.pointee.lastExitAt == 0
+          ? nil : LastExit(slot.pointee.lastExit, at: slot.pointee.lastExitAt),
         running: options.countsOpenTime ? slot.pointee.runningTime(until: now, scale) : TimeSplit())
     }
     return present
@@ -308,17 +309,6 @@ extension VCPUSlot {
       time.kernel = open - user - halted
     }
     return time
-  }
-}
-
-extension LastExit {
-  /// Nil before the first.
-  fileprivate init?(_ slot: VCPUSlot) {
-    guard slot.lastExitAt != 0 else { return nil }
-    let exit = slot.lastExit
-    self.init(
-      timestamp: slot.lastExitAt, isa: exit.isa, reason: exit.reason, rip: exit.rip, info1: exit.info1,
-      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
   }
 }
 

@@ -194,32 +194,17 @@ public struct VCPUStatistics: Sendable {
   public init(tid: Int32) { self.tid = tid }
 }
 
-/// The raw fields of a vCPU's last kvm_exit: measured, at `timestamp`.
+/// A vCPU's last kvm_exit: measured, at `timestamp`.
 public struct LastExit: Sendable, Hashable {
+  /// Nanoseconds of the trace clock.
   public var timestamp: UInt64
-  public var isa: UInt32
-  /// The full 32-bit VM_EXIT_REASON (VMX) or the exit code (SVM).
-  public var reason: UInt32
-  public var rip: UInt64
-  /// EXIT_QUALIFICATION (VMX) or EXITINFO1 (SVM).
-  public var info1: UInt64
-  /// IDT_VECTORING_INFO_FIELD (VMX) or EXITINFO2 (SVM).
-  public var info2: UInt64
-  public var interruptionInformation: UInt32
-  public var errorCode: UInt32
+  /// Its fields.
+  public var exit: KVMExit
 
-  public init(
-    timestamp: UInt64, isa: UInt32, reason: UInt32, rip: UInt64, info1: UInt64, info2: UInt64,
-    interruptionInformation: UInt32, errorCode: UInt32
-  ) {
+  /// A kvm_exit at its time.
+  public init(_ exit: KVMExit, at timestamp: UInt64) {
     self.timestamp = timestamp
-    self.isa = isa
-    self.reason = reason
-    self.rip = rip
-    self.info1 = info1
-    self.info2 = info2
-    self.interruptionInformation = interruptionInformation
-    self.errorCode = errorCode
+    self.exit = exit
   }
 }
 

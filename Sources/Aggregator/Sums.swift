@@ -446,7 +446,7 @@ struct OpenThread: Sendable, Equatable {
   var exitSetting: VCPUSetting?
   var charge: ControlID?
   var lastExitAt: UInt64 = 0
-  var lastExit = ExitRecord()
+  var lastExit = KVMExit()
   var userSince: UInt64 = 0
   var openUser: UInt64 = 0
   var openHalted: UInt64 = 0

@@ -385,7 +385,7 @@ private struct SumsWriter {
     put(optional: thread.charge.map { UInt64($0.rawValue) })
     put(thread.lastExitAt)
     let exit = thread.lastExit
-    for word in [exit.reason, exit.isa, exit.interruptionInformation, exit.errorCode] { put(UInt64(word)) }
+    for word in [exit.reason, exit.isa.rawValue, exit.interruptionInformation, exit.errorCode] { put(UInt64(word)) }
     for word in [exit.rip, exit.info1, exit.info2] { put(word) }
     put(thread.userSince)
     put(thread.openUser)
@@ -789,7 +789,7 @@ private struct SumsReader {
     thread.charge = try optional(UInt16.self).map { ControlID(rawValue: $0) }
     thread.lastExitAt = try number()
     thread.lastExit.reason = try narrow(UInt32.self)
-    thread.lastExit.isa = try narrow(UInt32.self)
+    thread.lastExit.isa = ISA(rawValue: try narrow(UInt32.self))
     thread.lastExit.interruptionInformation = try narrow(UInt32.self)
     thread.lastExit.errorCode = try narrow(UInt32.self)
     thread.lastExit.rip = try number()

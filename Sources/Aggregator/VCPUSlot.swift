@@ -80,12 +80,12 @@ struct ChargeTable {
   private(set) var count = 0
   private var capacity = 0
   /// The last exit's facts, and the entry it was charged to.
-  private var last = ExitRecord()
+  private var last = KVMExit()
   private var lastIndex = -1
 
   /// Charges an exit to the control that its facts tell. Returns the entry's index.
   @inline(__always)
-  mutating func add(_ exit: borrowing ExitRecord) -> Int {
+  mutating func add(_ exit: borrowing KVMExit) -> Int {
     if lastIndex >= 0, let entries, exit.info1 == last.info1, exit.reason == last.reason,
       exit.interruptionInformation == last.interruptionInformation, exit.errorCode == last.errorCode
     {
@@ -96,9 +96,9 @@ struct ChargeTable {
   }
 
   @inline(never)
-  private mutating func find(_ exit: ExitRecord) -> Int {
+  private mutating func find(_ exit: KVMExit) -> Int {
     last = exit
-    lastIndex = add(governingControl(of: exit.facts()).control)
+    lastIndex = add(governingControl(of: exit).control)
     return lastIndex
   }
 
@@ -218,7 +218,7 @@ struct DetailRule {
   var action: Action
   var awaited: DetailKind?
   var shift: UInt8 = 0
-  /// Where the word is in `ExitRecord`.
+  /// Where the word is in `KVMExit`.
   var offset: UInt8 = 0
   /// Bits of it that must be set for the detail to be there.
   var valid: UInt32 = 0
@@ -232,17 +232,17 @@ struct DetailRule {
       awaited = kind
     case .info1(_, let shift, let mask):
       action = .word
-      offset = UInt8(ExitRecord.Offset.info1)
+      offset = UInt8(KVMExit.Offset.info1)
       self.shift = UInt8(shift)
       self.mask = mask
     case .info2:
       action = .word
-      offset = UInt8(ExitRecord.Offset.info2)
+      offset = UInt8(KVMExit.Offset.info2)
       mask = .max
     case .interruptionVector:
       action = .word
       // With the error code behind it, eight bytes.
-      offset = UInt8(ExitRecord.Offset.interruptionInformation)
+      offset = UInt8(KVMExit.Offset.interruptionInformation)
       valid = 0x8000_0000
       mask = 0xff
     case .constant, .controlRegister, .debugRegister: action = .other
@@ -292,7 +292,7 @@ struct VCPUSlot {
   var openCharge = -1
   /// Timestamp of the last kvm_exit; 0: none yet.
   var lastExitAt: UInt64 = 0
-  var lastExit = ExitRecord()
+  var lastExit = KVMExit()
   var userSince: UInt64 = 0
   var openUser: UInt64 = 0
   var openHalted: UInt64 = 0

@@ -1,36 +1,3 @@
-/// What is known of one exit.
-public struct ExitFacts: Sendable, Hashable {
-  /// 1 VMX, 2 SVM, as in the tracepoint.
-  public var isa: UInt32
-  /// The whole VM_EXIT_REASON, flag bits included (VMX), or the exit code (SVM).
-  public var reason: UInt32
-  /// EXIT_QUALIFICATION (VMX) or EXITINFO1 (SVM).
-  public var qualification: UInt64
-  /// VM_EXIT_INTR_INFO (VMX).
-  public var interruptionInformation: UInt32
-  /// VM_EXIT_INTR_ERROR_CODE (VMX).
-  public var errorCode: UInt32
-  /// What the guest accessed, where another event or a register told.
-  public var msr: UInt32?
-  public var port: UInt16?
-  public var vector: UInt8?
-
-  /// What is known; the rest is 0 or nil.
-  @inlinable public init(
-    isa: UInt32, reason: UInt32, qualification: UInt64 = 0, interruptionInformation: UInt32 = 0, errorCode: UInt32 = 0,
-    msr: UInt32? = nil, port: UInt16? = nil, vector: UInt8? = nil
-  ) {
-    self.isa = isa
-    self.reason = reason
-    self.qualification = qualification
-    self.interruptionInformation = interruptionInformation
-    self.errorCode = errorCode
-    self.msr = msr
-    self.port = port
-    self.vector = vector
-  }
-}
-
 /// The control words in force at an exit, as far as they are known.
 public struct ControlSetting: Sendable, Hashable {
   /// PIN_BASED_VM_EXEC_CONTROL.
@@ -89,6 +56,8 @@ public struct GoverningControl: Sendable, Hashable {
 
 /// The one control, bitmap entry or mask that caused an exit, or *unconditional*.
 ///
+/// kvm_exit does not say which MSR RDMSR or WRMSR accessed: `msr`, where another event or a register told.
+///
 /// Without `setting`, a control that may be on or off is taken as KVM has it: unconditional I/O exiting, PAUSE-loop exiting, MSR
 /// bitmaps and VMCS shadowing in use. With it, the words decide. Does not allocate.
 ///
@@ -97,10 +66,10 @@ public struct GoverningControl: Sendable, Hashable {
 ///
 /// Sources: SDM volume 3, chapter "VMX Non-Root Operation"; AMD APM volume 2, chapter "Secure Virtual Machine"; Linux kvm/vmx/vmx.c,
 /// kvm/svm/svm.c for what KVM sets.
-public func governingControl(of facts: ExitFacts, setting: ControlSetting? = nil) -> GoverningControl {
-  switch facts.isa {
-  case 1: return vmxControl(of: facts, setting: setting)
-  case 2: return svmControl(of: facts)
+public func governingControl(of exit: KVMExit, msr: UInt32? = nil, setting: ControlSetting? = nil) -> GoverningControl {
+  switch exit.isa {
+  case .vmx: return vmxControl(of: exit, msr: msr, setting: setting)
+  case .svm: return svmControl(of: exit, msr: msr)
   default: return GoverningControl(.unknown)
   }
 }
@@ -121,7 +90,7 @@ public func fixedGoverningControl(isa: UInt32, code: UInt32) -> ControlID? {
   }
 }
 
-/// What the exits of a reason may be charged to where it depends on their facts.
+/// What the exits of a reason may be charged to where it depends on their exit.
 func dependentControls(isa: UInt32, code: UInt32) -> [ControlID] {
   let numbers: [UInt16]
   switch (isa, code) {
@@ -147,7 +116,7 @@ func dependentControls(isa: UInt32, code: UInt32) -> [ControlID] {
   return numbers.map(ControlID.init(rawValue:))
 }
 
-/// The control of a VMX reason that does not depend on the exit's facts. Two reasons that need two controls are charged to the one
+/// The control of a VMX reason that does not depend on the exit's exit. Two reasons that need two controls are charged to the one
 /// that asks for the exit: RDTSC exiting for RDTSCP, UMWAIT and TPAUSE, INVLPG exiting for INVPCID. The other only says whether the
 /// instruction faults.
 private func vmxControlNumber(_ reason: UInt32) -> UInt16 {
@@ -203,27 +172,27 @@ private func vmxControlNumber(_ reason: UInt32) -> UInt16 {
   }
 }
 
-private func vmxControl(of facts: ExitFacts, setting: ControlSetting?) -> GoverningControl {
-  if facts.reason & 1 << 31 != 0 { return GoverningControl(.unconditional) }
-  let reason = facts.reason & 0xffff
+private func vmxControl(of exit: KVMExit, msr: UInt32?, setting: ControlSetting?) -> GoverningControl {
+  if exit.reason & 1 << 31 != 0 { return GoverningControl(.unconditional) }
+  let reason = exit.reason & 0xffff
   switch reason {
-  case 0: return exceptionControl(of: facts)
+  case 0: return exceptionControl(of: exit)
   case 1:
-    let information = facts.interruptionInformation
+    let information = exit.interruptionInformation
     return GoverningControl(number: ControlNumber.pin, entry: information >> 31 == 1 ? UInt64(information & 0xff) : nil)
-  case 28: return controlRegisterControl(facts.qualification)
-  case 29: return GoverningControl(number: vmxControlNumber(reason), entry: facts.qualification & 7)
+  case 28: return controlRegisterControl(exit.info1)
+  case 29: return GoverningControl(number: vmxControlNumber(reason), entry: exit.info1 & 7)
   case 30:
-    let port = facts.port ?? UInt16(truncatingIfNeeded: facts.qualification >> 16)
+    let port = UInt16(truncatingIfNeeded: exit.info1 >> 16)
     if let primary = setting?.primary, primary & 1 << 25 != 0 {
       return GoverningControl(
         number: port < 0x8000 ? ControlNumber.ioBitmapA : ControlNumber.ioBitmapB, entry: UInt64(port))
     }
     return GoverningControl(number: vmxControlNumber(reason), entry: UInt64(port))
-  case 31: return msrControl(ControlNumber.msrBitmapRead, facts.msr, setting)
-  case 32: return msrControl(ControlNumber.msrBitmapWrite, facts.msr, setting)
-  case 78, 80, 84: return msrControl(ControlNumber.msrBitmapRead, facts.msr ?? qualificationMSR(facts), setting)
-  case 79, 81, 85: return msrControl(ControlNumber.msrBitmapWrite, facts.msr ?? qualificationMSR(facts), setting)
+  case 31: return msrControl(ControlNumber.msrBitmapRead, msr, setting)
+  case 32: return msrControl(ControlNumber.msrBitmapWrite, msr, setting)
+  case 78, 80, 84: return msrControl(ControlNumber.msrBitmapRead, msr ?? qualificationMSR(exit), setting)
+  case 79, 81, 85: return msrControl(ControlNumber.msrBitmapWrite, msr ?? qualificationMSR(exit), setting)
   case 23, 25:
     if let secondary = setting?.effectiveSecondary, secondary & 1 << 14 == 0 {
       return GoverningControl(number: ControlNumber.secondary + 14)
@@ -234,8 +203,8 @@ private func vmxControl(of facts: ExitFacts, setting: ControlSetting?) -> Govern
       return GoverningControl(number: ControlNumber.primary + 30)
     }
     return GoverningControl(number: vmxControlNumber(reason))
-  case 45: return GoverningControl(number: ControlNumber.eoiExitBitmap, entry: facts.qualification & 0xff)
-  case 48: return GoverningControl(number: eptControlNumber(facts.qualification))
+  case 45: return GoverningControl(number: ControlNumber.eoiExitBitmap, entry: exit.info1 & 0xff)
+  case 48: return GoverningControl(number: eptControlNumber(exit.info1))
   case 56:
     // Without APIC-register virtualization the processor virtualizes writes for virtual-interrupt delivery only.
     if let secondary = setting?.effectiveSecondary, secondary & 1 << 8 == 0, secondary & 1 << 9 != 0 {
@@ -246,21 +215,20 @@ private func vmxControl(of facts: ExitFacts, setting: ControlSetting?) -> Govern
   }
 }
 
-/// An exception by its bit in the exception bitmap, an NMI by NMI exiting. Without valid interruption information the vector
-/// decides if it is known; else there is no telling which of the two it was.
-private func exceptionControl(of facts: ExitFacts) -> GoverningControl {
-  let information = facts.interruptionInformation
-  var vector = facts.vector
-  if information >> 31 == 1 {
-    switch information >> 8 & 7 {
-    case 2: return GoverningControl(number: ControlNumber.pin + 3, entry: 2)
-    case 3, 5, 6: vector = UInt8(truncatingIfNeeded: information)
-    default: return GoverningControl(.unknown)
-    }
+/// An exception by its bit in the exception bitmap, an NMI by NMI exiting. Without valid interruption information there is no telling
+/// which of the two it was.
+private func exceptionControl(of exit: KVMExit) -> GoverningControl {
+  let information = exit.interruptionInformation
+  guard information >> 31 == 1 else { return GoverningControl(.unknown) }
+  let vector = UInt8(truncatingIfNeeded: information)
+  switch information >> 8 & 7 {
+  case 2: return GoverningControl(number: ControlNumber.pin + 3, entry: 2)
+  case 3, 5, 6:
+    guard vector < 32 else { return GoverningControl(.unknown) }
+    if vector == 2 { return GoverningControl(number: ControlNumber.pin + 3, entry: 2) }
+    return GoverningControl(number: ControlNumber.exceptionBitmap + UInt16(vector), entry: UInt64(vector))
+  default: return GoverningControl(.unknown)
   }
-  guard let vector, vector < 32 else { return GoverningControl(.unknown) }
-  if vector == 2 { return GoverningControl(number: ControlNumber.pin + 3, entry: 2) }
-  return GoverningControl(number: ControlNumber.exceptionBitmap + UInt16(vector), entry: UInt64(vector))
 }
 
 /// MOV to CR0 and CR4, CLTS and LMSW by the guest/host mask; CR3 and CR8 by their load and store controls. Reading CR0 and CR4 never
@@ -280,8 +248,8 @@ private func controlRegisterControl(_ qualification: UInt64) -> GoverningControl
 }
 
 /// The index of the MSR in the exit qualification; 0 counts as unknown, because not every implementation fills it in.
-private func qualificationMSR(_ facts: ExitFacts) -> UInt32? {
-  facts.qualification == 0 ? nil : UInt32(exactly: facts.qualification)
+private func qualificationMSR(_ exit: KVMExit) -> UInt32? {
+  exit.info1 == 0 ? nil : UInt32(exactly: exit.info1)
 }
 
 private func msrControl(_ bitmap: UInt16, _ msr: UInt32?, _ setting: ControlSetting?) -> GoverningControl {
@@ -301,7 +269,7 @@ private func eptControlNumber(_ qualification: UInt64) -> UInt16 {
   return ControlNumber.eptRead
 }
 
-/// The control of an SVM exit code that does not depend on the exit's facts.
+/// The control of an SVM exit code that does not depend on the exit's exit.
 private func svmControlNumber(_ code: UInt32) -> UInt16 {
   switch code {
   case 0...ControlNumber.lastIntercept: ControlNumber.intercept + UInt16(truncatingIfNeeded: code)
@@ -314,20 +282,20 @@ private func svmControlNumber(_ code: UInt32) -> UInt16 {
   }
 }
 
-private func svmControl(of facts: ExitFacts) -> GoverningControl {
-  switch facts.reason {
-  case 0x40...0x5f: return GoverningControl(number: svmControlNumber(facts.reason), entry: UInt64(facts.reason - 0x40))
+private func svmControl(of exit: KVMExit, msr: UInt32?) -> GoverningControl {
+  switch exit.reason {
+  case 0x40...0x5f: return GoverningControl(number: svmControlNumber(exit.reason), entry: UInt64(exit.reason - 0x40))
   case 0x7b:
-    let port = facts.port ?? UInt16(truncatingIfNeeded: facts.qualification >> 16)
-    return GoverningControl(number: svmControlNumber(facts.reason), entry: UInt64(port))
-  case 0x7c: return GoverningControl(number: svmControlNumber(facts.reason), entry: facts.msr.map(UInt64.init))
+    let port = UInt16(truncatingIfNeeded: exit.info1 >> 16)
+    return GoverningControl(number: svmControlNumber(exit.reason), entry: UInt64(port))
+  case 0x7c: return GoverningControl(number: svmControlNumber(exit.reason), entry: msr.map(UInt64.init))
   case 0x400:
     // EXITINFO1 is a page-fault error code: P 0, W 1, RSVD 3, ID 4.
-    let error = facts.qualification
+    let error = exit.info1
     if error & 8 != 0 { return GoverningControl(number: ControlNumber.nptReserved) }
     if error & 1 == 0 { return GoverningControl(number: ControlNumber.nptNotPresent) }
     if error & 16 != 0 { return GoverningControl(number: ControlNumber.nptExecute) }
     return GoverningControl(number: error & 2 != 0 ? ControlNumber.nptWrite : ControlNumber.nptRead)
-  default: return GoverningControl(number: svmControlNumber(facts.reason))
+  default: return GoverningControl(number: svmControlNumber(exit.reason))
   }
 }

@@ -25,9 +25,9 @@ struct ExitColumn: Sendable {
     ExitColumn(key: "tid") { exit, _, _ in .signed(exit.tid) },
     ExitColumn(key: "vcpu") { exit, _, _ in number(exit.vcpuID.map(UInt64.init)) },
     ExitColumn(key: "isa") { exit, _, _ in
-      .text(exit.exit.isa == 1 ? "vmx" : exit.exit.isa == 2 ? "svm" : "isa-\(exit.exit.isa)")
+      .text(exit.exit.isa.name)
     },
-    ExitColumn(key: "code") { exit, _, _ in .number(UInt64(exit.code)) },
+    ExitColumn(key: "code") { exit, _, _ in .number(UInt64(exit.exit.code)) },
     ExitColumn(key: "reason") { _, reason, _ in .text(reason) },
     ExitColumn(key: "raw_reason") { exit, _, _ in .hex(UInt64(exit.exit.reason)) },
     ExitColumn(key: "control_word") { exit, _, _ in .text(exit.control.word) },
@@ -68,7 +68,7 @@ extension ExportContext {
     if format == .csv { try sink.write(columns.map(\.key).joined(separator: ",") + "\r\n") }
     try forEachItem { timeline, item in
       guard case .exit(let exit) = item else { return }
-      let reason = timeline.name(isa: exit.exit.isa, code: exit.code)
+      let reason = timeline.name(isa: exit.exit.isa.rawValue, code: exit.exit.code)
       let process = processes[exit.tid]
       var line = format == .jsonLines ? "{" : ""
       for (index, column) in columns.enumerated() {

@@ -19,7 +19,8 @@ extension ExportContext {
       guard case .exit(let exit) = item, let handling = exit.handling,
         let machine = machines.machineOfThread[exit.tid]
       else { return }
-      histograms[Key(machine: machine, isa: exit.exit.isa, code: exit.code), default: HandlingHistogram()].add(handling)
+      histograms[Key(machine: machine, isa: exit.exit.isa.rawValue, code: exit.exit.code), default: HandlingHistogram()]
+        .add(handling)
     }
 
     func family(_ name: String, _ type: String, unit: String? = nil, _ help: String) throws {

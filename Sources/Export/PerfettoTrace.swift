@@ -23,7 +23,7 @@ extension ExportContext {
     try writer.begin(other.joined(separator: ","))
     try forEachItem { timeline, item in
       switch item {
-      case .exit(let exit): try writer.write(exit, timeline.name(isa: exit.exit.isa, code: exit.code))
+      case .exit(let exit): try writer.write(exit, timeline.name(isa: exit.exit.isa.rawValue, code: exit.exit.code))
       case .loss(let loss): try writer.write(loss)
       }
     }

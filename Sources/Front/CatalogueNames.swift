@@ -58,26 +58,25 @@ public struct CatalogueNames: Names {
     }
   }
 
-  public func exitFields(_ exit: LastExit) -> [FieldNote] {
+  public func exitFields(_ exit: KVMExit) -> [FieldNote] {
     func hex(_ value: UInt32) -> String { Format.hex(UInt64(value)) }
-    let hasErrorCode = exit.interruptionInformation >> 11 & 1 == 1 && exit.interruptionInformation >> 31 == 1
     switch exit.isa {
-    case 1:
+    case .vmx:
       return [
         note("VM_EXIT_REASON", hex(exit.reason), .exitReason(UInt64(exit.reason))),
         FieldNote(name: "GUEST_RIP", value: Format.register(exit.rip), remark: ""),
         note(
           "EXIT_QUALIFICATION", Format.hex(exit.info1),
           .exitQualification(
-            reason: exit.reason & 0xffff, exit.info1, interruptionInformation: exit.interruptionInformation)),
+            reason: exit.code, exit.info1, interruptionInformation: exit.interruptionInformation)),
         note("IDT_VECTORING_INFO_FIELD", Format.hex(exit.info2), .interruptionInformation(.idtVectoring, exit.info2)),
         note(
           "VM_EXIT_INTR_INFO", hex(exit.interruptionInformation),
           .interruptionInformation(.exit, UInt64(exit.interruptionInformation))),
         FieldNote(
-          name: "VM_EXIT_INTR_ERROR_CODE", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+          name: "VM_EXIT_INTR_ERROR_CODE", value: hex(exit.errorCode), remark: exit.hasErrorCode ? "" : "not valid"),
       ]
-    case 2:
+    case .svm:
       return [
         FieldNote(
           name: "EXITCODE", value: hex(exit.reason),
@@ -88,7 +87,7 @@ public struct CatalogueNames: Names {
         note(
           "EXITINTINFO", hex(exit.interruptionInformation),
           .svmInterruptionInformation(UInt64(exit.interruptionInformation))),
-        FieldNote(name: "error code", value: hex(exit.errorCode), remark: hasErrorCode ? "" : "not valid"),
+        FieldNote(name: "error code", value: hex(exit.errorCode), remark: exit.hasErrorCode ? "" : "not valid"),
       ]
     default:
       return [

@@ -62,7 +62,7 @@ public protocol Names: Sendable {
   func detail(_ kind: DetailKind, _ value: UInt64) -> String
   func reason(isa: UInt32, code: UInt32) -> ReasonNote?
   /// The fields of the last exit, decoded.
-  func exitFields(_ exit: LastExit) -> [FieldNote]
+  func exitFields(_ exit: KVMExit) -> [FieldNote]
   /// True for what nothing can suppress.
   func isUnconditional(_ id: ControlID) -> Bool
   /// True for reserved bits that the architecture wants to be 1.

@@ -124,9 +124,9 @@ extension Painter {
           y += 1
         }
       }
-    } else if pane == .guest, area.height >= 12, let exit = vcpu.lastExit, let snapshot = model.snapshot {
-      let age = snapshot.lastTimestamp - min(snapshot.lastTimestamp, exit.timestamp)
-      let notes = model.names.exitFields(exit)
+    } else if pane == .guest, area.height >= 12, let last = vcpu.lastExit, let snapshot = model.snapshot {
+      let age = snapshot.lastTimestamp - min(snapshot.lastTimestamp, last.timestamp)
+      let notes = model.names.exitFields(last.exit)
       var line = Line(" last exit", .dim)
       for note in notes.prefix(3) {
         let isAddress = note.remark.isEmpty

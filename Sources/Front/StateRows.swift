@@ -182,7 +182,7 @@ extension FrontModel {
   }
 
   private func exitRowsOfState() -> [StateRow] {
-    guard let exit = guestVCPU?.vcpu.lastExit else { return [] }
+    guard let exit = guestVCPU?.vcpu.lastExit?.exit else { return [] }
     return names.exitFields(exit).map { note in
       StateRow(key: .field("kvm_exit \(note.name)"), name: note.name, readings: [], note: note)
     }.filter { pattern == nil || passes($0.name, "kvm_exit") }

@@ -6,7 +6,8 @@ import Testing
 private struct Vector: CustomStringConvertible, Sendable {
   var line: Int
   var text: String
-  var facts: ExitFacts
+  var exit: KVMExit
+  var msr: UInt32?
   var setting: ControlSetting?
   var word: String
   var bit: Int?
@@ -24,17 +25,16 @@ private func vectors() throws -> [Vector] {
     try #require(halves.count == 2 && halves[0].count >= 2 && halves[1].count >= 2, "line \(line)")
     let isa = try #require(ISA(name: halves[0][0]), "line \(line)")
     let reason = try #require(parseNumber(halves[0][1]).flatMap(UInt32.init(exactly:)), "line \(line)")
-    var facts = ExitFacts(isa: isa.rawValue, reason: reason)
+    var exit = KVMExit(isa: isa, reason: reason)
+    var msr: UInt32?
     var setting: ControlSetting?
     for fact in halves[0].dropFirst(2) {
       let parts = fact.components(separatedBy: "=")
       let value = try #require(parseNumber(parts[1]), "line \(line)")
       switch parts[0] {
-      case "q": facts.qualification = value
-      case "i": facts.interruptionInformation = try narrow(value)
-      case "msr": facts.msr = try narrow(value)
-      case "port": facts.port = try narrow(value)
-      case "vector": facts.vector = try narrow(value)
+      case "q": exit.info1 = value
+      case "i": exit.interruptionInformation = try narrow(value)
+      case "msr": msr = try narrow(value)
       case "primary":
         if setting == nil { setting = ControlSetting() }
         setting?.primary = try narrow(value)
@@ -46,7 +46,7 @@ private func vectors() throws -> [Vector] {
     }
     let place = halves[1][0].components(separatedBy: ":")
     return Vector(
-      line: line, text: text, facts: facts, setting: setting, word: place[0],
+      line: line, text: text, exit: exit, msr: msr, setting: setting, word: place[0],
       bit: place.count > 1 ? Int(place[1]) : nil, name: halves[1][1],
       entry: halves[1].count > 2 ? parseNumber(halves[1][2]) : nil)
   }
@@ -55,7 +55,7 @@ private func vectors() throws -> [Vector] {
 @Suite struct GoverningControlTests {
   @Test func `Each exit is charged as the manuals and KVM say`() throws {
     for vector in try vectors() {
-      let governing = governingControl(of: vector.facts, setting: vector.setting)
+      let governing = governingControl(of: vector.exit, msr: vector.msr, setting: vector.setting)
       #expect(governing.control.word == vector.word, "\(vector)")
       #expect(governing.control.bit == vector.bit, "\(vector)")
       #expect(governing.control.name == vector.name, "\(vector)")
@@ -64,14 +64,14 @@ private func vectors() throws -> [Vector] {
   }
 
   @Test func `The vectors cover every VMX reason`() throws {
-    let covered = Set(try vectors().filter { $0.facts.isa == 1 }.map { $0.facts.reason })
+    let covered = Set(try vectors().filter { $0.exit.isa == .vmx }.map { $0.exit.reason })
     for code in UInt32(0)...85 { #expect(covered.contains(code), "reason \(code)") }
   }
 
   @Test func `A fixed control is what every exit of the reason is charged to`() throws {
     for vector in try vectors() where vector.setting == nil {
-      guard let fixed = fixedGoverningControl(isa: vector.facts.isa, code: vector.facts.reason) else { continue }
-      #expect(fixed == governingControl(of: vector.facts).control, "\(vector)")
+      guard let fixed = fixedGoverningControl(isa: vector.exit.isa.rawValue, code: vector.exit.reason) else { continue }
+      #expect(fixed == governingControl(of: vector.exit, msr: vector.msr).control, "\(vector)")
     }
     var generator = SplitMix(state: 7)
     for isa in UInt32(0)...3 {
@@ -79,14 +79,12 @@ private func vectors() throws -> [Vector] {
         guard let fixed = fixedGoverningControl(isa: isa, code: code) else { continue }
         for _ in 0..<20 {
           let random = generator.next()
-          let facts = ExitFacts(
-            isa: isa, reason: code, qualification: random,
+          let exit = KVMExit(
+            isa: ISA(rawValue: isa), reason: code, info1: random,
             interruptionInformation: UInt32(truncatingIfNeeded: random >> 7),
-            errorCode: UInt32(truncatingIfNeeded: random),
-            msr: random & 1 == 0 ? nil : UInt32(truncatingIfNeeded: random >> 32),
-            port: random & 2 == 0 ? nil : UInt16(truncatingIfNeeded: random >> 16),
-            vector: random & 4 == 0 ? nil : UInt8(truncatingIfNeeded: random >> 8))
-          #expect(governingControl(of: facts).control == fixed, "isa \(isa) code \(code)")
+            errorCode: UInt32(truncatingIfNeeded: random))
+          let msr = random & 1 == 0 ? nil : UInt32(truncatingIfNeeded: random >> 32)
+          #expect(governingControl(of: exit, msr: msr).control == fixed, "isa \(isa) code \(code)")
         }
       }
     }
@@ -100,21 +98,21 @@ private func vectors() throws -> [Vector] {
       let isa = UInt32(random & 3)
       let reason =
         UInt32(random >> 2 & 0x7f) | (random >> 20 & 7 == 0 ? UInt32(truncatingIfNeeded: generator.next()) : 0)
-      let facts = ExitFacts(
-        isa: isa, reason: reason, qualification: generator.next() & (random >> 30 & 1 == 0 ? 0xfff : .max),
-        interruptionInformation: UInt32(truncatingIfNeeded: generator.next()),
-        msr: random >> 40 & 1 == 0 ? nil : UInt32(truncatingIfNeeded: generator.next()))
+      let exit = KVMExit(
+        isa: ISA(rawValue: isa), reason: reason, info1: generator.next() & (random >> 30 & 1 == 0 ? 0xfff : .max),
+        interruptionInformation: UInt32(truncatingIfNeeded: generator.next()))
+      let msr = random >> 40 & 1 == 0 ? nil : UInt32(truncatingIfNeeded: generator.next())
       let setting =
         random >> 41 & 1 == 0
         ? nil
         : ControlSetting(
           primary: UInt32(truncatingIfNeeded: generator.next()), secondary: UInt32(truncatingIfNeeded: generator.next())
         )
-      let control = governingControl(of: facts, setting: setting).control
-      if Int(control.rawValue) >= ControlID.count { Issue.record("\(facts): number \(control.rawValue)") }
+      let control = governingControl(of: exit, msr: msr, setting: setting).control
+      if Int(control.rawValue) >= ControlID.count { Issue.record("\(exit): number \(control.rawValue)") }
       let number = control.rawValue
       if number > 1 && (number >= ControlNumber.nptNotPresent) != (isa == 2) {
-        Issue.record("\(facts) charged to \(control.name)")
+        Issue.record("\(exit) charged to \(control.name)")
       }
     }
   }
@@ -136,7 +134,7 @@ private func vectors() throws -> [Vector] {
 
   @Test func `An SVM exit without an intercept bit is never unknown`() {
     for row in ExitReason.svmRows where row.svm?.interceptName == nil {
-      #expect(governingControl(of: ExitFacts(isa: 2, reason: row.code)).control != .unknown, "\(row.name)")
+      #expect(governingControl(of: KVMExit(isa: .svm, reason: row.code)).control != .unknown, "\(row.name)")
     }
   }
 

@@ -138,12 +138,15 @@ import Testing
         vcpu.cpu = maybe() ? Int.random(in: Int.min...Int.max, using: &generator) : nil
         vcpu.isGone = maybe()
         if maybe() {
+          let time = number()
           vcpu.lastExit = LastExit(
-            timestamp: number(), isa: UInt32.random(in: 0...4, using: &generator),
-            reason: UInt32(truncatingIfNeeded: number()),
-            rip: number(), info1: number(), info2: number(),
-            interruptionInformation: UInt32(truncatingIfNeeded: number()),
-            errorCode: UInt32(truncatingIfNeeded: number()))
+            KVMExit(
+              isa: ISA(rawValue: UInt32.random(in: 0...4, using: &generator)),
+              reason: UInt32(truncatingIfNeeded: number()),
+              rip: number(), info1: number(), info2: number(),
+              interruptionInformation: UInt32(truncatingIfNeeded: number()),
+              errorCode: UInt32(truncatingIfNeeded: number())),
+            at: time)
         }
         return vcpu
       }

@@ -28,7 +28,7 @@ public struct FixedNames: Names {
       : nil
   }
 
-  public func exitFields(_ exit: LastExit) -> [FieldNote] {
+  public func exitFields(_ exit: KVMExit) -> [FieldNote] {
     [
       FieldNote(name: "VM_EXIT_REASON", value: "0x\(String(exit.reason, radix: 16))", remark: "reason \(exit.reason)"),
       FieldNote(name: "GUEST_RIP", value: "0x\(String(exit.rip, radix: 16))", remark: ""),

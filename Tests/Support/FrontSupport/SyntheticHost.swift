@@ -180,8 +180,8 @@ public struct SyntheticHost {
           }
         }
         snapshot.vms[vm].vcpus[vcpu].lastExit = LastExit(
-          timestamp: snapshot.lastTimestamp - 40_000_000, isa: 1, reason: 30, rip: 0xffff_ffff_81a3_c2d4,
-          info1: 0x03f8_0000, info2: 0, interruptionInformation: 0, errorCode: 0)
+          KVMExit(isa: .vmx, reason: 30, rip: 0xffff_ffff_81a3_c2d4, info1: 0x03f8_0000),
+          at: snapshot.lastTimestamp - 40_000_000)
       }
     }
     for index in snapshot.scopes.indices {

@@ -271,10 +271,10 @@ public enum SyntheticState {
     }
     for vm in snapshot.vms.indices {
       for vcpu in snapshot.vms[vm].vcpus.indices {
-        snapshot.vms[vm].vcpus[vcpu].lastExit?.isa = 2
-        snapshot.vms[vm].vcpus[vcpu].lastExit?.reason = 0x7b
-        snapshot.vms[vm].vcpus[vcpu].lastExit?.info1 = 0x03f8_0210
-        snapshot.vms[vm].vcpus[vcpu].lastExit?.info2 = 0xffff_ffff_81a3_c2d5
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.exit.isa = .svm
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.exit.reason = 0x7b
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.exit.info1 = 0x03f8_0210
+        snapshot.vms[vm].vcpus[vcpu].lastExit?.exit.info2 = 0xffff_ffff_81a3_c2d5
       }
     }
   }
