@@ -90,6 +90,11 @@ extension Aggregator {
     let places = resumeStreams(state)
     words = Dictionary(state.words.map { ($0.tid, $0.words) }, uniquingKeysWith: { $1 })
     machines.learn(state.host)
+    let open = Set(state.threads.map(\.tid))
+    for slot in slots.remove(where: { !open.contains($0.pointee.tid) }) {
+      slot.pointee.deallocate()
+      slot.deinitialize(count: 1).deallocate()
+    }
     for var thread in state.threads {
       thread.number(numbers)
       let slot =
@@ -101,7 +106,7 @@ extension Aggregator {
       for setting in thread.past { _ = slot.pointee.cells(of: setting) }
       guard let setting = thread.exitSetting else { continue }
       let cells = slot.pointee.cells(of: setting)
-      let (isa, code) = (thread.lastExit.isa, thread.lastExit.code)
+      let (isa, code) = (thread.lastExit.isa.rawValue, thread.lastExit.code)
       let index = reasonIndex(isa: isa, code: code)
       let cell = cells[index] ?? makeCell(cells, index, isa: isa, code: code, setting: setting)
       slot.pointee.openCell = cell

@@ -65,8 +65,10 @@ public struct RunningTotal: Sendable {
   /// Remembers what is counted now: what comes from here on may be replaced.
   public mutating func mark() { marked = (total, nil) }
 
-  /// Where the mark was set, on the trace clock, raw; nil without one.
-  public var markedAt: UInt64? { marked.map(\.total.end) }
+  /// What comes from here on is not replaced any more.
+  public mutating func unmark() { marked = nil }
+
+  public var isMarked: Bool { marked != nil }
 
   /// Puts an interval in the place of all that came since the mark, of which that is a part: what was shown of it is not shown once
   /// more. Marks again. Without a mark it is added.
@@ -74,14 +76,9 @@ public struct RunningTotal: Sendable {
     let next = total.numbered(next)
     let marked = self.marked
     self.marked = nil
-    if let marked, marked.total.end > 0 {
-      total = marked.total
-      total.add(next)
-    } else if marked != nil || !hasCounts {
-      total = next
-    } else {
-      total.add(next)
-    }
+    // Nothing was counted before a mark that was set at once.
+    if let marked { (total, hasCounts) = (marked.total, marked.total.end > 0) }
+    if hasCounts { total.add(next) } else { total = next }
     total.open = nil
     var rest = next
     if let part = marked?.since { rest.subtract(part) }
@@ -262,9 +259,12 @@ struct RateHistory: Sendable {
 extension Aggregator {
   /// The threads that have slots and count.
   var knownThreads: [MachineRegistry.Member] {
-    (0..<slots.count).lazy.map { slots.slots[$0] }.map {
-      MachineRegistry.Member(tid: $0.pointee.tid, vcpuID: $0.pointee.vcpuID)
+    var members: [MachineRegistry.Member] = []
+    for index in 0..<slots.count {
+      let slot = slots.slots[index]
+      members.append(MachineRegistry.Member(tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID))
     }
+    return members
   }
 
   /// What there is to show beside the counts.
@@ -343,11 +343,21 @@ public struct Counter: ~Copyable {
   /// left out. To go on counting events from its end, the engine is to be resumed as well.
   public mutating func add(_ sums: Sums) { totals.add(sums.selected(engine.options)) }
 
+  /// Forgets what was counted up to a moment, where the engine stands: counting begins there.
+  public mutating func forget(at now: UInt64) {
+    _ = engine.cut(at: now, resumable: false)
+    totals = RunningTotal()
+    totals.beginInterval(at: now, engine)
+  }
+
   /// Remembers what is counted now (see `RunningTotal.mark`).
   public mutating func mark(at now: UInt64) {
     bringIn(at: now)
     totals.mark()
   }
+
+  /// As `RunningTotal.unmark`.
+  public mutating func unmark() { totals.unmark() }
 
   /// As `RunningTotal.replaceSinceMark`; what the engine counted since is dropped with the rest.
   public mutating func replaceSinceMark(with sums: Sums) {

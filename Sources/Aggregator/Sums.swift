@@ -155,7 +155,22 @@ public struct Sums: Sendable, Equatable {
     endedThreads &+= later.endedThreads
     isHaltShared = isHaltShared || later.isHaltShared
     mergeAscending(&threads, later.threads, by: { $0.tid }) { $0.merge($1) }
+    if threads.count > Self.mostThreads { retireOthers(than: later.threads) }
     open = later.open
+  }
+
+  /// An engine has less than half as many: more are from a recording that nobody made.
+  private static let mostThreads = 16_384
+
+  /// Adds up threads that are not in the last interval, and of those that are what are too many, as if they had ended.
+  private mutating func retireOthers(than last: [ThreadSum]) {
+    let present = Set(last.prefix(Self.mostThreads / 2).map(\.tid))
+    threads.removeAll { thread in
+      if present.contains(thread.tid) { return false }
+      ended.add(ended: thread)
+      endedThreads &+= 1
+      return true
+    }
   }
 
   private mutating func retire(_ leaving: [RetiredThread]) {

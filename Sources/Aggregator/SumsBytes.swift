@@ -774,7 +774,8 @@ private struct SumsReader {
     thread.stream = try narrow(UInt32.self)
     if version == 1 {
       let place = Int(thread.stream)
-      thread.hasLostOnStream = !losses.indices.contains(place) || losses[place] != (try narrow(UInt32.self))
+      let lost = try narrow(UInt32.self)
+      thread.hasLostOnStream = !losses.indices.contains(place) || losses[place] != lost
       thread.hasLostAnywhere = try narrow(UInt32.self) != allLosses || isInGap
     }
     thread.since = try number()

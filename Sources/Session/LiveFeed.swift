@@ -14,7 +14,7 @@ final class LiveFeed: Feed {
   /// What passes from the sampler to the aggregator goes through here, and where it is wanted into a recording.
   private let tap: RecordingTap
   private var recordingPath: String?
-  private var aggregator: Aggregator
+  private var counter: Counter
   private let inventory: VMInventory
   private let options: SessionOptions
   private let description: SourceDescription
@@ -44,7 +44,7 @@ final class LiveFeed: Feed {
     tap = RecordingTap(
       sampler, roots: liveOptions.roots, processes: liveOptions.processes ?? [], eventSet: liveOptions.events.rawValue)
     do {
-      aggregator = try Self.makeAggregator(sampler.metadata, options)
+      counter = try Self.makeCounter(sampler.metadata, options)
     } catch {
       sampler.close()
       throw SessionError(.unsupported, error.description)
@@ -60,7 +60,7 @@ final class LiveFeed: Feed {
     host = Self.view(vms)
     roots = liveOptions.roots
     for text in sampler.takeMessages() { note(.info, text) }
-    aggregator.learn(shownHost())
+    counter.engine.learn(shownHost())
     start = sampler.startedAt
   }
 
@@ -85,10 +85,10 @@ final class LiveFeed: Feed {
         isa: description.backend == "kvm_amd" ? .svm : .vmx, say: say))
   }
 
-  private static func makeAggregator(
+  private static func makeCounter(
     _ metadata: TraceMetadata, _ options: SessionOptions
-  ) throws(AggregatorError) -> Aggregator {
-    try Aggregator(
+  ) throws(AggregatorError) -> Counter {
+    try Counter(
       metadata: metadata,
       options: AggregatorOptions(
         vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
@@ -127,12 +127,12 @@ final class LiveFeed: Feed {
       tap.beginDrain()
       watermark = sampler.drain()
       learnWords(until: watermark)
-      aggregator.run(tap, until: watermark ?? .max)
+      counter.run(tap, until: watermark ?? .max)
       tap.endDrain(watermark: watermark, isBehind: sampler.isBehind)
     } while sampler.isBehind && monotonicNanoseconds() < end
     // A VM may live for less than a second: look who it is while its threads are there.
-    if aggregator.threadCount > threadsSeen {
-      threadsSeen = aggregator.threadCount
+    if counter.engine.threadCount > threadsSeen {
+      threadsSeen = counter.engine.threadCount
       lookAtHost()
     }
   }
@@ -143,9 +143,9 @@ final class LiveFeed: Feed {
     guard let stateWatch else { return }
     let isComparable = sampler.instance.clock == "mono"
     for change in stateWatch.takeChanges(until: isComparable ? watermark ?? .max : .max) {
-      if isComparable { aggregator.run(tap, until: change.time) }
-      let time = isComparable ? change.time : aggregator.lastCounted
-      aggregator.learn(change.words, at: time)
+      if isComparable { counter.run(tap, until: change.time) }
+      let time = isComparable ? change.time : counter.engine.lastCounted
+      counter.engine.learn(change.words, at: time)
       tap.note(words: change.words, at: time)
     }
   }
@@ -153,7 +153,7 @@ final class LiveFeed: Feed {
   private func lookAtHost() {
     let vms = inventory.scan()
     host = Self.view(vms)
-    aggregator.learn(shownHost())
+    counter.engine.learn(shownHost())
     tap.note(host: vms.filter { options.processes.isEmpty || options.processes.contains($0.pid) }, at: present)
   }
 
@@ -168,7 +168,7 @@ final class LiveFeed: Feed {
     // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
     repeat {
       _ = sampler.drain()
-      aggregator.run(tap)
+      counter.run(tap)
     } while sampler.isBehind
     watermark = stopped
     isFinished = true
@@ -182,7 +182,7 @@ final class LiveFeed: Feed {
     if sampler.metadataGeneration != generation {
       generation = sampler.metadataGeneration
       do {
-        aggregator = try Self.makeAggregator(sampler.metadata, options)
+        counter = try Self.makeCounter(sampler.metadata, options)
         start = watermark
         threadsSeen = 0
         note(.info, "the kernel's events changed: counting starts afresh")
@@ -248,8 +248,8 @@ final class LiveFeed: Feed {
   }
 
   func snapshot() -> Snapshot {
-    aggregator.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }
-    var snapshot = aggregator.snapshot(now: start == nil ? nil : watermark, start: start)
+    counter.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }
+    var snapshot = counter.snapshot(now: start == nil ? nil : watermark, start: start)
     snapshot.describe(description)
     if let recordingPath, let writing = tap.writer?.progress {
       snapshot.recording = RecordingStatus(

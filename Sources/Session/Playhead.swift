@@ -6,10 +6,10 @@ final class Playhead {
   private let source: any TimelineSource
   private let timeline: Timeline
   private let options: AggregatorOptions
-  private(set) var aggregator: Aggregator
+  private(set) var counter: Counter
   /// Up to where all is counted, on the trace clock, raw; 0 before the first event.
   private(set) var time: UInt64 = 0
-  /// The source does not stand where the aggregator does.
+  /// Neither the source nor the engine stands there.
   private var isDetached = false
 
   /// Sums of fewer events than this are not worth taking instead: the events are counted as fast.
@@ -22,13 +22,13 @@ final class Playhead {
     self.source = source
     self.timeline = timeline
     self.options = options
-    aggregator = try source.makeAggregator(options)
+    counter = try source.makeCounter(options)
   }
 
   /// Forgets everything, and stands before the first event.
   func goToStart() {
-    if let fresh = try? source.makeAggregator(options) { aggregator = fresh }
-    source.seek(toWhere: aggregator)
+    if let fresh = try? source.makeCounter(options) { counter = fresh }
+    source.seek(toWhere: counter.engine)
     time = 0
     isDetached = false
   }
@@ -42,7 +42,8 @@ final class Playhead {
       if let node = timeline.node(from: time, through: target),
         isDetached || node.events >= Self.fewEvents, let sums = timeline.load(node, from: source)
       {
-        aggregator.absorb(sums)
+        if !isDetached { counter.bringIn(at: time) }
+        counter.add(sums)
         time = node.end
         isDetached = true
         continue
@@ -50,7 +51,7 @@ final class Playhead {
       if isDetached, !attach() { continue }
       // Up to where the next sums begin, unless the target is before their end.
       let stop = timeline.nextNode(after: time, through: target).map { min($0.start, target) } ?? target
-      aggregator.run(source, after: time, through: stop)
+      counter.engine.run(source, after: time, through: stop)
       time = stop
     }
     // What is open is part of what is shown.
@@ -61,16 +62,16 @@ final class Playhead {
   func begin(at moment: UInt64) {
     goToStart()
     if let node = timeline.checkpoint(through: moment), let sums = timeline.load(node, from: source),
-      aggregator.resume(from: sums, streams: source.streams)
+      counter.engine.resume(from: sums, streams: source.streams)
     {
       time = node.end
-      source.seek(toWhere: aggregator)
+      source.seek(toWhere: counter.engine)
     }
     move(to: moment)
-    _ = aggregator.cut(at: moment)
+    counter.forget(at: moment)
   }
 
-  /// Makes the source stand where the aggregator does. Where the sums of that place are damaged, it begins anew without
+  /// Makes source and engine stand where it does. Where the sums of that place are damaged, it begins anew without
   /// them: false.
   private func attach() -> Bool {
     guard resume() || source.streams.isEmpty else {
@@ -78,7 +79,7 @@ final class Playhead {
       goToStart()
       return false
     }
-    source.seek(toWhere: aggregator)
+    source.seek(toWhere: counter.engine)
     isDetached = false
     return true
   }
@@ -88,22 +89,22 @@ final class Playhead {
     guard let node = timeline.checkpoint(through: time), node.end == time,
       let sums = timeline.load(node, from: source)
     else { return false }
-    return aggregator.resume(from: sums, streams: source.streams)
+    return counter.engine.resume(from: sums, streams: source.streams)
   }
 
   // MARK: - What it counted
 
-  func beginInterval(at moment: UInt64) { aggregator.beginInterval(at: moment) }
+  func beginInterval(at moment: UInt64) { counter.beginInterval(at: moment) }
 
-  func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) { aggregator.setHistory(intervals) }
+  func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) { counter.setHistory(intervals) }
 
-  func countLosses(_ counter: (Int) -> UInt64?) { aggregator.countLosses(all: true, counter) }
+  func countLosses(_ counter: (Int) -> UInt64?) { self.counter.countLosses(all: true, counter) }
 
-  /// - Parameters: as of `Aggregator.snapshot`.
+  /// - Parameters: as of `Counter.snapshot`.
   func snapshot(now: UInt64?, start: UInt64?) -> Snapshot {
-    aggregator.snapshot(now: now, start: start, commandNames: source.metadata.commandNames)
+    counter.snapshot(now: now, start: start, commandNames: source.metadata.commandNames)
   }
 
   /// The next event that is not counted yet, where the source stands there.
-  var nextTimestamp: UInt64? { isDetached ? nil : aggregator.nextTimestamp }
+  var nextTimestamp: UInt64? { isDetached ? nil : counter.engine.nextTimestamp }
 }

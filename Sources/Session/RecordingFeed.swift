@@ -168,7 +168,7 @@ final class RecordingFeed: Feed {
   func skipQuiet(interval: UInt64) -> UInt64? {
     let moment = timeline.moment(of: position)
     guard !isFinished, let head, let next = head.nextTimestamp, next > moment else { return nil }
-    let intervals = head.aggregator.nanoseconds(at: next &- moment) / max(1, interval)
+    let intervals = head.counter.engine.nanoseconds(at: next &- moment) / max(1, interval)
     guard intervals > Self.mostQuietIntervals else { return nil }
     let before = position
     play(to: position &+ intervals &* max(1, interval))

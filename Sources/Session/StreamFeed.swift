@@ -17,7 +17,7 @@ final class StreamFeed: Feed {
   private var header: RecordingHeader
   private var metadata: TraceMetadata
   private var queue: RecordingPageQueue
-  private var aggregator: Aggregator
+  private var counter: Counter
   private var description: SourceDescription
   private let began = monotonicNanoseconds()
   private var messages: [LogMessage] = []
@@ -81,23 +81,24 @@ final class StreamFeed: Feed {
     var lastPages: UInt64?
   }
 
-  /// The sums that came.
+  /// The sums that came. The counter is marked where the last ones end up to which all was counted: from there on, what was
+  /// counted from pages can be replaced by sums.
   private struct Chain {
-    /// Everything counted up to `end`, where nothing is missing before it.
-    var total: Sums?
     /// Where the last ones end, or the first ones must begin.
     var end: UInt64 = 0
     /// The last ones, and how long their interval is.
     var latest: Sums?
-    /// Where everything was counted from pages alone, so that a new chain may begin there.
-    var restart: UInt64?
+    /// Everything from the mark to `end`; nil where nothing came since, or not all did.
+    var sinceMark: Sums?
+    /// Some of what was counted from pages since the mark is missing.
+    var isMarkBehindLosses = false
+    /// Events that were given up before the mark.
+    var leftOutBefore: [Int: UInt64] = [:]
   }
 
   /// Bytes of pages that may wait for a watermark, or for sums.
   private static let mostQueued = 128 << 20
   private static let mostNotes = 10_000
-  /// A recorder has no more at a time.
-  private static let mostThreads = 16_384
   /// In one go, so that there are snapshots in between.
   private static let longestAdvance: UInt64 = 200_000_000
 
@@ -116,7 +117,7 @@ final class StreamFeed: Feed {
       (header, items) = try Self.receiveHeader(reader, wake)
       metadata = try Self.metadata(header)
       queue = RecordingPageQueue(layout: metadata.page)
-      aggregator = try Self.makeAggregator(metadata, options)
+      counter = try Self.makeCounter(metadata, options)
     } catch {
       reader.stop()
       throw error
@@ -124,6 +125,7 @@ final class StreamFeed: Feed {
     description = SourceDescription(header)
     start = header.startedAt
     time = start ?? 0
+    counter.mark(at: 0)
     for item in items { take(item) }
   }
 
@@ -165,11 +167,11 @@ final class StreamFeed: Feed {
     do { return try header.metadata() } catch { throw SessionError(error) }
   }
 
-  private static func makeAggregator(
+  private static func makeCounter(
     _ metadata: TraceMetadata, _ options: SessionOptions
-  ) throws(SessionError) -> Aggregator {
+  ) throws(SessionError) -> Counter {
     do {
-      return try Aggregator(
+      return try Counter(
         metadata: metadata,
         options: AggregatorOptions(
           vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
@@ -227,7 +229,7 @@ final class StreamFeed: Feed {
       let host = HostView(try HostRecord(decoding: payload)).selected(threads: nil, vcpus: options.vcpus)
       add(TimelineNote(time: chunk.first, content: .host(host)))
       // Sums have it: until they come, there is nothing that it could be early for.
-      if header.level == .summary, sums.latest == nil { aggregator.learn(host) }
+      if header.level == .summary, sums.latest == nil { counter.engine.learn(host) }
     case .state: try states.decode(payload)
     case .controls: hostControls = try ControlsRecord(decoding: payload).controls
     case .losses:
@@ -250,7 +252,7 @@ final class StreamFeed: Feed {
     guard next.generation != header.generation else { return }
     do throws(SessionError) {
       let metadata = try Self.metadata(next)
-      aggregator = try Self.makeAggregator(metadata, options)
+      counter = try Self.makeCounter(metadata, options)
       self.metadata = metadata
     } catch {
       return noteDamage("\(error)")
@@ -258,13 +260,14 @@ final class StreamFeed: Feed {
     header = next
     description = SourceDescription(next)
     queue = RecordingPageQueue(layout: metadata.page)
-    aggregator.learn(host)
-    aggregator.learn(words, at: moment)
+    counter.engine.learn(host)
+    counter.engine.learn(words, at: moment)
     time = moment
     start = moment
     shown = nil
     gap = Gap()
     sums = Chain(end: moment)
+    counter.mark(at: moment)
     lossesBefore = losses
     leftOut = [:]
     say(.info, "the kernel's events changed: counting starts afresh")
@@ -339,25 +342,24 @@ final class StreamFeed: Feed {
   }
 
   private func count(to end: UInt64) {
-    if let restart = sums.restart, restart > time, restart <= end {
-      sums.restart = nil
-      aggregator.run(queue, until: restart)
-      time = restart
-      beginChain()
+    if sums.end > time, sums.end <= end, !sums.isMarkBehindLosses {
+      counter.run(queue, until: sums.end)
+      time = sums.end
+      mark()
     }
     guard end > time else { return }
-    aggregator.run(queue, until: end)
-    time = end == .max ? max(time, aggregator.lastCounted, clock?.watermark ?? 0) : end
+    counter.run(queue, until: end)
+    time = end == .max ? max(time, counter.engine.lastCounted, clock?.watermark ?? 0) : end
   }
 
   private func apply(_ note: TimelineNote) {
     switch note.content {
     case .words(let words):
       self.words = words
-      aggregator.learn(words, at: note.time)
+      counter.engine.learn(words, at: note.time)
     case .host(let host):
       self.host = host
-      aggregator.learn(host)
+      counter.engine.learn(host)
     }
   }
 
@@ -401,6 +403,8 @@ final class StreamFeed: Feed {
     gap.end = 0
     gap.isGivenUp = gap.isOpen
     lacksEvents = true
+    // Without sums since the mark nothing would make up for it: the next mark is as good.
+    sums.isMarkBehindLosses = counter.totals.isMarked
   }
 
   // MARK: - Sums
@@ -410,26 +414,22 @@ final class StreamFeed: Feed {
     do { next = try Sums(bytes: payload) } catch { throw RecordingError("a chunk SUMS is malformed: \(error)") }
     guard next.isResumable, next.end > next.start else { return }
     next.cleanNames { sanitized($0) }
-    let isNext = next.start == sums.end && (sums.total != nil || sums.latest == nil)
+    let isNext = next.start == sums.end
     sums.latest = next
     sums.end = next.end
     if header.level == .summary {
       if next.start > time, time > 0 { unknownLosses &+= 1 }
       return countSums(next)
     }
-    if !isNext {
+    if !isNext || !counter.totals.isMarked {
       // Without those before them they are no sum of all. There is one as soon as pages are counted up to their end.
-      sums.total = nil
-      sums.restart = next.end
-    } else if sums.total != nil {
-      sums.total?.merge(next)
-      // Threads that end are taken out by the sums themselves.
-      if sums.total?.threadCount ?? 0 > Self.mostThreads {
-        sums.total = nil
-        sums.restart = next.end
-      }
+      sums.sinceMark = nil
+      sums.isMarkBehindLosses = false
+      counter.unmark()
+    } else if sums.sinceMark != nil {
+      sums.sinceMark?.merge(next)
     } else {
-      sums.total = next
+      sums.sinceMark = next
     }
     // Late, but here.
     if isNext, gap.isOpen { gap.isGivenUp = false }
@@ -441,19 +441,21 @@ final class StreamFeed: Feed {
     guard isHoley else { return }
     if let latest = sums.latest, sums.end > time {
       let before = time
-      if latest.start == time {
-        countSums(latest)
-      } else if let total = sums.total {
-        rebuild(total, showing: aggregator.shown)
-        // They have what was given up before.
-        leftOut = [:]
+      if let all = sums.sinceMark {
+        prepareStreams(all)
+        counter.replaceSinceMark(with: all)
+        // They have what was given up since.
+        leftOut = sums.leftOutBefore
         gap.lostThrough = 0
-      } else if latest.start > time {
-        unknownLosses &+= 1
+        resume(latest)
+      } else if latest.start >= time {
+        if latest.start > time { unknownLosses &+= 1 }
         countSums(latest)
-        beginChain()
       }
-      if time > before { tookSums = true }
+      if time > before {
+        tookSums = true
+        mark()
+      }
     }
     guard isHoley else { return }
     if !gap.isOpen, gap.end <= time { return heal() }
@@ -461,6 +463,14 @@ final class StreamFeed: Feed {
       let since = max(time, firstWatermark ?? clock.watermark)
       if clock.watermark > since, scaled(clock.watermark - since) > patience { giveUp() }
     }
+  }
+
+  /// All is counted up to the end of the last sums: what comes from here on may be replaced by the next ones.
+  private func mark() {
+    counter.mark(at: time)
+    sums.sinceMark = nil
+    sums.isMarkBehindLosses = false
+    sums.leftOutBefore = leftOut
   }
 
   /// How long sums are waited for.
@@ -477,39 +487,20 @@ final class StreamFeed: Feed {
   /// Adds the sums of the time after the present moment.
   private func countSums(_ next: Sums) {
     prepareStreams(next)
-    aggregator.absorb(next)
+    counter.bringIn(at: time)
+    counter.add(next)
     resume(next)
   }
 
-  /// Counts anew: everything, from sums alone.
-  private func rebuild(_ total: Sums, showing marks: ShownMarks) {
-    guard let fresh = try? Self.makeAggregator(metadata, options) else { return }
-    aggregator = fresh
-    prepareStreams(total)
-    aggregator.absorb(total)
-    resume(total)
-    aggregator.continueShowing(marks)
-  }
-
-  /// What was counted from pages up to now is what later sums add to.
-  private func beginChain() {
-    let marks = aggregator.shown
-    let total = aggregator.cut(at: time)
-    sums.total = total
-    sums.end = time
-    sums.restart = nil
-    rebuild(total, showing: marks)
-  }
-
-  /// Of the aggregator's streams, those of the queue come first, in its order.
+  /// Of the engine's streams, those of the queue come first, in its order.
   private func prepareStreams(_ sums: Sums) {
     for stream in sums.streams where stream.cpu >= 0 { queue.prepare(cpu: UInt32(clamping: stream.cpu)) }
-    aggregator.prepare(queue.streams)
+    counter.engine.prepare(queue.streams)
   }
 
   private func resume(_ sums: Sums) {
     queue.repeatPages()
-    guard aggregator.resume(from: sums, streams: queue.streams) else { return }
+    guard counter.engine.resume(from: sums, streams: queue.streams) else { return }
     time = sums.end
     queue.drop(through: time)
     // They know it already.
@@ -520,7 +511,7 @@ final class StreamFeed: Feed {
       }
     }
     notes.removeAll { $0.time <= time }
-    if !options.vcpus.isEmpty { aggregator.learn(host) }
+    if !options.vcpus.isEmpty { counter.engine.learn(host) }
     if !gap.isOpen, gap.end > 0, gap.end <= time { heal() }
   }
 
@@ -581,12 +572,12 @@ final class StreamFeed: Feed {
   }
 
   private func countedSnapshot() -> Snapshot {
-    aggregator.countLosses(all: true) { cpu in
+    counter.countLosses(all: true) { cpu in
       let lost = losses[cpu].map { $0 &- min($0, lossesBefore[cpu] ?? 0) }
       let left = leftOut[cpu]
       return lost == nil && left == nil ? nil : (lost ?? 0) &+ (left ?? 0)
     }
-    var snapshot = aggregator.snapshot(
+    var snapshot = counter.snapshot(
       now: start.map { max($0, time) }, start: start, commandNames: names)
     snapshot.losses.uncounted &+= unknownLosses
     snapshot.describe(description)

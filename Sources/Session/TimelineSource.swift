@@ -115,6 +115,11 @@ extension TimelineSource {
     return aggregator
   }
 
+  /// The same for who shows what it counts.
+  func makeCounter(_ options: AggregatorOptions) throws(AggregatorError) -> Counter {
+    Counter(try makeAggregator(options))
+  }
+
   /// Goes to where an aggregator stands that was resumed; to the beginning for a new one.
   func seek(toWhere aggregator: borrowing Aggregator) {
     let pages = aggregator.pagesToResume
