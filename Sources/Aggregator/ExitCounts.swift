@@ -36,8 +36,8 @@ public struct ExitCounts: Sendable, Hashable {
     }
   }
 
-  @inline(__always)
-  mutating func add(_ other: ExitCounts) {
+  /// Adds figure by figure.
+  public mutating func add(_ other: ExitCounts) {
     for index in 0..<Self.figureCount { self[figure: index] &+= other[figure: index] }
   }
 
@@ -59,7 +59,8 @@ public struct ExitFigures: Sendable, Hashable {
     self.interval = interval
   }
 
-  mutating func add(_ other: ExitFigures) {
+  /// Adds both.
+  public mutating func add(_ other: ExitFigures) {
     total.add(other.total)
     interval.add(other.interval)
   }

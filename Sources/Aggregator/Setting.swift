@@ -87,22 +87,18 @@ public struct SettingStatistics: Sendable, ExitStatistics {
   public var figures = ExitFigures()
   /// Where the vCPUs' time went while they were in it.
   public var time = TimeSplit()
-  /// Most frequent first; they add up to `exits`.
+  /// Most frequent first; they add up to `count`.
   public var reasons: [SettingReason] = []
-  /// Most exits first; they add up to `exits`.
-  public var controls: [ControlStatistics] = []
+  /// Most exits first; they add up to `count`.
+  public var controls: [ChargeStatistics] = []
 
   public init(setting: VCPUSetting) { self.setting = setting }
 
-  /// The same as `count`, and as `intervalCount`.
-  public var exits: UInt64 { count }
-  public var intervalExits: UInt64 { intervalCount }
   /// Handling time, ns, time halted included.
   public var handling: UInt64 { figures.total.handling }
-  public var intervalHandling: UInt64 { figures.interval.handling }
 
   /// Exits per second of a vCPU's time in it; nil for no time.
-  public var rate: Double? { residence == 0 ? nil : Double(exits) * 1e9 / Double(residence) }
+  public var rate: Double? { residence == 0 ? nil : Double(count) * 1e9 / Double(residence) }
 }
 
 /// One exit reason in one setting.

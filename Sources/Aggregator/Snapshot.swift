@@ -218,7 +218,7 @@ public struct ScopeStatistics: Sendable {
   /// One row per ISA and reason that occurred, over all settings of the controls, most frequent first.
   public var reasons: [ReasonStatistics] = []
   /// One row per control that caused an exit, most exits first. Their sum is `exits`.
-  public var controls: [ControlStatistics] = []
+  public var controls: [ChargeStatistics] = []
   /// The same by setting, in the order of their numbers: the sum over all is `exits` again.
   public var settings: [SettingStatistics] = []
   /// Exits per second of the last intervals, oldest first, at most 240.
@@ -258,6 +258,11 @@ extension ExitStatistics {
     get { figures.interval.count }
     set { figures.interval.count = newValue }
   }
+  /// Handling time of the last interval's exits, time halted included, ns.
+  public var intervalHandling: UInt64 {
+    get { figures.interval.handling }
+    set { figures.interval.handling = newValue }
+  }
   /// Handling time without the time halted, ns.
   public var busy: UInt64 { figures.total.busy }
   public var intervalBusy: UInt64 { figures.interval.busy }
@@ -281,9 +286,6 @@ public struct ReasonStatistics: Sendable, ExitStatistics {
   /// Details, most useful kind first.
   public var details: [DetailStatistics]
 
-  /// Handling time that ended in the last interval, ns.
-  public var intervalHandling: UInt64 { figures.interval.handling }
-
   public init(
     isa: UInt32, code: UInt32, name: String, settings: Int = 1, figures: ExitFigures = ExitFigures(),
     handling: LatencySummary = LatencySummary(), charges: [ChargeStatistics] = [], details: [DetailStatistics] = []
@@ -293,6 +295,7 @@ public struct ReasonStatistics: Sendable, ExitStatistics {
     self.name = name
     self.settings = settings
     self.figures = figures
+    self.figures.total.handling = handling.total
     self.handling = handling
     self.charges = charges
     self.details = details
@@ -327,16 +330,12 @@ public struct ChargeStatistics: Sendable, Hashable, ExitStatistics {
     self.figures = figures
   }
 
-  /// Handling time of those exits, ns.
-  public var handling: UInt64 { figures.total.handling }
-  public var intervalHandling: UInt64 { figures.interval.handling }
-  /// The same as `count`, and as `intervalCount`.
-  public var exits: UInt64 { count }
-  public var intervalExits: UInt64 { intervalCount }
+  /// Handling time of those exits, time halted included, ns.
+  public var handling: UInt64 {
+    get { figures.total.handling }
+    set { figures.total.handling = newValue }
+  }
 }
-
-/// All that was charged to one control in one scope, or in one setting of it.
-public typealias ControlStatistics = ChargeStatistics
 
 /// What a detail's value is.
 public enum DetailKind: UInt8, Sendable, CaseIterable {

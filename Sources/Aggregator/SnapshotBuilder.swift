@@ -248,12 +248,12 @@ struct SnapshotBuilder {
     return scope
   }
 
-  static func controls(_ charges: [ChargeStatistics]) -> [ControlStatistics] {
-    var sums: [ControlID: ControlStatistics] = [:]
+  static func controls(_ charges: [ChargeStatistics]) -> [ChargeStatistics] {
+    var sums: [ControlID: ChargeStatistics] = [:]
     for charge in charges {
-      sums[charge.control, default: ControlStatistics(control: charge.control)].figures.add(charge.figures)
+      sums[charge.control, default: ChargeStatistics(control: charge.control)].figures.add(charge.figures)
     }
-    return sums.values.sorted { ($1.exits, $0.control) < ($0.exits, $1.control) }
+    return sums.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
   }
 
   private func figures(_ places: [Int]) -> SettingReason {
@@ -384,7 +384,7 @@ extension SettingStatistics {
       if let known = controls.firstIndex(where: { $0.control == charge.control }) {
         controls[known].figures.add(charge.figures)
       } else {
-        controls.append(ControlStatistics(control: charge.control, figures: charge.figures))
+        controls.append(ChargeStatistics(control: charge.control, figures: charge.figures))
       }
     }
   }
@@ -392,7 +392,7 @@ extension SettingStatistics {
   fileprivate var sorted: SettingStatistics {
     var sorted = self
     sorted.reasons.sort { ($1.count, $0.isa, $0.code) < ($0.count, $1.isa, $1.code) }
-    sorted.controls.sort { ($1.exits, $0.control) < ($0.exits, $1.control) }
+    sorted.controls.sort { ($1.count, $0.control) < ($0.count, $1.control) }
     return sorted
   }
 

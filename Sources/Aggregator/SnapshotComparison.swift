@@ -244,13 +244,13 @@ public struct SnapshotComparison: Sendable {
     return cost
   }
 
-  private static func cost(of control: ControlStatistics, _ scope: ScopeStatistics, _ side: Side) -> Cost {
-    var cost = Cost(count: control.exits, rate: perSecond(control.exits, side))
-    cost.share = share(control.exits, scope.exits)
+  private static func cost(of control: ChargeStatistics, _ scope: ScopeStatistics, _ side: Side) -> Cost {
+    var cost = Cost(count: control.count, rate: perSecond(control.count, side))
+    cost.share = share(control.count, scope.exits)
     cost.timePerSecond = perSecond(control.busy, side)
     // How many were paired is not kept by control: nearly all, as a rule.
-    cost.paired = control.handling == 0 ? 0 : control.exits
-    cost.mean = control.exits == 0 || control.handling == 0 ? nil : Double(control.handling) / Double(control.exits)
+    cost.paired = control.handling == 0 ? 0 : control.count
+    cost.mean = control.count == 0 || control.handling == 0 ? nil : Double(control.handling) / Double(control.count)
     return cost
   }
 
@@ -391,7 +391,7 @@ extension ScopeStatistics {
       var own = SettingStatistics(setting: setting.setting)
       own.figures.total = setting.figures.total.less(stays[setting.setting]?.figures.total ?? ExitCounts())
       own.residence = saturating(setting.residence, stays[setting.setting]?.residence ?? 0)
-      if own.exits | own.residence != 0 { result.settings.append(own) }
+      if own.count | own.residence != 0 { result.settings.append(own) }
     }
     return result
   }

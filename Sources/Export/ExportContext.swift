@@ -22,15 +22,15 @@ public struct ExportContext {
   ///
   /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
   public func count() throws(AggregatorError) -> Snapshot {
-    var aggregator = try Aggregator(metadata: source.metadata, options: options)
-    aggregator.learn(host)
+    var counter = try Counter(metadata: source.metadata, options: options)
+    counter.engine.learn(host)
     source.rewind()
-    source.count(into: &aggregator)
+    source.count(into: &counter)
     if Set(source.streams.map(\.buffer)).count <= 1 {
       let lost = lostByCPU(source.cpuStatistics)
-      aggregator.countLosses(all: true) { lost[$0] }
+      counter.countLosses(all: true) { lost[$0] }
     }
-    return aggregator.snapshot(commandNames: source.metadata.commandNames)
+    return counter.snapshot(commandNames: source.metadata.commandNames)
   }
 
   /// Walks all of it, exit by exit.
@@ -45,7 +45,7 @@ public struct ExportContext {
 
 extension RecordingSource {
   // Methods of the source, since only those open an existential.
-  fileprivate func count(into aggregator: inout Aggregator) { aggregator.run(self) }
+  fileprivate func count(into counter: inout Counter) { counter.run(self) }
 
   fileprivate func walk(
     _ timeline: inout ExitTimeline, _ body: (inout ExitTimeline, ExitTimeline.Item) throws -> Void

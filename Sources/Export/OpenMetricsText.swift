@@ -49,7 +49,7 @@ extension ExportContext {
     for machine in machines.all {
       for control in snapshot.scopes[machine.scope].controls {
         try sink.write(
-          "vmctop_control_exits_total\(labels(vm(machine) + [("word", control.control.word), ("control", control.control.name)])) \(control.exits)\n"
+          "vmctop_control_exits_total\(labels(vm(machine) + [("word", control.control.word), ("control", control.control.name)])) \(control.count)\n"
         )
       }
     }

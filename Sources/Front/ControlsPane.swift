@@ -15,11 +15,8 @@ extension Painter {
     let setting = model.shownSetting
     let window = model.showsWindow || setting != nil
     let interval = setting == nil && context.basis == .interval
-    let exits = setting?.exits ?? context.exits
-    let busy =
-      setting.map { setting in
-        setting.controls.reduce(0) { $0 &+ $1.busy(halted: setting.time.halted) }
-      } ?? context.busy
+    let exits = setting?.count ?? context.figures.total.count
+    let busy = setting?.busy ?? context.busy
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int {
       rows.reduce(least) { max($0, text($1).displayWidth) }
     }
@@ -104,9 +101,9 @@ extension Painter {
           case "percent":
             Span(
               interval
-                ? share(control.intervalExits, context.intervalExits) : share(control.exits, exits))
+                ? share(control.intervalExits, context.figures.interval.count) : share(control.exits, exits))
           case "time":
-            Span(share(interval ? control.intervalHandling : control.handling, busy))
+            Span(share(interval ? control.intervalBusy : control.busy, busy))
           case "now":
             switch model.now(control.control, threads) {
             case .on: Span("1", differs(control.control, true) ? .changed : .normal)

@@ -43,11 +43,13 @@ struct ControlRow {
   var control: ControlID
   var name: ControlName
   var state: State
-  var exits: UInt64
-  var intervalExits: UInt64
-  /// Halts taken out.
-  var handling: UInt64
-  var intervalHandling: UInt64
+  var figures = ExitFigures()
+
+  var exits: UInt64 { figures.total.count }
+  var intervalExits: UInt64 { figures.interval.count }
+  /// Handling time, halts taken out.
+  var busy: UInt64 { figures.total.busy }
+  var intervalBusy: UInt64 { figures.interval.busy }
 }
 
 /// A row of the vcpus pane.
@@ -89,15 +91,10 @@ public struct WhatIf: Sendable, Hashable {
   public var remainingTime: Double?
 
   init(scope: ScopeStatistics, struck: Set<ControlID>, context: ReasonContext) {
-    var exits: UInt64 = 0
-    var handling: UInt64 = 0
+    var struckFigures = ExitFigures()
+    for control in scope.controls where struck.contains(control.control) { struckFigures.add(control.figures) }
+    let (exits, handling) = (context.basic(struckFigures).count, context.basic(struckFigures).busy)
     let interval = context.basis == .interval
-    for reason in scope.reasons {
-      for charge in reason.charges where struck.contains(charge.control) {
-        exits &+= interval ? charge.intervalCount : charge.count
-        handling &+= context.busy(interval ? charge.intervalHandling : charge.handling, reason)
-      }
-    }
     let all = interval ? scope.intervalExits : scope.exits
     let nanoseconds = Double(interval ? context.intervalNanoseconds : context.windowNanoseconds)
     let seconds = nanoseconds / 1e9
@@ -242,34 +239,17 @@ extension FrontModel {
     var sums: [ControlID: ControlRow] = [:]
     for row in setting?.controls ?? statistics.controls {
       let name = names.control(row.control)
-      let state: ControlRow.State = names.isUnconditional(row.control) ? .none : row.exits > 0 ? .on : .unknown
+      let state: ControlRow.State = names.isUnconditional(row.control) ? .none : row.count > 0 ? .on : .unknown
       sums[
         row.control,
-        default: ControlRow(
-          control: row.control, name: name, state: state, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+        default: ControlRow(control: row.control, name: name, state: state)
       ].add(row, state)
-    }
-    // The time halted is no cost of the control that HLT is charged to.
-    for row in setting?.controls ?? [] {
-      sums[row.control]?.handling = row.busy(halted: setting?.time.halted ?? 0)
-    }
-    for reason in setting == nil ? statistics.reasons : [] where reason.halts {
-      for charge in reason.charges {
-        guard var row = sums[charge.control] else { continue }
-        row.handling -= min(row.handling, charge.handling - context.busy(charge.handling, reason, .window))
-        row.intervalHandling -= min(
-          row.intervalHandling, charge.intervalHandling - context.busy(charge.intervalHandling, reason, .interval))
-        sums[charge.control] = row
-      }
     }
     var rows: [ControlRow] = []
     for id in names.controls(isa: snapshot.source.isa) {
       rows.append(
         sums.removeValue(forKey: id)
-          ?? ControlRow(
-            control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown, exits: 0,
-            intervalExits: 0, handling: 0,
-            intervalHandling: 0))
+          ?? ControlRow(control: id, name: names.control(id), state: names.isForced(id) ? .on : .unknown))
     }
     let threads = scopeThreads
     for index in rows.indices {
@@ -294,7 +274,7 @@ extension FrontModel {
     func figure(_ row: ControlRow) -> (UInt64, UInt64) {
       switch by.column {
       case "exits": window ? (row.exits, 0) : (row.intervalExits, row.exits)
-      case "time": window ? (row.handling, 0) : (row.intervalHandling, row.handling)
+      case "time": window ? (row.busy, 0) : (row.intervalBusy, row.busy)
       default: (0, 0)
       }
     }
@@ -434,11 +414,8 @@ extension FrontModel {
 }
 
 extension ControlRow {
-  fileprivate mutating func add(_ row: ControlStatistics, _ state: State) {
+  fileprivate mutating func add(_ row: ChargeStatistics, _ state: State) {
     if state == .on { self.state = .on }
-    exits &+= row.exits
-    intervalExits &+= row.intervalExits
-    handling &+= row.handling
-    intervalHandling &+= row.intervalHandling
+    figures.add(row.figures)
   }
 }

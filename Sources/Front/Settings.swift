@@ -63,12 +63,12 @@ extension Painter {
     for row in settings {
       let cost = row.controls.first { $0.control == id }
       let value = snapshot.description(row.setting)?.words?.value(of: id).map { $0 ? "1" : "0" } ?? "·"
-      let rate = row.residence == 0 ? nil : Double(cost?.exits ?? 0) * 1e9 / Double(row.residence)
+      let rate = row.residence == 0 ? nil : Double(cost?.count ?? 0) * 1e9 / Double(row.residence)
       var line = Line("  " + model.label(row.setting).padded(to: 20), row.vcpus > 0 ? .value : .normal)
       line.append(value.padded(to: 6, alignRight: true))
-      line.append(Format.exact(cost?.exits ?? 0).padded(to: 14, alignRight: true), .value)
+      line.append(Format.exact(cost?.count ?? 0).padded(to: 14, alignRight: true), .value)
       line.append((rate.map { Format.count($0) } ?? "-").padded(to: 9, alignRight: true))
-      line.append(Format.duration(cost?.busy(halted: row.time.halted) ?? 0).padded(to: 9, alignRight: true))
+      line.append(Format.duration(cost?.busy ?? 0).padded(to: 9, alignRight: true))
       line.append("  \(row.vcpus)")
       lines.append(line)
     }

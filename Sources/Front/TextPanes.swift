@@ -47,9 +47,8 @@ extension Painter {
         Line(" handling times of \(Format.exact(reason.handling.paired)) of \(Format.exact(reason.count)) exits", .dim))
     }
 
-    if reason.halts, reason.handling.total > 0 {
-      let all = reason.handling.total
-      let idle = all - context.busy(all, reason, .window)
+    if reason.figures.total.halted > 0 {
+      let (all, idle) = (reason.handling.total, reason.figures.total.halted)
       lines.append(
         Line(
           " halted \(Format.duration(idle)) of \(Format.duration(all)): idle, no cost, and not in time%", .stale))

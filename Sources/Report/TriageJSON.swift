@@ -272,13 +272,12 @@ private struct Document: Encodable {
     }
     let busy = report.busy
     let window = snapshot.windowNanoseconds
-    reasons = report.reasons.map { reason in
-      let row = reason.statistics
-      return Reason(
+    reasons = report.reasons.map { row in
+      Reason(
         isa: isaName(row.isa), code: row.code, name: row.name, count: row.count,
         percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
         rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
-        timePercent: busy == 0 ? nil : rounded(100 * Double(reason.busy) / Double(busy)),
+        timePercent: busy == 0 ? nil : rounded(100 * Double(row.busy) / Double(busy)),
         settings: row.settings, handlingNs: Self.handling(row.handling),
         controls: row.charges.map { charge in
           let name = report.vocabulary.control(charge.control)
@@ -300,8 +299,8 @@ private struct Document: Encodable {
       let standing = snapshot.standing(control.control, on: threads)
       var row = Control(
         word: name.word, bit: name.bit, name: name.name, value: nil, configured: standing.configured.map { $0 ? 1 : 0 },
-        allowed: standing.allowed, changedNsAgo: standing.since.map { snapshot.age(of: $0) }, exits: control.exits,
-        handlingNs: control.busy(halted: total.time.halted))
+        allowed: standing.allowed, changedNsAgo: standing.since.map { snapshot.age(of: $0) }, exits: control.count,
+        handlingNs: control.busy)
       // One value for all vCPUs, or none: an exit still proves that it was on for one of them.
       switch standing.now {
       case .on: (row.value, row.provenance) = (1, "measured")
@@ -319,11 +318,11 @@ private struct Document: Encodable {
   private static func setting(_ row: SettingStatistics, _ report: TriageReport) -> Setting {
     let description = report.snapshot.description(row.setting) ?? SettingDescription(setting: row.setting)
     let names = Dictionary(
-      report.reasons.map { (UInt64($0.statistics.isa) << 32 | UInt64($0.statistics.code), $0.statistics.name) },
+      report.reasons.map { (UInt64($0.isa) << 32 | UInt64($0.code), $0.name) },
       uniquingKeysWith: { first, _ in first })
     return Setting(
       label: description.label, words: Words(description.words), vcpus: row.vcpus, residenceNs: row.residence,
-      exits: row.exits, rate: row.rate.map(rounded), time: TimeDocument(row.time),
+      exits: row.count, rate: row.rate.map(rounded), time: TimeDocument(row.time),
       reasons: row.reasons.map { reason in
         SettingReason(
           isa: isaName(reason.isa), code: reason.code,
@@ -334,8 +333,8 @@ private struct Document: Encodable {
         let name = report.vocabulary.control(control.control)
         return SettingControl(
           word: name.word, bit: name.bit, name: name.name,
-          value: description.words?.value(of: control.control).map { $0 ? 1 : 0 }, exits: control.exits,
-          handlingNs: control.busy(halted: row.time.halted))
+          value: description.words?.value(of: control.control).map { $0 ? 1 : 0 }, exits: control.count,
+          handlingNs: control.busy)
       })
   }
 

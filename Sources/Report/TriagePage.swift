@@ -119,28 +119,28 @@ extension TriageReport {
     let names = vocabulary
     var merged = ScopeStatistics()
     merged.exits = snapshot.total.exits
-    merged.reasons = reasons.map(\.statistics)
+    merged.reasons = reasons
     merged.time = snapshot.total.time
     let context = ReasonContext(
       snapshot: snapshot, scope: merged, basis: .window, controlName: { names.shortName($0) })
     let shown = reasons.prefix(Self.shownReasons)
     let table = ReasonTable(columns: Self.columnIDs.compactMap { ReasonColumns.column($0) })
-    var lines = ["WHY IT EXITS"] + table.lines(shown.map(\.statistics), context: context)
+    var lines = ["WHY IT EXITS"] + table.lines(Array(shown), context: context)
     let rest = reasons.dropFirst(shown.count)
     if !rest.isEmpty {
-      let exits = rest.reduce(0) { $0 &+ $1.statistics.count }
+      let exits = rest.reduce(0) { $0 &+ $1.count }
       let time = rest.reduce(0) { $0 &+ $1.busy }
       lines.append(
         "and \(Figures.plural(UInt64(rest.count), "more reason")): \(Figures.share(exits, of: snapshot.total.exits)) %"
           + " of the exits, \(Figures.share(time, of: busy)) % of the time")
     }
-    let paired = reasons.reduce(0) { $0 &+ $1.statistics.handling.paired }
+    let paired = reasons.reduce(0) { $0 &+ $1.handling.paired }
     if paired == 0 {
       lines.append("No handling times: no kvm_entry follows an exit on the same thread here.")
-    } else if let halting = shown.first(where: { $0.statistics.halts && $0.busy < $0.statistics.handling.total }) {
-      let idle = halting.statistics.handling.total &- halting.busy
+    } else if let halting = shown.first(where: { $0.figures.total.halted > 0 }) {
+      let idle = halting.figures.total.halted
       lines.append(
-        "\(printable(halting.statistics.name)): \(Figures.share(idle, of: halting.statistics.handling.total)) % of its time"
+        "\(printable(halting.name)): \(Figures.share(idle, of: halting.handling.total)) % of its time"
           + " the vCPU was halted, which is idle, no cost, and not in TIME%.")
     }
     return lines + [""]
@@ -150,9 +150,8 @@ extension TriageReport {
   private func whatInParticular() -> [String] {
     var lines: [String] = []
     let shown = notable.prefix(5)
-    let nameWidth = shown.reduce(0) { max($0, $1.statistics.name.count) }
-    for reason in shown {
-      let row = reason.statistics
+    let nameWidth = shown.reduce(0) { max($0, $1.name.count) }
+    for row in shown {
       var parts: [String] = []
       for detail in row.details where detail.total > 0 {
         // One instruction that stands out is worth naming, the first of thousands is not.
@@ -193,8 +192,8 @@ extension TriageReport {
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
       let meaning = name.word == "none" ? "  (no control suppresses them)" : place
       var row = [
-        Figures.share(control.exits, of: snapshot.total.exits), Figures.count(control.exits),
-        Figures.share(control.busy(halted: snapshot.total.time.halted), of: busy),
+        Figures.share(control.count, of: snapshot.total.exits), Figures.count(control.count),
+        Figures.share(control.busy, of: busy),
       ]
       if isRead {
         let standing = snapshot.standing(control.control, on: threads)
@@ -248,14 +247,14 @@ extension TriageReport {
 
   /// What was counted before and after a control changed; nothing where none has, and all vCPUs are set alike.
   private func bySetting() -> [String] {
-    let settings = snapshot.total.settings.filter { $0.exits > 0 }
+    let settings = snapshot.total.settings.filter { $0.count > 0 }
     guard settings.count > 1 else { return [] }
     var lines = ["SETTINGS OF THE CONTROLS"]
     var before: SettingDescription?
     for row in settings.prefix(Self.shownSettings) {
       guard let description = snapshot.description(row.setting) else { continue }
       var text = "\(row.vcpus == 0 ? "no vCPU" : Figures.plural(UInt64(row.vcpus), "vCPU")) now, "
-      text += "\(seconds(row.residence)) of vCPU time, \(Figures.plural(row.exits, "exit"))"
+      text += "\(seconds(row.residence)) of vCPU time, \(Figures.plural(row.count, "exit"))"
       if let rate = row.rate { text += " (\(Figures.short(rate))/s)" }
       if let before {
         let changes = description.difference(from: before)
@@ -267,8 +266,8 @@ extension TriageReport {
         }
       }
       let most = row.controls.prefix(3).map { control in
-        "\(vocabulary.control(control.control).name) \(Figures.share(control.exits, of: row.exits)) %"
-          + " (\(Figures.duration(control.busy(halted: row.time.halted))))"
+        "\(vocabulary.control(control.control).name) \(Figures.share(control.count, of: row.count)) %"
+          + " (\(Figures.duration(control.busy)))"
       }
       text += "; charged, with their time, to \(most.joined(separator: ", "))"
       lines += wrapped(text, head: description.label + "  ", indent: 4, width: Self.width)

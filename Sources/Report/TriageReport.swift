@@ -18,16 +18,9 @@ public struct TriageReport: Sendable {
     self.snapshot = snapshot
     self.knobs = knobs
     self.vocabulary = vocabulary
-    reasons = snapshot.total.reasons.map { Reason(statistics: $0, busy: $0.handling.total) }
-    halted = snapshot.total.time.halted
+    reasons = snapshot.total.reasons
     advice = []
     advice = makeAdvice()
-  }
-
-  struct Reason: Sendable {
-    var statistics: ReasonStatistics
-    /// Handling time without the time halted, ns: what the host spent on it. Only HLT has time halted.
-    var busy: UInt64
   }
 
   /// What to do about one reason: one remedy.
@@ -44,16 +37,15 @@ public struct TriageReport: Sendable {
   }
 
   /// Most frequent first.
-  private(set) var reasons: [Reason]
+  let reasons: [ReasonStatistics]
   /// Most exits first; they add up to the exits.
-  var controls: [ControlStatistics] { snapshot.total.controls }
+  var controls: [ChargeStatistics] { snapshot.total.controls }
   private(set) var advice: [Advice]
   /// What is worth a word, what costs most first.
-  private(set) var notable: [Reason] = []
-  private let halted: UInt64
+  private(set) var notable: [ReasonStatistics] = []
 
   /// All handling time, and that without the time halted, ns.
-  var handling: UInt64 { reasons.reduce(0) { $0 &+ $1.statistics.handling.total } }
+  var handling: UInt64 { reasons.reduce(0) { $0 &+ $1.handling.total } }
   var busy: UInt64 { reasons.reduce(0) { $0 &+ $1.busy } }
 
   /// The scope of a VM or vCPU, or an empty one where a snapshot names none.
@@ -70,24 +62,21 @@ public struct TriageReport: Sendable {
 
   /// Remedies for every notable reason.
   private mutating func makeAdvice() -> [Advice] {
-    for index in reasons.indices where reasons[index].statistics.halts {
-      reasons[index].busy -= Swift.min(halted, reasons[index].busy)
-    }
     notable = notableReasons()
-    return notable.flatMap { advice(for: $0.statistics) }
+    return notable.flatMap { advice(for: $0) }
   }
 
   /// The reasons that are at least 1 % of the exits or of the host's time, what costs most first; the greatest one in any
   /// case.
-  private func notableReasons() -> [Reason] {
-    let exits = reasons.reduce(0) { $0 &+ $1.statistics.count }
+  private func notableReasons() -> [ReasonStatistics] {
+    let exits = reasons.reduce(0) { $0 &+ $1.count }
     let busy = self.busy
     func share(_ part: UInt64, _ whole: UInt64) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
     let weighed = reasons.map { reason in
-      (reason: reason, weight: Swift.max(share(reason.statistics.count, exits), share(reason.busy, busy)))
+      (reason: reason, weight: Swift.max(share(reason.count, exits), share(reason.busy, busy)))
     }
     let ordered = weighed.sorted { a, b in
-      a.weight != b.weight ? a.weight > b.weight : a.reason.statistics.name < b.reason.statistics.name
+      a.weight != b.weight ? a.weight > b.weight : a.reason.name < b.reason.name
     }
     return ordered.enumerated().filter { $0.offset == 0 || $0.element.weight >= 0.01 }.map(\.element.reason)
   }

@@ -42,11 +42,11 @@ struct Decode: ParsableCommand {
         "decode and aggregate",
         try Measurements(passes: passes) {
           memory.rewind()
-          var aggregator = try Aggregator(metadata: file.metadata)
+          var counter = try Counter(metadata: file.metadata)
           let before = Instant.now()
-          aggregator.run(memory)
+          counter.run(memory)
           let after = Instant.now()
-          return (aggregator.snapshot().events, before, after)
+          return (counter.snapshot().events, before, after)
         }
       ))
     print(pad("M events/s of CPU time", 24) + pad("min", 10) + pad("median", 10) + pad("max", 10), terminator: "")

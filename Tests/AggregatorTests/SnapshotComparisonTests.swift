@@ -23,7 +23,7 @@ struct SnapshotComparisonTests {
   private func scope(_ exits: [Exits], halted: UInt64 = 0) -> ScopeStatistics {
     var scope = ScopeStatistics()
     scope.time.halted = halted
-    var controls: [ControlID: ControlStatistics] = [:]
+    var controls: [ControlID: ChargeStatistics] = [:]
     for (code, name, count, each, control) in exits {
       var handling = LatencySummary()
       (handling.paired, handling.total, handling.p99) = (count, count * each, each * 3)
@@ -41,7 +41,7 @@ struct SnapshotComparisonTests {
       scope.exits += count
       var sum =
         controls[control]
-        ?? ControlStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+        ?? ChargeStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
       sum.exits += count
       sum.handling += count * each
       controls[control] = sum

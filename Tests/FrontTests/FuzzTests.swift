@@ -115,7 +115,7 @@ import Testing
           handling: latency, intervalHandling: number(), charges: charges, details: details)
       }
       scope.controls = (0..<Int.random(in: 0...20, using: &generator)).map { _ in
-        ControlStatistics(
+        ChargeStatistics(
           control: control(), exits: number(), intervalExits: number(), handling: number(),
           intervalHandling: number())
       }

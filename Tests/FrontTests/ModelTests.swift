@@ -455,7 +455,7 @@ import Testing
       reason(12, "HLT", hltExiting, 1_000_000), reason(10, "CPUID", .unconditional, 300_000),
     ]
     scope.controls = scope.reasons.map { reason in
-      ControlStatistics(
+      ChargeStatistics(
         control: reason.charges[0].control, exits: 10, intervalExits: 10,
         handling: reason.handling.total, intervalHandling: reason.handling.total)
     }

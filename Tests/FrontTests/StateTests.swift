@@ -584,15 +584,15 @@ struct SettingPaneTests {
     first.residence = 2_000_000_000
     first.time.halted = 500
     first.controls = [
-      ControlStatistics(control: hlt, exits: 2000, intervalExits: 0, handling: 700, intervalHandling: 0),
-      ControlStatistics(control: io, exits: 1000, intervalExits: 0, handling: 800, intervalHandling: 0),
+      ChargeStatistics(control: hlt, exits: 2000, intervalExits: 0, handling: 700, intervalHandling: 0),
+      ChargeStatistics(control: io, exits: 1000, intervalExits: 0, handling: 800, intervalHandling: 0),
     ]
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
     second.exits = 500
     second.vcpus = 1
     second.residence = 1_000_000_000
     second.controls = [
-      ControlStatistics(control: io, exits: 500, intervalExits: 500, handling: 400, intervalHandling: 400)
+      ChargeStatistics(control: io, exits: 500, intervalExits: 500, handling: 400, intervalHandling: 400)
     ]
     snapshot.scopes[0].settings = Array([first, second].prefix(count))
     model.observe(snapshot)

@@ -26,7 +26,7 @@ struct DiffTests {
   ) -> ScopeStatistics {
     var scope = ScopeStatistics()
     scope.time.halted = halted
-    var controls: [ControlID: ControlStatistics] = [:]
+    var controls: [ControlID: ChargeStatistics] = [:]
     for (code, name, count, each, control) in reasons {
       var handling = LatencySummary()
       (handling.paired, handling.total, handling.p99) = (count, count * each, each * 3)
@@ -34,7 +34,7 @@ struct DiffTests {
       scope.exits += count
       var sum =
         controls[control]
-        ?? ControlStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
+        ?? ChargeStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
       sum.exits += count
       sum.handling += count * each
       controls[control] = sum

@@ -82,11 +82,11 @@ func sampleSnapshot() -> Snapshot {
       isa: 1, code: 10, name: "CPUID", count: 10, intervalCount: 10, charges: [charge(noControl, 10)]),
   ]
   total.controls = [
-    ControlStatistics(
+    ChargeStatistics(
       control: unconditionalIO, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
-    ControlStatistics(
+    ChargeStatistics(
       control: hltExiting, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
-    ControlStatistics(
+    ChargeStatistics(
       control: noControl, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
   ]
   var second = ScopeStatistics()

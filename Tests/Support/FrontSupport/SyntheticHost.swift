@@ -260,7 +260,7 @@ public struct SyntheticHost {
       scope.controls[row].intervalHandling += handling
     } else {
       scope.controls.append(
-        ControlStatistics(
+        ChargeStatistics(
           control: kind.control, exits: count, intervalExits: count, handling: handling,
           intervalHandling: handling))
     }

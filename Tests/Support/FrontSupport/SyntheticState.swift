@@ -248,7 +248,7 @@ public enum SyntheticState {
 
   private static func translate(_ snapshot: inout Snapshot) {
     for scope in snapshot.scopes.indices {
-      var controls: [ControlID: ControlStatistics] = [:]
+      var controls: [ControlID: ChargeStatistics] = [:]
       var reasons: [ReasonStatistics] = []
       for reason in snapshot.scopes[scope].reasons {
         guard let (code, name) = svmCodes[reason.code], !reasons.contains(where: { $0.code == code }) else { continue }
@@ -260,7 +260,7 @@ public enum SyntheticState {
         for index in next.charges.indices { next.charges[index].control = control }
         reasons.append(next)
         let cost = next.charges.first
-        controls[control] = ControlStatistics(
+        controls[control] = ChargeStatistics(
           control: control, exits: cost?.count ?? 0, intervalExits: cost?.intervalCount ?? 0,
           handling: cost?.handling ?? 0, intervalHandling: cost?.intervalHandling ?? 0)
       }
