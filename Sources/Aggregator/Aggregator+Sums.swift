@@ -52,7 +52,7 @@ extension Aggregator {
   }
 
   private func openState() -> OpenState {
-    var state = OpenState(streams: openStreams(), allLosses: allLosses)
+    var state = OpenState(streams: openStreams(), allLosses: gaps.all)
     state.words = words.map { ThreadWords(tid: $0.key, words: $0.value) }.sorted { $0.tid < $1.tid }
     state.host = builder.knowledge
     for index in 0..<slots.count { state.threads.append(OpenThread(slots.slots[index].pointee)) }
@@ -94,7 +94,7 @@ extension Aggregator {
       add(sum.numbered(numbers), to: endedSlot(), until: sums.end)
     }
     for thread in sums.threads {
-      guard isCounted(thread.tid, vcpuID: thread.vcpuID) else { continue }
+      guard options.counts(thread.tid, vcpuID: thread.vcpuID) else { continue }
       let sum = thread.numbered(numbers)
       let slot: UnsafeMutablePointer<VCPUSlot>
       if let known = slots.find(thread.tid) {
@@ -150,7 +150,7 @@ extension Aggregator {
         slots.find(thread.tid)
         ?? insertSlot(thread.tid, vcpuID: thread.vcpuID, setting: thread.setting, at: sums.end)
       slot.pointee.resume(thread, countedUntil: sums.end)
-      slot.pointee.mark.stream = places[Int(thread.mark.stream)] ?? .max
+      slot.pointee.machine.mark.stream = places[Int(thread.machine.mark.stream)] ?? .max
       for setting in thread.past { _ = slot.pointee.cells(of: setting) }
       guard let open = thread.cell else { continue }
       let cells = slot.pointee.cells(of: open.setting)
@@ -193,20 +193,10 @@ extension Aggregator {
 extension VCPUSlot {
   mutating func resume(_ thread: OpenThread, countedUntil end: UInt64) {
     resume(in: thread.setting, since: thread.settingSince, countedUntil: end)
-    activity = thread.activity
-    awaited = thread.awaited
-    wasAway = thread.wasAway
-    isInUserSpace = thread.isInUserSpace
+    machine = thread.machine
     isSettingRead = thread.isSettingRead
-    mark = thread.mark
-    since = thread.since
     openCell = nil
     openCharge = -1
-    lastExitAt = thread.lastExitAt
-    lastExit = thread.lastExit
-    userSince = thread.userSince
-    openUser = thread.openUser
-    openHalted = thread.openHalted
   }
 }
 
@@ -214,22 +204,12 @@ extension OpenThread {
   init(_ slot: VCPUSlot) {
     tid = slot.tid
     vcpuID = slot.vcpuID
-    activity = slot.activity
-    awaited = slot.awaited
-    wasAway = slot.wasAway
-    isInUserSpace = slot.isInUserSpace
     isSettingRead = slot.isSettingRead
-    mark = slot.mark
-    since = slot.since
+    machine = slot.machine
     setting = slot.setting
     settingSince = slot.settingSince
     past = slot.pastSettings
-    lastExitAt = slot.lastExitAt
-    lastExit = slot.lastExit
-    userSince = slot.userSince
-    openUser = slot.openUser
-    openHalted = slot.openHalted
-    guard activity == .handlingExit, let open = slot.openCell else { return }
+    guard machine.activity == .handlingExit, let open = slot.openCell else { return }
     guard let setting = slot.setting(of: open) else { return }
     cell = OpenCell(setting: setting, isa: open.pointee.isa, code: open.pointee.code)
     if slot.openCharge >= 0, let entries = open.pointee.charges.entries {

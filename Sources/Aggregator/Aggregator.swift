@@ -22,6 +22,13 @@ public struct AggregatorOptions: Sendable {
     self.countsOpenTime = countsOpenTime
     self.fallbackName = fallbackName
   }
+
+  /// Whether they ask for a thread and its vCPU.
+  func counts(_ thread: Int32, vcpuID: UInt32?) -> Bool {
+    if let threads, !threads.contains(thread) { return false }
+    guard let vcpuIDs else { return true }
+    return vcpuID.map(vcpuIDs.contains) ?? false
+  }
 }
 
 /// Counts exits, handling times, details and charges from ring-buffer pages, and publishes `Snapshot`s.
@@ -50,11 +57,7 @@ public struct Aggregator: ~Copyable {
   private(set) var streamCount = 0
   private var streamNames: [PageStream] = []
   var reasonCodes = ReasonIndex()
-  /// Counts up where a gap in any stream begins and where it ends: an open interval of a thread that changed CPUs is
-  /// void across one.
-  private(set) var allLosses: UInt32 = 0
-  /// Streams between their last event before a loss and their first after it.
-  private var openGaps = 0
+  private(set) var gaps = Gaps()
   /// Until `run` stops, and then 0 as the latest event to be counted.
   private var pagesLeft = Int.max
   private var latestCounted = UInt64.max
@@ -73,9 +76,7 @@ public struct Aggregator: ~Copyable {
     var cursor: SubBufferCursor
     /// The cursor stands on an event that is not counted yet.
     var isPending = false
-    /// No event was counted since the last loss.
-    var isInGap = false
-    var losses: UInt32 = 0
+    var gaps = StreamGaps()
     var lost: UInt64 = 0
     var uncounted: UInt64 = 0
     var lostByCounter: UInt64?
@@ -185,7 +186,7 @@ public struct Aggregator: ~Copyable {
   func openStreams() -> [OpenStream] {
     (0..<streamCount).map { index in
       var state = OpenStream(
-        stream: streamNames[index], losses: streams[index].losses, isInGap: streams[index].isInGap,
+        stream: streamNames[index], losses: streams[index].gaps.losses, isInGap: streams[index].gaps.isInGap,
         page: streams[index].pageTimestamp)
       if let resumption = streams[index].resumption {
         state.page = resumption.page
@@ -203,13 +204,11 @@ public struct Aggregator: ~Copyable {
 
   /// Returns where each of the state's streams is here.
   mutating func resumeStreams(_ state: OpenState) -> [Int: UInt32] {
-    allLosses = state.allLosses
-    openGaps = 0
+    gaps = Gaps(all: state.allLosses)
     for index in 0..<streamCount {
       streams[index].cursor = SubBufferCursor.exhausted(at: 0)
       streams[index].isPending = false
-      streams[index].isInGap = false
-      streams[index].losses = 0
+      streams[index].gaps = StreamGaps()
       streams[index].page = nil
       streams[index].pageTimestamp = nil
       streams[index].resumption = nil
@@ -218,11 +217,8 @@ public struct Aggregator: ~Copyable {
     for (number, open) in state.streams.enumerated() {
       guard let index = streamNames.firstIndex(of: open.stream) else { continue }
       places[number] = UInt32(truncatingIfNeeded: index)
-      streams[index].losses = open.losses
-      if open.isInGap, !streams[index].isInGap {
-        streams[index].isInGap = true
-        openGaps += 1
-      }
+      streams[index].gaps.losses = open.losses
+      if open.isInGap { gaps.reopen(&streams[index].gaps) }
       streams[index].pageTimestamp = open.page
       if let page = open.page { streams[index].resumption = (page, open.counted) }
     }
@@ -312,7 +308,7 @@ public struct Aggregator: ~Copyable {
         streams[index].cursor = SubBufferCursor.exhausted(at: streams[index].cursor.timestamp)
         streams[index].page = nil
         streams[index].isPending = false
-        endGap(index)
+        gaps.end(&streams[index].gaps)
         return false
       }
       streams[index].cursor = SubBufferCursor(page: page, layout: layout)
@@ -326,12 +322,7 @@ public struct Aggregator: ~Copyable {
       case .counted(let count): streams[index].lost &+= count
       case .uncounted: streams[index].uncounted &+= 1
       }
-      streams[index].losses &+= 1
-      allLosses &+= 1
-      if !streams[index].isInGap {
-        streams[index].isInGap = true
-        openGaps += 1
-      }
+      gaps.begin(&streams[index].gaps)
     }
   }
 
@@ -359,13 +350,6 @@ public struct Aggregator: ~Copyable {
     return true
   }
 
-  private mutating func endGap(_ index: Int) {
-    guard streams[index].isInGap else { return }
-    streams[index].isInGap = false
-    openGaps -= 1
-    allLosses &+= 1
-  }
-
   /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
   /// when the stream has no more now. This is the hot loop: decoding and counting in one, on local state.
   private mutating func advance(_ index: Int, until limit: UInt64, _ source: some PageSource) -> Bool {
@@ -379,9 +363,8 @@ public struct Aggregator: ~Copyable {
     if firstTimestamp == 0 { firstTimestamp = stream.pointee.cursor.timestamp }
     while true {
       var cursor = stream.pointee.cursor
-      if stream.pointee.isInGap, cursor.timestamp <= limit { endGap(index) }
-      let mark = LossMark(
-        stream: UInt32(truncatingIfNeeded: index), losses: stream.pointee.losses, ofAll: allLosses)
+      if stream.pointee.gaps.isInGap, cursor.timestamp <= limit { gaps.end(&stream.pointee.gaps) }
+      let mark = gaps.mark(index, stream.pointee.gaps)
       var counted: UInt64 = 0
       var passedLimit = false
       var latest = cursor.timestamp
@@ -420,10 +403,7 @@ public struct Aggregator: ~Copyable {
           if let known = lastSlot {
             slot = known
           } else {
-            slot = makeSlot(
-              thread,
-              vcpuID: exit.vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: exit.vcpu, as: UInt32.self),
-              at: timestamp)
+            slot = makeSlot(thread, vcpuID: table.vcpuID(.exit, record), at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -433,10 +413,7 @@ public struct Aggregator: ~Copyable {
           if let known = lastSlot {
             slot = known
           } else {
-            let vcpu = table.entryVCPU
-            slot = makeSlot(
-              thread, vcpuID: vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: vcpu, as: UInt32.self),
-              at: timestamp)
+            slot = makeSlot(thread, vcpuID: table.vcpuID(.entry, record), at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -467,20 +444,12 @@ public struct Aggregator: ~Copyable {
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer, _ offsets: EventTable.ExitOffsets,
     _ timestamp: UInt64, _ mark: LossMark
   ) {
-    let lastExit = withUnsafeMutablePointer(to: &slot.pointee.lastExit) { UnsafeMutableRawPointer($0) }
-    var fields = record + KVMExit.start
-    if offsets.isNative {
-      lastExit.copyMemory(from: fields, byteCount: MemoryLayout<KVMExit>.size)
-    } else {
-      offsets.gather(record, into: lastExit.assumingMemoryBound(to: KVMExit.self))
-      fields = UnsafeRawPointer(lastExit)
-    }
+    let fields = withUnsafeMutablePointer(to: &slot.pointee.machine.lastExit) { offsets.take(record, into: $0) }
     let reason = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.reason, as: UInt32.self)
     let isa = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.isa, as: UInt32.self)
     let rip = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.rip, as: UInt64.self)
 
-    // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
-    let code = isa == 1 ? reason & 0xffff : reason
+    let code = KVMExit.code(isa: ISA(rawValue: isa), reason: reason)
     var index: Int
     if isa == 1, code < ReasonIndex.vmxCount {
       index = Int(truncatingIfNeeded: code)
@@ -498,20 +467,9 @@ public struct Aggregator: ~Copyable {
     cell.pointee.count &+= 1
     slot.pointee.exits &+= 1
 
-    // The guest ran since the last entry, unless something was lost in between.
-    if slot.pointee.activity == .inGuest {
-      if timestamp >= slot.pointee.since, isWhole(slot, mark) {
-        slot.pointee.time.guest &+= nanoseconds(timestamp &- slot.pointee.since)
-      }
-    } else {
-      slot.pointee.forgetAway()
-    }
-    slot.pointee.activity = .handlingExit
-    slot.pointee.since = timestamp
-    slot.pointee.lastExitAt = timestamp
-    slot.pointee.mark = mark
+    let guest = slot.pointee.machine.exit(at: timestamp, mark, gaps, awaiting: cell.pointee.rule.awaited)
+    if let guest { slot.pointee.time.guest &+= nanoseconds(guest) }
     slot.pointee.openCell = cell
-    slot.pointee.awaited = cell.pointee.rule.awaited
     slot.pointee.openCharge = cell.pointee.isChargeFixed ? -1 : Self.charge(cell, slot)
     switch cell.pointee.rule.action {
     case .nothing: break
@@ -533,7 +491,7 @@ public struct Aggregator: ~Copyable {
   private static func charge(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) -> Int {
-    cell.pointee.charges.add(slot.pointee.lastExit)
+    cell.pointee.charges.add(slot.pointee.machine.lastExit)
   }
 
   /// The main details that are more than bits of one word.
@@ -541,7 +499,7 @@ public struct Aggregator: ~Copyable {
   private static func addDetail(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) {
-    guard let value = cell.pointee.detail.value(of: slot.pointee.lastExit) else { return }
+    guard let value = cell.pointee.detail.value(of: slot.pointee.machine.lastExit) else { return }
     cell.pointee.details.add(value, limit: detailLimit)
   }
 
@@ -549,45 +507,38 @@ public struct Aggregator: ~Copyable {
 
   @inline(__always)
   private mutating func countEntry(_ slot: UnsafeMutablePointer<VCPUSlot>, _ timestamp: UInt64, _ mark: LossMark) {
-    if slot.pointee.activity == .handlingExit, let cell = slot.pointee.openCell, timestamp >= slot.pointee.since,
-      isWhole(slot, mark)
-    {
-      let handling = nanoseconds(timestamp &- slot.pointee.since)
-      cell.pointee.paired &+= 1
-      cell.pointee.handling &+= handling
-      if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
-      if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
-      cell.pointee.histogram.add(handling)
-      if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
-        charges[slot.pointee.openCharge].handling &+= handling
-      }
-      if slot.pointee.wasAway {
-        if slot.pointee.isInUserSpace {
-          slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
-        }
-        Self.split(handling, user: nanoseconds(slot.pointee.openUser), halted: slot.pointee.openHalted, slot)
-      } else {
-        slot.pointee.time.kernel &+= handling
-      }
-    } else if slot.pointee.wasAway {
-      slot.pointee.forgetAway()
+    guard let span = slot.pointee.machine.entry(at: timestamp, mark, gaps) else { return }
+    guard let cell = slot.pointee.openCell else { return slot.pointee.machine.forgetAway() }
+    let handling = nanoseconds(span)
+    cell.pointee.paired &+= 1
+    cell.pointee.handling &+= handling
+    if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
+    if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
+    cell.pointee.histogram.add(handling)
+    if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
+      charges[slot.pointee.openCharge].handling &+= handling
     }
-    slot.pointee.activity = .inGuest
-    slot.pointee.since = timestamp
-    slot.pointee.mark = mark
+    if slot.pointee.machine.wasAway {
+      Self.countAway(handling, slot, cell, scale)
+    } else {
+      slot.pointee.time.kernel &+= handling
+    }
   }
 
-  /// User space and halts happened inside the interval; a halt cannot be longer than what is left of it.
+  /// Halted time is counted with the exit it was part of, and with what that one is charged to.
   @inline(never)
-  private static func split(
-    _ handling: UInt64, user: UInt64, halted: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>
+  private static func countAway(
+    _ handling: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>, _ cell: UnsafeMutablePointer<ReasonCell>,
+    _ scale: TimeScale
   ) {
-    let user = min(user, handling)
-    let halted = min(halted, handling &- user)
+    let (user, halted) = slot.pointee.machine.takeAway(of: handling, scale)
     slot.pointee.time.user &+= user
     slot.pointee.time.halted &+= halted
     slot.pointee.time.kernel &+= handling &- user &- halted
-    slot.pointee.forgetAway()
+    cell.pointee.halted &+= halted
+    if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
+      charges[slot.pointee.openCharge].halted &+= halted
+    }
   }
 
   /// The rarer events: what they say about the open exit of their thread.
@@ -596,36 +547,11 @@ public struct Aggregator: ~Copyable {
     _ kind: EventKind, _ id: Int, _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer,
     _ timestamp: UInt64
   ) {
-    func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
-    func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
     if kind == .apicvInhibit { return noteInhibit(record, thread: slot.pointee.tid, at: timestamp) }
-    guard slot.pointee.activity == .handlingExit else { return }
-    switch kind {
-    case .userSpaceExit:
-      if !slot.pointee.isInUserSpace {
-        slot.pointee.wasAway = true
-        slot.pointee.isInUserSpace = true
-        slot.pointee.userSince = timestamp
-      }
-    case .fpu:
-      // kvm_fpu load=1: KVM_RUN has begun again. Other kvm events of this thread do not say so: QEMU raises interrupts
-      // from its vCPU threads while in user space.
-      if word(table.fpuLoad) != 0, slot.pointee.isInUserSpace {
-        slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
-        slot.pointee.isInUserSpace = false
-      }
-    case .wakeup:
-      slot.pointee.wasAway = true
-      slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
-    case .msr:
-      if slot.pointee.awaited == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: word(table.msrIndex))) }
-      detail(slot, .msr, word(table.msrIndex))
-    case .cpuid: detail(slot, .cpuidLeaf, word(table.cpuidFunction))
-    case .pageFault: detail(slot, .gpa, long(table.faultAddress))
-    case .mmio: detail(slot, .gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
-    case .hypercall: detail(slot, .hypercall, long(table.hypercallNumber))
-    case .other, .exit, .entry, .apicvInhibit: break
-    }
+    let change = slot.pointee.machine.take(table.note(kind, id, record), at: timestamp, scale)
+    guard case .detail(let kind, let value) = change, let cell = slot.pointee.openCell else { return }
+    if kind == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: value)) }
+    cell.pointee.details.add(value, limit: Self.detailLimit)
   }
 
   /// kvm_exit does not say which MSR it was. An MSR outside the bitmap's ranges exits whatever the bitmap holds: its
@@ -633,24 +559,11 @@ public struct Aggregator: ~Copyable {
   private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
     guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
     else { return }
-    let control = governingControl(of: slot.pointee.lastExit, msr: msr).control
+    let control = governingControl(of: slot.pointee.machine.lastExit, msr: msr).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
     entries[old].count &-= 1
     slot.pointee.openCharge = cell.pointee.charges.add(control)
-  }
-
-  private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
-    guard slot.pointee.awaited == kind, let cell = slot.pointee.openCell else { return }
-    slot.pointee.awaited = nil
-    cell.pointee.details.add(value, limit: Self.detailLimit)
-  }
-
-  /// Whether nothing was lost since the slot's last event: on its own stream, or on any if it changed streams.
-  @inline(__always)
-  private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, _ mark: LossMark) -> Bool {
-    let last = slot.pointee.mark
-    return last.stream == mark.stream ? last.losses == mark.losses : last.ofAll == mark.ofAll && openGaps == 0
   }
 
   @inline(__always)
@@ -687,16 +600,9 @@ public struct Aggregator: ~Copyable {
     if slots.count >= Self.slotLimit { retireOldest(Self.slotLimit / 2) { _ in true } }
     let slot = UnsafeMutablePointer<VCPUSlot>.allocate(capacity: 1)
     slot.initialize(to: VCPUSlot(tid: thread, vcpuID: vcpuID, setting: setting, at: timestamp))
-    slot.pointee.isIgnored = !isCounted(thread, vcpuID: vcpuID)
+    slot.pointee.isIgnored = !options.counts(thread, vcpuID: vcpuID)
     slots.insert(slot)
     return slot
-  }
-
-  /// Whether the options ask for it.
-  func isCounted(_ thread: Int32, vcpuID: UInt32?) -> Bool {
-    if let threads = options.threads, !threads.contains(thread) { return false }
-    guard let ids = options.vcpuIDs else { return true }
-    return vcpuID.map(ids.contains) ?? false
   }
 
   @inline(never)

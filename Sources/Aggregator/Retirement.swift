@@ -21,7 +21,7 @@ extension Aggregator {
   mutating func retireOldest(_ number: Int, where condition: (Int32) -> Bool) {
     var candidates: [(since: UInt64, tid: Int32)] = []
     for index in 0..<slots.count where condition(slots.slots[index].pointee.tid) {
-      candidates.append((slots.slots[index].pointee.since, slots.slots[index].pointee.tid))
+      candidates.append((slots.slots[index].pointee.machine.since, slots.slots[index].pointee.tid))
     }
     let leaving = Set(candidates.sorted { $0 < $1 }.prefix(number).map(\.tid))
     retire(slots.remove { leaving.contains($0.pointee.tid) })
@@ -61,7 +61,7 @@ extension VCPUSlot {
     time.add(other.time)
     shownExits &+= other.shownExits
     shownTime.add(other.shownTime)
-    for stay in other.stays(until: other.since) {
+    for stay in other.stays(until: other.machine.since) {
       let own = absorb(stay)
       let others = stay.cells
       for index in 0..<ReasonIndex.capacity {

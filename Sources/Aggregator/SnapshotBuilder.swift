@@ -242,12 +242,11 @@ struct SnapshotBuilder: Sendable {
       row.id = slot?.pointee.vcpuID ?? host?.id
       row.threadName = host?.threadName ?? commandNames[tid]
       if let slot {
-        row.cpu = cpu(Int(slot.pointee.mark.stream))
+        row.cpu = cpu(Int(slot.pointee.machine.mark.stream))
         row.setting = slot.pointee.setting
         row.settingChanges = slot.pointee.changes
-        if slot.pointee.lastExitAt != 0 {
-          row.lastExit = LastExit(slot.pointee.lastExit, at: slot.pointee.lastExitAt)
-        }
+        let machine = slot.pointee.machine
+        if machine.lastExitAt != 0 { row.lastExit = LastExit(machine.lastExit, at: machine.lastExitAt) }
       }
       row.isGone = hostKnown && !present.contains(tid)
       return row
@@ -324,28 +323,9 @@ struct SnapshotBuilder: Sendable {
   /// The time of a slot up to now: what its events enclosed and, live, what is still running.
   private func time(of slot: Slot, now: UInt64, openTime: Bool, nanoseconds: (UInt64) -> UInt64) -> TimeSplit {
     var time = slot.pointee.time
-    guard openTime, now > slot.pointee.since else { return time }
-    let open = nanoseconds(now - slot.pointee.since)
-    switch slot.pointee.activity {
-    case .unknown: break
-    case .inGuest: time.guest &+= open
-    case .handlingExit:
-      var user = nanoseconds(slot.pointee.openUser)
-      if slot.pointee.isInUserSpace, now > slot.pointee.userSince {
-        user &+= nanoseconds(now - slot.pointee.userSince)
-      }
-      user = min(user, open)
-      var halted = min(slot.pointee.openHalted, open - user)
-      // A HLT without its kvm_vcpu_wakeup and not in user space is a vCPU that still sleeps.
-      if halted == 0, !slot.pointee.isInUserSpace, user == 0, let cell = slot.pointee.openCell,
-        (cell.pointee.isa, cell.pointee.code) == (1, 12) || (cell.pointee.isa, cell.pointee.code) == (2, 0x78)
-      {
-        halted = open
-      }
-      time.user &+= user
-      time.halted &+= halted
-      time.kernel &+= open - user - halted
-    }
+    guard openTime else { return time }
+    let isHalt = slot.pointee.openCell.map { ReasonCode(isa: $0.pointee.isa, code: $0.pointee.code).halts } ?? false
+    time.add(slot.pointee.machine.openTime(until: now, isHalt: isHalt, nanoseconds))
     return time
   }
 

@@ -502,14 +502,9 @@ struct OpenStream: Sendable, Hashable {
 struct OpenThread: Sendable, Equatable {
   var tid: Int32
   var vcpuID: UInt32?
-  var activity = VCPUActivity.unknown
-  var awaited: DetailKind?
-  var wasAway = false
-  var isInUserSpace = false
   var isSettingRead = false
-  /// The stream is an index into those of the state.
-  var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
-  var since: UInt64 = 0
+  /// What is open in it. The stream of its mark is an index into those of the state.
+  var machine = ExitMachine()
   var setting = VCPUSetting.asFound
   var settingSince: UInt64 = 0
   /// The settings it was in before, ascending.
@@ -517,11 +512,6 @@ struct OpenThread: Sendable, Equatable {
   /// The cell of the open exit, and what the exit is charged to where that differs from exit to exit.
   var cell: OpenCell?
   var charge: ControlID?
-  var lastExitAt: UInt64 = 0
-  var lastExit = KVMExit()
-  var userSince: UInt64 = 0
-  var openUser: UInt64 = 0
-  var openHalted: UInt64 = 0
 
   mutating func number(_ numbers: SettingNumbers) {
     setting = numbers.number(setting)
