@@ -54,7 +54,7 @@ extension Aggregator {
     state.host = machines.knowledge
     for index in 0..<slots.count {
       var thread = OpenThread(slots.slots[index].pointee)
-      (thread.hasLostOnStream, thread.hasLostAnywhere) = losses(since: slots.slots[index].pointee.mark)
+      thread.machine.mark = carriedOver(thread.machine.mark)
       state.threads.append(thread)
     }
     state.threads.sort { $0.tid < $1.tid }
@@ -101,12 +101,11 @@ extension Aggregator {
         slots.find(thread.tid)
         ?? insertSlot(thread.tid, vcpuID: thread.vcpuID, setting: thread.setting, at: sums.end)
       slot.pointee.resume(thread, countedUntil: sums.end)
-      slot.pointee.mark = resumedMark(
-        stream: places[Int(thread.stream)] ?? .max, (thread.hasLostOnStream, thread.hasLostAnywhere))
+      slot.pointee.machine.mark.stream = places[Int(thread.machine.mark.stream)] ?? .max
       for setting in thread.past { _ = slot.pointee.cells(of: setting) }
       guard let setting = thread.exitSetting else { continue }
       let cells = slot.pointee.cells(of: setting)
-      let (isa, code) = (thread.lastExit.isa.rawValue, thread.lastExit.code)
+      let (isa, code) = (thread.machine.lastExit.isa.rawValue, thread.machine.lastExit.code)
       let index = reasonIndex(isa: isa, code: code)
       let cell = cells[index] ?? makeCell(cells, index, isa: isa, code: code, setting: setting)
       slot.pointee.openCell = cell
@@ -122,19 +121,10 @@ extension Aggregator {
 extension VCPUSlot {
   mutating func resume(_ thread: OpenThread, countedUntil end: UInt64) {
     resume(in: thread.setting, since: thread.settingSince, countedUntil: end)
-    activity = thread.activity
-    awaited = thread.awaited
-    wasAway = thread.wasAway
-    isInUserSpace = thread.isInUserSpace
+    machine = thread.machine
     isSettingRead = thread.isSettingRead
-    since = thread.since
     openCell = nil
     openCharge = -1
-    lastExitAt = thread.lastExitAt
-    lastExit = thread.lastExit
-    userSince = thread.userSince
-    openUser = thread.openUser
-    openHalted = thread.openHalted
   }
 }
 
@@ -142,22 +132,12 @@ extension OpenThread {
   init(_ slot: VCPUSlot) {
     tid = slot.tid
     vcpuID = slot.vcpuID
-    activity = slot.activity
-    awaited = slot.awaited
-    wasAway = slot.wasAway
-    isInUserSpace = slot.isInUserSpace
     isSettingRead = slot.isSettingRead
-    stream = slot.mark.stream
-    since = slot.since
+    machine = slot.machine
     setting = slot.setting
     settingSince = slot.settingSince
     past = slot.pastSettings
-    lastExitAt = slot.lastExitAt
-    lastExit = slot.lastExit
-    userSince = slot.userSince
-    openUser = slot.openUser
-    openHalted = slot.openHalted
-    guard activity == .handlingExit, let open = slot.openCell else { return }
+    guard machine.activity == .handlingExit, let open = slot.openCell else { return }
     exitSetting = open.pointee.setting
     if slot.openCharge >= 0, let entries = open.pointee.charges.entries {
       charge = entries[slot.openCharge].control

@@ -58,11 +58,7 @@ public struct Aggregator: ~Copyable {
   private(set) var streamCount = 0
   private var streamNames: [PageStream] = []
   var reasonCodes = ReasonIndex()
-  /// Counts up where a gap in any stream begins and where it ends: an open interval of a thread that changed CPUs is
-  /// void across one.
-  private(set) var allLosses: UInt32 = 0
-  /// Streams between their last event before a loss and their first after it.
-  private var openGaps = 0
+  private(set) var gaps = Gaps()
   /// Until `run` stops, and then 0 as the latest event to be counted.
   private var pagesLeft = Int.max
   private var latestCounted = UInt64.max
@@ -82,9 +78,7 @@ public struct Aggregator: ~Copyable {
     var cursor: SubBufferCursor
     /// The cursor stands on an event that is not counted yet.
     var isPending = false
-    /// No event was counted since the last loss.
-    var isInGap = false
-    var losses: UInt32 = 0
+    var gaps = StreamGaps()
     /// Since the last cut.
     var lost: UInt64 = 0
     var uncounted: UInt64 = 0
@@ -130,7 +124,7 @@ public struct Aggregator: ~Copyable {
   func openStreams() -> [OpenStream] {
     (0..<streamCount).map { index in
       var state = OpenStream(
-        stream: streamNames[index], isInGap: streams[index].isInGap, page: streams[index].pageTimestamp)
+        stream: streamNames[index], isInGap: streams[index].gaps.isInGap, page: streams[index].pageTimestamp)
       if let resumption = streams[index].resumption {
         state.page = resumption.page
         state.counted = resumption.counted
@@ -147,13 +141,11 @@ public struct Aggregator: ~Copyable {
 
   /// Returns where each of the state's streams is here.
   mutating func resumeStreams(_ state: OpenState) -> [Int: UInt32] {
-    allLosses = Self.resumedLosses
-    openGaps = 0
+    gaps = Gaps(all: LossMark.carriedOver)
     for index in 0..<streamCount {
       streams[index].cursor = SubBufferCursor.exhausted(at: 0)
       streams[index].isPending = false
-      streams[index].isInGap = false
-      streams[index].losses = 0
+      streams[index].gaps = StreamGaps()
       streams[index].page = nil
       streams[index].pageTimestamp = nil
       streams[index].resumption = nil
@@ -162,30 +154,18 @@ public struct Aggregator: ~Copyable {
     for (number, open) in state.streams.enumerated() {
       guard let index = streamNames.firstIndex(of: open.stream) else { continue }
       places[number] = UInt32(truncatingIfNeeded: index)
-      if open.isInGap, !streams[index].isInGap {
-        streams[index].isInGap = true
-        openGaps += 1
-      }
+      if open.isInGap { gaps.reopen(&streams[index].gaps) }
       streams[index].pageTimestamp = open.page
       if let page = open.page { streams[index].resumption = (page, open.counted) }
     }
     return places
   }
 
-  /// What is lost is numbered from here on again.
-  private static var resumedLosses: UInt32 { 1 }
-
-  /// Whether something was lost since a thread's last event: on the stream of that event, or on any.
-  func losses(since mark: LossMark) -> (onStream: Bool, anywhere: Bool) {
+  /// The mark of a thread's last event as counting that is resumed here sees it.
+  func carriedOver(_ mark: LossMark) -> LossMark {
     let place = Int(mark.stream)
-    return (place >= streamCount || streams[place].losses != mark.losses, mark.ofAll != allLosses || openGaps > 0)
-  }
-
-  /// The mark of a thread whose last event was on a stream before counting was resumed.
-  func resumedMark(stream: UInt32, _ losses: (onStream: Bool, anywhere: Bool)) -> LossMark {
-    LossMark(
-      stream: stream, losses: losses.onStream ? .max : 0,
-      ofAll: losses.anywhere ? Self.resumedLosses &- 1 : Self.resumedLosses)
+    let onStream = place >= streamCount || streams[place].gaps.losses != mark.losses
+    return LossMark(stream: mark.stream, hasLost: (onStream, gaps.hasLost(since: mark)))
   }
 
   /// The timestamp in the header of the page that each stream is to be read on from; nil: from its first.
@@ -271,7 +251,7 @@ public struct Aggregator: ~Copyable {
         streams[index].cursor = SubBufferCursor.exhausted(at: streams[index].cursor.timestamp)
         streams[index].page = nil
         streams[index].isPending = false
-        endGap(index)
+        gaps.end(&streams[index].gaps)
         return false
       }
       streams[index].cursor = SubBufferCursor(page: page, layout: layout)
@@ -285,12 +265,7 @@ public struct Aggregator: ~Copyable {
       case .counted(let count): streams[index].lost &+= count
       case .uncounted: streams[index].uncounted &+= 1
       }
-      streams[index].losses &+= 1
-      allLosses &+= 1
-      if !streams[index].isInGap {
-        streams[index].isInGap = true
-        openGaps += 1
-      }
+      gaps.begin(&streams[index].gaps)
     }
   }
 
@@ -318,13 +293,6 @@ public struct Aggregator: ~Copyable {
     return true
   }
 
-  private mutating func endGap(_ index: Int) {
-    guard streams[index].isInGap else { return }
-    streams[index].isInGap = false
-    openGaps -= 1
-    allLosses &+= 1
-  }
-
   /// Counts the stream's pending event and those after it up to `limit`. Leaves the first later event pending; false
   /// when the stream has no more now. This is the hot loop: decoding and counting in one, on local state.
   private mutating func advance(_ index: Int, until limit: UInt64, _ source: some PageSource) -> Bool {
@@ -338,9 +306,8 @@ public struct Aggregator: ~Copyable {
     if firstTimestamp == 0 { firstTimestamp = stream.pointee.cursor.timestamp }
     while true {
       var cursor = stream.pointee.cursor
-      if stream.pointee.isInGap, cursor.timestamp <= limit { endGap(index) }
-      let mark = LossMark(
-        stream: UInt32(truncatingIfNeeded: index), losses: stream.pointee.losses, ofAll: allLosses)
+      if stream.pointee.gaps.isInGap, cursor.timestamp <= limit { gaps.end(&stream.pointee.gaps) }
+      let mark = gaps.mark(index, stream.pointee.gaps)
       var counted: UInt64 = 0
       var passedLimit = false
       var latest = cursor.timestamp
@@ -379,10 +346,7 @@ public struct Aggregator: ~Copyable {
           if let known = lastSlot {
             slot = known
           } else {
-            slot = makeSlot(
-              thread,
-              vcpuID: exit.vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: exit.vcpu, as: UInt32.self),
-              at: timestamp)
+            slot = makeSlot(thread, vcpuID: table.vcpuID(.exit, record), at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -392,10 +356,7 @@ public struct Aggregator: ~Copyable {
           if let known = lastSlot {
             slot = known
           } else {
-            let vcpu = table.entryVCPU
-            slot = makeSlot(
-              thread, vcpuID: vcpu < 0 ? nil : record.loadUnaligned(fromByteOffset: vcpu, as: UInt32.self),
-              at: timestamp)
+            slot = makeSlot(thread, vcpuID: table.vcpuID(.entry, record), at: timestamp)
             lastSlot = slot
           }
           if slot.pointee.isIgnored { continue }
@@ -426,20 +387,12 @@ public struct Aggregator: ~Copyable {
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer, _ offsets: EventTable.ExitOffsets,
     _ timestamp: UInt64, _ mark: LossMark
   ) {
-    let lastExit = withUnsafeMutablePointer(to: &slot.pointee.lastExit) { UnsafeMutableRawPointer($0) }
-    var fields = record + KVMExit.start
-    if offsets.isNative {
-      lastExit.copyMemory(from: fields, byteCount: MemoryLayout<KVMExit>.size)
-    } else {
-      offsets.gather(record, into: lastExit.assumingMemoryBound(to: KVMExit.self))
-      fields = UnsafeRawPointer(lastExit)
-    }
+    let fields = withUnsafeMutablePointer(to: &slot.pointee.machine.lastExit) { offsets.take(record, into: $0) }
     let reason = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.reason, as: UInt32.self)
     let isa = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.isa, as: UInt32.self)
     let rip = fields.loadUnaligned(fromByteOffset: KVMExit.Offset.rip, as: UInt64.self)
 
-    // On VMX the reason's upper half holds flags: failed VM entry, enclave mode, bus lock.
-    let code = isa == 1 ? reason & 0xffff : reason
+    let code = KVMExit.code(isa: ISA(rawValue: isa), reason: reason)
     var index: Int
     if isa == 1, code < ReasonIndex.vmxCount {
       index = Int(truncatingIfNeeded: code)
@@ -457,20 +410,9 @@ public struct Aggregator: ~Copyable {
     if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     cell.pointee.exits.count &+= 1
 
-    // The guest ran since the last entry, unless something was lost in between.
-    if slot.pointee.activity == .inGuest {
-      if timestamp >= slot.pointee.since, isWhole(slot, mark) {
-        slot.pointee.time.guest &+= nanoseconds(timestamp &- slot.pointee.since)
-      }
-    } else {
-      slot.pointee.forgetAway()
-    }
-    slot.pointee.activity = .handlingExit
-    slot.pointee.since = timestamp
-    slot.pointee.lastExitAt = timestamp
-    slot.pointee.mark = mark
+    let guest = slot.pointee.machine.exit(at: timestamp, mark, gaps, awaiting: cell.pointee.rule.awaited)
+    if let guest { slot.pointee.time.guest &+= nanoseconds(guest) }
     slot.pointee.openCell = cell
-    slot.pointee.awaited = cell.pointee.rule.awaited
     slot.pointee.openCharge = cell.pointee.isChargeFixed ? -1 : Self.charge(cell, slot)
     switch cell.pointee.rule.action {
     case .nothing: break
@@ -492,7 +434,7 @@ public struct Aggregator: ~Copyable {
   private static func charge(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) -> Int {
-    cell.pointee.charges.add(slot.pointee.lastExit)
+    cell.pointee.charges.add(slot.pointee.machine.lastExit)
   }
 
   /// The main details that are more than bits of one word.
@@ -500,7 +442,7 @@ public struct Aggregator: ~Copyable {
   private static func addDetail(
     _ cell: UnsafeMutablePointer<ReasonCell>, _ slot: UnsafeMutablePointer<VCPUSlot>
   ) {
-    guard let value = cell.pointee.detail.value(of: slot.pointee.lastExit) else { return }
+    guard let value = cell.pointee.detail.value(of: slot.pointee.machine.lastExit) else { return }
     cell.pointee.details.add(value, limit: detailLimit)
   }
 
@@ -508,46 +450,39 @@ public struct Aggregator: ~Copyable {
 
   @inline(__always)
   private mutating func countEntry(_ slot: UnsafeMutablePointer<VCPUSlot>, _ timestamp: UInt64, _ mark: LossMark) {
-    if slot.pointee.activity == .handlingExit, let cell = slot.pointee.openCell, timestamp >= slot.pointee.since,
-      isWhole(slot, mark)
-    {
-      let handling = nanoseconds(timestamp &- slot.pointee.since)
-      if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
-      cell.pointee.paired &+= 1
-      cell.pointee.exits.handling &+= handling
-      if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
-      if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
-      cell.pointee.histogram.add(handling)
-      if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
-        charges[slot.pointee.openCharge].exits.handling &+= handling
-      }
-      if slot.pointee.wasAway {
-        if slot.pointee.isInUserSpace {
-          slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
-        }
-        Self.split(handling, user: nanoseconds(slot.pointee.openUser), halted: slot.pointee.openHalted, slot)
-      } else {
-        slot.pointee.time.kernel &+= handling
-      }
-    } else if slot.pointee.wasAway {
-      slot.pointee.forgetAway()
+    guard let span = slot.pointee.machine.entry(at: timestamp, mark, gaps) else { return }
+    guard let cell = slot.pointee.openCell else { return slot.pointee.machine.forgetAway() }
+    let handling = nanoseconds(span)
+    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
+    cell.pointee.paired &+= 1
+    cell.pointee.exits.handling &+= handling
+    if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
+    if handling > cell.pointee.maximum { cell.pointee.maximum = handling }
+    cell.pointee.histogram.add(handling)
+    if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
+      charges[slot.pointee.openCharge].exits.handling &+= handling
     }
-    slot.pointee.activity = .inGuest
-    slot.pointee.since = timestamp
-    slot.pointee.mark = mark
+    if slot.pointee.machine.wasAway {
+      Self.countAway(handling, slot, cell, scale)
+    } else {
+      slot.pointee.time.kernel &+= handling
+    }
   }
 
-  /// User space and halts happened inside the interval; a halt cannot be longer than what is left of it.
+  /// Halted time is counted with the exit it was part of, and with what that one is charged to.
   @inline(never)
-  private static func split(
-    _ handling: UInt64, user: UInt64, halted: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>
+  private static func countAway(
+    _ handling: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>, _ cell: UnsafeMutablePointer<ReasonCell>,
+    _ scale: TimeScale
   ) {
-    let user = min(user, handling)
-    let halted = min(halted, handling &- user)
+    let (user, halted) = slot.pointee.machine.takeAway(of: handling, scale)
     slot.pointee.time.user &+= user
     slot.pointee.time.halted &+= halted
     slot.pointee.time.kernel &+= handling &- user &- halted
-    slot.pointee.forgetAway()
+    cell.pointee.exits.halted &+= halted
+    if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
+      charges[slot.pointee.openCharge].exits.halted &+= halted
+    }
   }
 
   /// The rarer events: what they say about the open exit of their thread.
@@ -556,36 +491,11 @@ public struct Aggregator: ~Copyable {
     _ kind: EventKind, _ id: Int, _ slot: UnsafeMutablePointer<VCPUSlot>, _ record: UnsafeRawPointer,
     _ timestamp: UInt64
   ) {
-    func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
-    func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
     if kind == .apicvInhibit { return noteInhibit(record, thread: slot.pointee.tid, at: timestamp) }
-    guard slot.pointee.activity == .handlingExit else { return }
-    switch kind {
-    case .userSpaceExit:
-      if !slot.pointee.isInUserSpace {
-        slot.pointee.wasAway = true
-        slot.pointee.isInUserSpace = true
-        slot.pointee.userSince = timestamp
-      }
-    case .fpu:
-      // kvm_fpu load=1: KVM_RUN has begun again. Other kvm events of this thread do not say so: QEMU raises interrupts
-      // from its vCPU threads while in user space.
-      if word(table.fpuLoad) != 0, slot.pointee.isInUserSpace {
-        slot.pointee.openUser &+= timestamp &- min(timestamp, slot.pointee.userSince)
-        slot.pointee.isInUserSpace = false
-      }
-    case .wakeup:
-      slot.pointee.wasAway = true
-      slot.pointee.openHalted &+= long(table.wakeupNanoseconds)
-    case .msr:
-      if slot.pointee.awaited == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: word(table.msrIndex))) }
-      detail(slot, .msr, word(table.msrIndex))
-    case .cpuid: detail(slot, .cpuidLeaf, word(table.cpuidFunction))
-    case .pageFault: detail(slot, .gpa, long(table.faultAddress))
-    case .mmio: detail(slot, .gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
-    case .hypercall: detail(slot, .hypercall, long(table.hypercallNumber))
-    case .other, .exit, .entry, .apicvInhibit: break
-    }
+    let change = slot.pointee.machine.take(table.note(kind, id, record), at: timestamp, scale)
+    guard case .detail(let kind, let value) = change, let cell = slot.pointee.openCell else { return }
+    if kind == .msr { recharge(slot, msr: UInt32(truncatingIfNeeded: value)) }
+    cell.pointee.details.add(value, limit: Self.detailLimit)
   }
 
   /// kvm_exit does not say which MSR it was. An MSR outside the bitmap's ranges exits whatever the bitmap holds: its
@@ -593,26 +503,12 @@ public struct Aggregator: ~Copyable {
   private func recharge(_ slot: UnsafeMutablePointer<VCPUSlot>, msr: UInt32) {
     guard slot.pointee.openCharge >= 0, let cell = slot.pointee.openCell, let entries = cell.pointee.charges.entries
     else { return }
-    let control = governingControl(of: slot.pointee.lastExit, msr: msr).control
+    let control = governingControl(of: slot.pointee.machine.lastExit, msr: msr).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
     if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     entries[old].exits.count &-= 1
     slot.pointee.openCharge = cell.pointee.charges.add(control)
-  }
-
-  private func detail(_ slot: UnsafeMutablePointer<VCPUSlot>, _ kind: DetailKind, _ value: UInt64) {
-    guard slot.pointee.awaited == kind, let cell = slot.pointee.openCell else { return }
-    slot.pointee.awaited = nil
-    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
-    cell.pointee.details.add(value, limit: Self.detailLimit)
-  }
-
-  /// Whether nothing was lost since the slot's last event: on its own stream, or on any if it changed streams.
-  @inline(__always)
-  private func isWhole(_ slot: UnsafeMutablePointer<VCPUSlot>, _ mark: LossMark) -> Bool {
-    let last = slot.pointee.mark
-    return last.stream == mark.stream ? last.losses == mark.losses : last.ofAll == mark.ofAll && openGaps == 0
   }
 
   @inline(__always)

@@ -88,9 +88,20 @@ struct EventTable: ~Copyable {
         && lies(errorCode, KVMExit.Offset.errorCode, 4)
     }
 
+    /// Takes the fields of a record. Returns where they lie as in `KVMExit`: in the record, or where they were taken to.
+    @inline(__always)
+    func take(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<KVMExit>) -> UnsafeRawPointer {
+      guard isNative else {
+        gather(record, into: exit)
+        return UnsafeRawPointer(exit)
+      }
+      UnsafeMutableRawPointer(exit).copyMemory(from: record + KVMExit.start, byteCount: MemoryLayout<KVMExit>.size)
+      return record + KVMExit.start
+    }
+
     /// Takes the fields from wherever this kernel has them.
     @inline(never)
-    func gather(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<KVMExit>) {
+    private func gather(_ record: UnsafeRawPointer, into exit: UnsafeMutablePointer<KVMExit>) {
       exit.pointee = KVMExit(
         isa: ISA(rawValue: record.loadUnaligned(fromByteOffset: isa, as: UInt32.self)),
         reason: record.loadUnaligned(fromByteOffset: reason, as: UInt32.self), rip: rip.load(record),
@@ -107,6 +118,8 @@ struct EventTable: ~Copyable {
   let names: [String]
   private(set) var exit = ExitOffsets()
   private(set) var entryVCPU = -1
+  private(set) var userSpaceReason = -1
+  private(set) var userSpaceError = -1
   private(set) var fpuLoad = -1
   private(set) var wakeupNanoseconds = -1
   private(set) var msrIndex = -1
@@ -138,6 +151,51 @@ struct EventTable: ~Copyable {
   }
 
   deinit { rows.deallocate() }
+
+  /// What an event is, its id and its thread; nil for one that is not counted, or too short. The `Aggregator`, which
+  /// counts these too, has the same in its loop.
+  func event(_ cursor: SubBufferCursor) -> (kind: EventKind, id: Int, thread: Int32)? {
+    guard cursor.payloadLength >= 8 else { return nil }
+    let id = Int(cursor.payload.loadUnaligned(as: UInt16.self))
+    guard id < rowCount, rows[id].kind != .other, cursor.payloadLength >= Int(rows[id].minimumLength) else {
+      return nil
+    }
+    let thread = cursor.payload.loadUnaligned(fromByteOffset: 4, as: Int32.self)
+    return thread == .min ? nil : (rows[id].kind, id, thread)
+  }
+
+  /// The vcpu_id of a kvm_exit or kvm_entry; nil where this kernel's event has none.
+  @inline(__always)
+  func vcpuID(_ kind: EventKind, _ record: UnsafeRawPointer) -> UInt32? {
+    let offset = kind == .exit ? exit.vcpu : entryVCPU
+    return offset < 0 ? nil : record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+  }
+
+  /// KVM_EXIT_HLT (`include/uapi/linux/kvm.h`): without a local APIC in the kernel, HLT is the VMM's to wait out.
+  private static var userSpaceHalt: UInt64 { 5 }
+
+  /// What one of the rarer events says of the open exit of its thread.
+  @inline(__always)
+  func note(_ kind: EventKind, _ id: Int, _ record: UnsafeRawPointer) -> ExitNote {
+    func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
+    func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
+    switch kind {
+    case .userSpaceExit:
+      // After an error the reason may be that of the time before.
+      let isHalt =
+        userSpaceReason >= 0 && word(userSpaceReason) == Self.userSpaceHalt
+        && (userSpaceError < 0 || word(userSpaceError) >> 31 == 0)
+      return .userSpace(isHalt: isHalt)
+    case .fpu: return word(fpuLoad) != 0 ? .running : .nothing
+    case .wakeup: return .wakeup(nanoseconds: long(wakeupNanoseconds))
+    case .msr: return .detail(.msr, word(msrIndex))
+    case .cpuid: return .detail(.cpuidLeaf, word(cpuidFunction))
+    case .pageFault: return .detail(.gpa, long(faultAddress))
+    case .mmio: return .detail(.gpa, long(id == fastMMIOID ? fastMMIOAddress : mmioAddress))
+    case .hypercall: return .detail(.hypercall, long(hypercallNumber))
+    case .other, .exit, .entry, .apicvInhibit: return .nothing
+    }
+  }
 
   private mutating func compile(_ format: EventFormat) throws(AggregatorError) {
     /// The offset of a field of one of the sizes the loads expect, or -1.
@@ -174,7 +232,11 @@ struct EventTable: ~Copyable {
       entryVCPU = offset("vcpu_id", 4)
       row.kind = .entry
       row.minimumLength = length("vcpu_id")
-    case "kvm_userspace_exit": row.kind = .userSpaceExit
+    case "kvm_userspace_exit":
+      userSpaceReason = offset("reason", 4)
+      userSpaceError = offset("errno", 4)
+      row.kind = .userSpaceExit
+      row.minimumLength = length("reason", "errno")
     case "kvm_fpu":
       fpuLoad = offset("load", 4)
       row.minimumLength = length("load")

@@ -9,7 +9,7 @@ public struct TracedExit: Sendable {
     public enum Kind: Sendable, Hashable {
       /// In the VMM: from kvm_userspace_exit until the thread is back in KVM_RUN.
       case userSpace
-      /// Blocked or polling after HLT, as kvm_vcpu_wakeup tells it.
+      /// Blocked or polling after HLT, as kvm_vcpu_wakeup tells it; or in the VMM because of it (KVM_EXIT_HLT).
       case halted
     }
     public var kind: Kind
@@ -65,27 +65,25 @@ public struct ExitTimeline: ~Copyable {
   private let options: AggregatorOptions
   private var threads: [Int32: Thread] = [:]
   private var names: [UInt64: String] = [:]
-  private var losses: [UInt32] = []
-  private var isInGap: [Bool] = []
-  private var allLosses: UInt32 = 0
-  private var openGaps = 0
+  private var gaps = Gaps()
+  private var streamGaps: [StreamGaps] = []
 
   /// More than any host has; a hostile file names as many as it likes.
   private static let mostThreads = 65_536
 
   private struct Thread {
     var isIgnored = false
-    var activity = VCPUActivity.unknown
     var vcpuID: UInt32?
-    /// Raw, of the last entry or exit.
-    var since: UInt64 = 0
-    var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
+    var machine = ExitMachine()
     var open: TracedExit?
-    var awaited: DetailKind?
-    var userSince: UInt64?
-    var user: UInt64 = 0
-    var halted: UInt64 = 0
     var away: [TracedExit.Away] = []
+
+    /// Adds a stretch behind those before it, as far as it lies behind them.
+    mutating func add(_ stretch: TracedExit.Away) {
+      let start = max(stretch.start, away.last?.end ?? 0, open?.time ?? 0)
+      guard stretch.end > start, away.count < TracedExit.mostAway else { return }
+      away.append(TracedExit.Away(kind: stretch.kind, start: start, end: stretch.end))
+    }
   }
 
   /// - Throws: `AggregatorError` where the formats have a kvm_exit that cannot be counted.
@@ -110,8 +108,8 @@ public struct ExitTimeline: ~Copyable {
     _ source: some PageSource, _ body: (inout ExitTimeline, Item) throws -> Void
   ) rethrows {
     let streams = source.streams
-    losses = Array(repeating: 0, count: streams.count)
-    isInGap = Array(repeating: false, count: streams.count)
+    gaps = Gaps()
+    streamGaps = Array(repeating: StreamGaps(), count: streams.count)
     var cursors = streams.map { _ in SubBufferCursor.exhausted(at: 0) }
     var heap = StreamHeap(capacity: streams.count)
     defer { heap.deallocate() }
@@ -122,7 +120,7 @@ public struct ExitTimeline: ~Copyable {
     }
     while let first = heap.first {
       let stream = first.stream
-      if isInGap[stream] { endGap(stream) }
+      gaps.end(&streamGaps[stream])
       try take(cursors[stream], stream: stream, cpu: streams[stream].cpu, body)
       if try load(stream, &cursors, source, streams[stream].cpu, body) {
         heap.replaceFirst(timestamp: cursors[stream].timestamp)
@@ -149,7 +147,7 @@ public struct ExitTimeline: ~Copyable {
     while !cursors[stream].next() {
       guard let page = source.nextPage(stream: stream) else {
         cursors[stream] = .exhausted(at: cursors[stream].timestamp)
-        if isInGap[stream] { endGap(stream) }
+        gaps.end(&streamGaps[stream])
         if isLost {
           let time = scale.nanoseconds(cursors[stream].timestamp)
           try body(&self, .loss(TracedLoss(cpu: cpu, time: time, count: lost)))
@@ -163,12 +161,7 @@ public struct ExitTimeline: ~Copyable {
       case .uncounted: break
       }
       isLost = true
-      losses[stream] &+= 1
-      allLosses &+= 1
-      if !isInGap[stream] {
-        isInGap[stream] = true
-        openGaps += 1
-      }
+      gaps.begin(&streamGaps[stream])
     }
     if isLost {
       let time = scale.nanoseconds(cursors[stream].timestamp)
@@ -177,36 +170,19 @@ public struct ExitTimeline: ~Copyable {
     return true
   }
 
-  private mutating func endGap(_ stream: Int) {
-    isInGap[stream] = false
-    openGaps -= 1
-    allLosses &+= 1
-  }
-
-  private func isWhole(_ last: LossMark, _ mark: LossMark) -> Bool {
-    last.stream == mark.stream ? last.losses == mark.losses : last.ofAll == mark.ofAll && openGaps == 0
-  }
-
   private mutating func take(
     _ cursor: SubBufferCursor, stream: Int, cpu: Int, _ body: (inout ExitTimeline, Item) throws -> Void
   ) rethrows {
-    guard cursor.payloadLength >= 8 else { return }
+    guard let (kind, id, tid) = table.event(cursor) else { return }
     let record = cursor.payload
-    let id = Int(record.loadUnaligned(as: UInt16.self))
-    guard id < table.rowCount, case let kind = table.rows[id].kind, kind != .other,
-      cursor.payloadLength >= Int(table.rows[id].minimumLength)
-    else { return }
-    let tid = record.loadUnaligned(fromByteOffset: 4, as: Int32.self)
-    guard tid != .min else { return }
     let time = cursor.timestamp
-    let mark = LossMark(stream: UInt32(truncatingIfNeeded: stream), losses: losses[stream], ofAll: allLosses)
+    let mark = gaps.mark(stream, streamGaps[stream])
     switch kind {
     case .exit, .entry:
       if threads[tid] == nil {
         if threads.count >= Self.mostThreads { try flush(body) }
-        let place = kind == .exit ? table.exit.vcpu : table.entryVCPU
-        threads[tid] = makeThread(
-          tid, vcpuID: place < 0 ? nil : record.loadUnaligned(fromByteOffset: place, as: UInt32.self))
+        let vcpuID = table.vcpuID(kind, record)
+        threads[tid] = Thread(isIgnored: !options.counts(tid, vcpuID: vcpuID), vcpuID: vcpuID)
       }
       guard threads[tid]?.isIgnored == false else { return }
       if kind == .exit {
@@ -215,17 +191,9 @@ public struct ExitTimeline: ~Copyable {
         try body(&self, .exit(done))
       }
     default:
-      guard let thread = threads[tid], !thread.isIgnored, thread.activity == .handlingExit else { return }
-      other(kind, id, tid, record, time)
+      guard let thread = threads[tid], !thread.isIgnored, thread.machine.activity == .handlingExit else { return }
+      note(table.note(kind, id, record), tid, time)
     }
-  }
-
-  private func makeThread(_ tid: Int32, vcpuID: UInt32?) -> Thread {
-    var thread = Thread()
-    thread.vcpuID = vcpuID
-    if let threads = options.threads, !threads.contains(tid) { thread.isIgnored = true }
-    if let ids = options.vcpuIDs, !(vcpuID.map(ids.contains) ?? false) { thread.isIgnored = true }
-    return thread
   }
 
   /// Takes a kvm_exit. Returns the exit before it, where no kvm_entry ended that one.
@@ -235,25 +203,16 @@ public struct ExitTimeline: ~Copyable {
     guard var thread = threads.removeValue(forKey: tid) else { return nil }
     defer { threads[tid] = thread }
     let unpaired = thread.open
-    var fields = KVMExit()
-    table.exit.gather(record, into: &fields)
-    var exit = TracedExit(
-      tid: tid, vcpuID: thread.vcpuID, cpu: cpu, time: scale.nanoseconds(time),
-      exit: fields, control: governingControl(of: fields).control)
-    if thread.activity == .inGuest, time >= thread.since, isWhole(thread.mark, mark) {
-      exit.guestSince = scale.nanoseconds(thread.since)
-    }
+    _ = table.exit.take(record, into: &thread.machine.lastExit)
+    let fields = thread.machine.lastExit
     let source = DetailSource(isa: fields.isa.rawValue, code: fields.code)
+    let guest = thread.machine.exit(at: time, mark, gaps, awaiting: source.awaited)
+    var exit = TracedExit(
+      tid: tid, vcpuID: thread.vcpuID, cpu: cpu, time: scale.nanoseconds(time), exit: fields,
+      control: governingControl(of: fields).control)
+    exit.guestSince = guest.map { scale.nanoseconds(time &- $0) }
     exit.detail = source.kind.flatMap { kind in source.value(of: fields).map { (kind, $0) } }
-    thread.awaited = nil
-    if case .event(let kind) = source { thread.awaited = kind }
     thread.open = exit
-    thread.activity = .handlingExit
-    thread.since = time
-    thread.mark = mark
-    thread.userSince = nil
-    thread.user = 0
-    thread.halted = 0
     thread.away = []
     return unpaired
   }
@@ -262,70 +221,33 @@ public struct ExitTimeline: ~Copyable {
   private mutating func end(_ tid: Int32, _ time: UInt64, _ mark: LossMark) -> TracedExit? {
     guard var thread = threads.removeValue(forKey: tid) else { return nil }
     defer { threads[tid] = thread }
-    var exit = thread.open
-    if exit != nil, time >= thread.since, isWhole(thread.mark, mark) {
-      if let since = thread.userSince { leave(&thread, .userSpace, since, time) }
-      let handling = scale.nanoseconds(time &- thread.since)
-      exit?.entry = scale.nanoseconds(time)
-      exit?.handling = handling
-      let user = min(scale.nanoseconds(thread.user), handling)
-      exit?.user = user
-      exit?.halted = min(thread.halted, handling &- user)
-      exit?.away = thread.away
+    if let span = thread.machine.entry(at: time, mark, gaps) {
+      if thread.machine.isInUserSpace { thread.add(thread.machine.userSpace(until: time, scale)) }
+      let handling = scale.nanoseconds(span)
+      let away = thread.machine.takeAway(of: handling, scale)
+      thread.open?.entry = scale.nanoseconds(time)
+      thread.open?.handling = handling
+      thread.open?.user = away.user
+      thread.open?.halted = away.halted
+      thread.open?.away = thread.away
     }
-    thread.open = nil
-    thread.activity = .inGuest
-    thread.since = time
-    thread.mark = mark
-    thread.userSince = nil
-    return exit
+    defer { thread.open = nil }
+    return thread.open
   }
 
-  /// Adds a stretch in user space, from and to raw timestamps.
-  private func leave(_ thread: inout Thread, _ kind: TracedExit.Away.Kind, _ since: UInt64, _ time: UInt64) {
-    thread.user &+= time &- min(time, since)
-    add(&thread, kind, scale.nanoseconds(since), scale.nanoseconds(time))
-  }
-
-  /// Adds a stretch behind those before it, as far as it lies behind them.
-  private func add(_ thread: inout Thread, _ kind: TracedExit.Away.Kind, _ start: UInt64, _ end: UInt64) {
-    let start = max(start, thread.away.last?.end ?? 0, thread.open?.time ?? 0)
-    guard end > start, thread.away.count < TracedExit.mostAway else { return }
-    thread.away.append(TracedExit.Away(kind: kind, start: start, end: end))
-  }
-
-  private mutating func other(_ kind: EventKind, _ id: Int, _ tid: Int32, _ record: UnsafeRawPointer, _ time: UInt64) {
+  /// Takes what a rarer event says of the open exit.
+  private mutating func note(_ note: ExitNote, _ tid: Int32, _ time: UInt64) {
     guard var thread = threads.removeValue(forKey: tid) else { return }
     defer { threads[tid] = thread }
-    func word(_ offset: Int) -> UInt64 { UInt64(record.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
-    func long(_ offset: Int) -> UInt64 { record.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
-    func detail(_ kind: DetailKind, _ value: UInt64) {
-      guard thread.awaited == kind else { return }
-      thread.awaited = nil
+    switch thread.machine.take(note, at: time, scale) {
+    case .nothing: break
+    case .away(let stretch): thread.add(stretch)
+    case .detail(let kind, let value):
       thread.open?.detail = (kind, value)
-    }
-    switch kind {
-    case .userSpaceExit: if thread.userSince == nil { thread.userSince = time }
-    case .fpu:
-      guard word(table.fpuLoad) != 0, let since = thread.userSince else { return }
-      leave(&thread, .userSpace, since, time)
-      thread.userSince = nil
-    case .wakeup:
-      let nanoseconds = long(table.wakeupNanoseconds)
-      thread.halted &+= nanoseconds
-      let end = scale.nanoseconds(time)
-      add(&thread, .halted, end &- min(end, nanoseconds), end)
-    case .msr:
-      let index = UInt32(truncatingIfNeeded: word(table.msrIndex))
-      if thread.awaited == .msr, let exit = thread.open?.exit {
-        thread.open?.control = governingControl(of: exit, msr: index).control
+      if kind == .msr {
+        let msr = UInt32(truncatingIfNeeded: value)
+        thread.open?.control = governingControl(of: thread.machine.lastExit, msr: msr).control
       }
-      detail(.msr, UInt64(index))
-    case .cpuid: detail(.cpuidLeaf, word(table.cpuidFunction))
-    case .pageFault: detail(.gpa, long(table.faultAddress))
-    case .mmio: detail(.gpa, long(id == table.fastMMIOID ? table.fastMMIOAddress : table.mmioAddress))
-    case .hypercall: detail(.hypercall, long(table.hypercallNumber))
-    case .other, .exit, .entry, .apicvInhibit: break
     }
   }
 }

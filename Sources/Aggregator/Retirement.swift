@@ -21,7 +21,7 @@ extension Aggregator {
   mutating func retireOldest(_ number: Int, where condition: (Int32) -> Bool) {
     var candidates: [(since: UInt64, tid: Int32)] = []
     for index in 0..<slots.count where condition(slots.slots[index].pointee.tid) {
-      candidates.append((slots.slots[index].pointee.since, slots.slots[index].pointee.tid))
+      candidates.append((slots.slots[index].pointee.machine.since, slots.slots[index].pointee.tid))
     }
     let leaving = Set(candidates.sorted { $0 < $1 }.prefix(number).map(\.tid))
     retire(slots.remove { leaving.contains($0.pointee.tid) })
@@ -31,7 +31,7 @@ extension Aggregator {
     for slot in leaving {
       if !slot.pointee.isIgnored {
         let (isContinued, renaming) = (slot.pointee.isContinued, slot.pointee.renaming)
-        ended.add(ended: slot.pointee.take(until: slot.pointee.since))
+        ended.add(ended: slot.pointee.take(until: slot.pointee.machine.since))
         endedThreads &+= 1
         if isContinued, !retired.contains(where: { $0.tid == slot.pointee.tid }) {
           retired.append(RetiredThread(tid: slot.pointee.tid, renaming: renaming))

@@ -275,40 +275,18 @@ extension Aggregator {
     for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored {
       let slot = slots.slots[index]
       present.threads[slot.pointee.tid] = PresentState.Thread(
-        tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID, cpu: cpu(ofStream: Int(slot.pointee.mark.stream)),
-        lastExit: slot.pointee.lastExitAt == 0
-          ? nil : LastExit(slot.pointee.lastExit, at: slot.pointee.lastExitAt),
-        running: options.countsOpenTime ? slot.pointee.runningTime(until: now, scale) : TimeSplit())
+        tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID, cpu: cpu(ofStream: Int(slot.pointee.machine.mark.stream)),
+        lastExit: slot.pointee.machine.lastExitAt == 0
+          ? nil : LastExit(slot.pointee.machine.lastExit, at: slot.pointee.machine.lastExitAt),
+        running: options.countsOpenTime ? runningTime(of: slot, until: now) : TimeSplit())
     }
     return present
   }
-}
 
-extension VCPUSlot {
-  /// Time since its last event, by what it is doing.
-  fileprivate func runningTime(until now: UInt64, _ scale: TimeScale) -> TimeSplit {
-    var time = TimeSplit()
-    guard now > since else { return time }
-    let open = scale.nanoseconds(now - since)
-    switch activity {
-    case .unknown: break
-    case .inGuest: time.guest = open
-    case .handlingExit:
-      var user = scale.nanoseconds(openUser)
-      if isInUserSpace, now > userSince { user &+= scale.nanoseconds(now - userSince) }
-      user = min(user, open)
-      var halted = min(openHalted, open - user)
-      // A HLT without its kvm_vcpu_wakeup and not in user space is a vCPU that still sleeps.
-      if halted == 0, !isInUserSpace, user == 0, let cell = openCell,
-        ReasonCode(isa: cell.pointee.isa, code: cell.pointee.code).halts
-      {
-        halted = open
-      }
-      time.user = user
-      time.halted = halted
-      time.kernel = open - user - halted
-    }
-    return time
+  private func runningTime(of slot: UnsafeMutablePointer<VCPUSlot>, until now: UInt64) -> TimeSplit {
+    let isHalt = slot.pointee.openCell.map { ReasonCode(isa: $0.pointee.isa, code: $0.pointee.code).halts } ?? false
+    let scale = self.scale
+    return slot.pointee.machine.openTime(until: now, isHalt: isHalt) { scale.nanoseconds($0) }
   }
 }
 

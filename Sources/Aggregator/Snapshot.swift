@@ -233,9 +233,10 @@ public struct TimeSplit: Sendable, Hashable {
   public var guest: UInt64 = 0
   /// In the kernel's exit handling, halts and user space taken out.
   public var kernel: UInt64 = 0
-  /// In the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN.
+  /// In the VMM, from kvm_userspace_exit until the thread is back in KVM_RUN; not where it is there because of a HLT.
   public var user: UInt64 = 0
-  /// Halted: blocked or polling after HLT, from kvm_vcpu_wakeup.
+  /// Halted: blocked or polling after HLT, from kvm_vcpu_wakeup; without a local APIC in the kernel, in the VMM because of it,
+  /// from kvm_userspace_exit with KVM_EXIT_HLT.
   public var halted: UInt64 = 0
 
   public init() {}

@@ -441,18 +441,9 @@ struct OpenStream: Sendable, Hashable {
 struct OpenThread: Sendable, Equatable {
   var tid: Int32
   var vcpuID: UInt32?
-  var activity = VCPUActivity.unknown
-  var awaited: DetailKind?
-  var wasAway = false
-  var isInUserSpace = false
   var isSettingRead = false
-  /// Where its last event was: an index into the streams of the state; the maximum for none of them.
-  var stream: UInt32 = .max
-  /// Events were lost since its last event: on that stream, or on any. An interval that is open is void where the next event
-  /// comes on that stream, or on another one.
-  var hasLostOnStream = false
-  var hasLostAnywhere = false
-  var since: UInt64 = 0
+  /// What is open in it. The stream of its mark is an index into those of the state; see `LossMark.carriedOver`.
+  var machine = ExitMachine()
   var setting = VCPUSetting.asFound
   var settingSince: UInt64 = 0
   /// The settings it was in before, ascending.
@@ -460,11 +451,6 @@ struct OpenThread: Sendable, Equatable {
   /// The setting that the open exit was counted in, and what it is charged to where that differs from exit to exit.
   var exitSetting: VCPUSetting?
   var charge: ControlID?
-  var lastExitAt: UInt64 = 0
-  var lastExit = KVMExit()
-  var userSince: UInt64 = 0
-  var openUser: UInt64 = 0
-  var openHalted: UInt64 = 0
 
   mutating func number(_ numbers: SettingNumbers) {
     setting = numbers.number(setting)

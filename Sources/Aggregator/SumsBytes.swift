@@ -368,28 +368,30 @@ private struct SumsWriter {
   }
 
   private mutating func put(_ thread: OpenThread) {
+    let machine = thread.machine
     put(thread.tid)
     put(optional: thread.vcpuID.map(UInt64.init))
-    put(UInt64(thread.activity.rawValue))
-    put(optional: thread.awaited.map { UInt64($0.rawValue) })
+    put(UInt64(machine.activity.rawValue))
+    put(optional: machine.awaited.map { UInt64($0.rawValue) })
     put(
       UInt64(
-        (thread.wasAway ? 1 : 0) | (thread.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)
-          | (thread.hasLostOnStream ? 8 : 0) | (thread.hasLostAnywhere ? 16 : 0)))
-    put(UInt64(thread.stream))
-    put(thread.since)
+        (machine.wasAway ? 1 : 0) | (machine.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)
+          | (machine.mark.hasLostOnStream ? 8 : 0) | (machine.mark.hasLostAnywhere ? 16 : 0)
+          | (machine.isHaltedInUserSpace ? 32 : 0)))
+    put(UInt64(machine.mark.stream))
+    put(machine.since)
     put(thread.setting)
     put(thread.settingSince)
     put(thread.past) { $0.put($1) }
     put(optional: thread.exitSetting.map { UInt64(truncatingIfNeeded: $0.rawValue) })
     put(optional: thread.charge.map { UInt64($0.rawValue) })
-    put(thread.lastExitAt)
-    let exit = thread.lastExit
+    put(machine.lastExitAt)
+    let exit = machine.lastExit
     for word in [exit.reason, exit.isa.rawValue, exit.interruptionInformation, exit.errorCode] { put(UInt64(word)) }
     for word in [exit.rip, exit.info1, exit.info2] { put(word) }
-    put(thread.userSince)
-    put(thread.openUser)
-    put(thread.openHalted)
+    put(machine.userSince)
+    put(machine.openUser)
+    put(machine.openHalted)
   }
 }
 
@@ -759,26 +761,26 @@ private struct SumsReader {
     var thread = OpenThread(tid: try int32())
     thread.vcpuID = try optional(UInt32.self)
     guard let activity = VCPUActivity(rawValue: try byte()) else { throw error("an unknown activity") }
-    thread.activity = activity
+    thread.machine.activity = activity
     if try flag() {
       guard let kind = DetailKind(rawValue: try byte()) else { throw error("an unknown kind of detail") }
-      thread.awaited = kind
+      thread.machine.awaited = kind
     }
     let flags = try byte()
-    guard flags < (version == 1 ? 8 : 32) else { throw error("unknown flags of a thread") }
-    thread.wasAway = flags & 1 != 0
-    thread.isInUserSpace = flags & 2 != 0
+    guard flags < (version == 1 ? 8 : 64) else { throw error("unknown flags of a thread") }
+    thread.machine.wasAway = flags & 1 != 0
+    thread.machine.isInUserSpace = flags & 2 != 0
     thread.isSettingRead = flags & 4 != 0
-    thread.hasLostOnStream = flags & 8 != 0
-    thread.hasLostAnywhere = flags & 16 != 0
-    thread.stream = try narrow(UInt32.self)
+    thread.machine.isHaltedInUserSpace = flags & 32 != 0
+    var hasLost = (onStream: flags & 8 != 0, anywhere: flags & 16 != 0)
+    let stream = try narrow(UInt32.self)
     if version == 1 {
-      let place = Int(thread.stream)
       let lost = try narrow(UInt32.self)
-      thread.hasLostOnStream = !losses.indices.contains(place) || losses[place] != lost
-      thread.hasLostAnywhere = try narrow(UInt32.self) != allLosses || isInGap
+      hasLost.onStream = !losses.indices.contains(Int(stream)) || losses[Int(stream)] != lost
+      hasLost.anywhere = try narrow(UInt32.self) != allLosses || isInGap
     }
-    thread.since = try number()
+    thread.machine.mark = LossMark(stream: stream, hasLost: hasLost)
+    thread.machine.since = try number()
     thread.setting = try settingNumber()
     thread.settingSince = try number()
     thread.past = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in try reader.settingNumber() }
@@ -788,17 +790,17 @@ private struct SumsReader {
       if version == 1 { for _ in 0..<2 { _ = try narrow(UInt32.self) } }
     }
     thread.charge = try optional(UInt16.self).map { ControlID(rawValue: $0) }
-    thread.lastExitAt = try number()
-    thread.lastExit.reason = try narrow(UInt32.self)
-    thread.lastExit.isa = ISA(rawValue: try narrow(UInt32.self))
-    thread.lastExit.interruptionInformation = try narrow(UInt32.self)
-    thread.lastExit.errorCode = try narrow(UInt32.self)
-    thread.lastExit.rip = try number()
-    thread.lastExit.info1 = try number()
-    thread.lastExit.info2 = try number()
-    thread.userSince = try number()
-    thread.openUser = try number()
-    thread.openHalted = try number()
+    thread.machine.lastExitAt = try number()
+    thread.machine.lastExit.reason = try narrow(UInt32.self)
+    thread.machine.lastExit.isa = ISA(rawValue: try narrow(UInt32.self))
+    thread.machine.lastExit.interruptionInformation = try narrow(UInt32.self)
+    thread.machine.lastExit.errorCode = try narrow(UInt32.self)
+    thread.machine.lastExit.rip = try number()
+    thread.machine.lastExit.info1 = try number()
+    thread.machine.lastExit.info2 = try number()
+    thread.machine.userSince = try number()
+    thread.machine.openUser = try number()
+    thread.machine.openHalted = try number()
     return thread
   }
 }

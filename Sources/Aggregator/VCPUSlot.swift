@@ -169,6 +169,11 @@ enum DetailSource {
   /// The first event of that kind on the same thread, before its next entry.
   case event(DetailKind)
 
+  /// The kind of that event.
+  var awaited: DetailKind? {
+    if case .event(let kind) = self { kind } else { nil }
+  }
+
   var kind: DetailKind? {
     switch self {
     case .none: nil
@@ -225,11 +230,9 @@ struct DetailRule {
   var mask: UInt64 = 0
 
   init(_ source: DetailSource) {
+    awaited = source.awaited
     switch source {
-    case .none: action = .nothing
-    case .event(let kind):
-      action = .nothing
-      awaited = kind
+    case .none, .event: action = .nothing
     case .info1(_, let shift, let mask):
       action = .word
       offset = UInt8(KVMExit.Offset.info1)
@@ -250,52 +253,21 @@ struct DetailRule {
   }
 }
 
-/// What a vCPU's thread was doing at its last event.
-enum VCPUActivity: UInt8 {
-  case unknown
-  case inGuest
-  /// Between kvm_exit and the next kvm_entry.
-  case handlingExit
-}
-
-/// A place in the streams' losses: two marks of one slot that are equal enclose no gap. See `Aggregator.isWhole`.
-struct LossMark: Hashable {
-  /// The stream and its losses then.
-  var stream: UInt32
-  var losses: UInt32
-  /// Beginnings and ends of gaps in any stream.
-  var ofAll: UInt32
-}
-
 /// Everything counted for one vCPU thread since the last cut, and what is open in it, in raw memory at a stable address.
 struct VCPUSlot {
   typealias Cells = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>?>
 
   /// The cells of the present setting, by dense reason index.
   var cells: Cells
-  var activity = VCPUActivity.unknown
+  /// What is open: all but the cell it is counted in.
+  var machine = ExitMachine()
   /// Filtered out: seen, but not counted.
   var isIgnored = false
-  /// Kind of the detail that a later event of this thread is to bring, for the open exit.
-  var awaited: DetailKind?
-  /// User space or a halt was seen inside the open exit, or is there now: the `open…` figures are not all zero.
-  var wasAway = false
-  var isInUserSpace = false
-  /// The losses at the last event: a gap since makes every open interval void.
-  var mark = LossMark(stream: 0, losses: 0, ofAll: 0)
-  /// Timestamp of the last kvm_entry or kvm_exit.
-  var since: UInt64 = 0
   var openCell: UnsafeMutablePointer<ReasonCell>?
   /// Where the time went that its events enclosed.
   var time = TimeSplit()
   /// Index into the open cell's charges, or -1 where its control is fixed.
   var openCharge = -1
-  /// Timestamp of the last kvm_exit; 0: none yet.
-  var lastExitAt: UInt64 = 0
-  var lastExit = KVMExit()
-  var userSince: UInt64 = 0
-  var openUser: UInt64 = 0
-  var openHalted: UInt64 = 0
 
   let tid: Int32
   let vcpuID: UInt32?
@@ -502,14 +474,6 @@ struct VCPUSlot {
     earlierResidence = 0
     isContinued = true
     renaming = nil
-  }
-
-  /// Nothing is known of what the open exit did.
-  mutating func forgetAway() {
-    wasAway = false
-    isInUserSpace = false
-    openUser = 0
-    openHalted = 0
   }
 }
 

@@ -234,7 +234,6 @@ extension FrontModel {
   func controlRows() -> [ControlRow] {
     guard let snapshot else { return [] }
     let statistics = scopeStatistics ?? ScopeStatistics()
-    let context = context(statistics)
     let setting = shownSetting
     var sums: [ControlID: ControlRow] = [:]
     for row in setting?.controls ?? statistics.controls {

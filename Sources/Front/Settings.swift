@@ -6,7 +6,7 @@ import Screen
 extension FrontModel {
   /// Those with exits or vCPUs, in the order of their numbers.
   var settings: [SettingStatistics] {
-    (scopeStatistics?.settings ?? []).filter { $0.exits > 0 || $0.vcpus > 0 }
+    (scopeStatistics?.settings ?? []).filter { $0.count > 0 || $0.vcpus > 0 }
   }
 
   /// The one that is shown; nil while all are, and where it has gone.
@@ -17,7 +17,7 @@ extension FrontModel {
   /// In words: how many vCPUs, how long, how many exits, and in what it differs from the setting before it.
   func text(of row: SettingStatistics) -> String {
     var text = "\(label(row.setting)): \(row.vcpus) vCPU\(row.vcpus == 1 ? "" : "s") now"
-    text += ", \(Format.exact(row.exits)) exits in \(Format.duration(row.residence))"
+    text += ", \(Format.exact(row.count)) exits in \(Format.duration(row.residence))"
     if let rate = row.rate { text += " (\(Format.count(rate))/s)" }
     let changes = changes(of: row.setting)
     if !changes.isEmpty { text += "; \(changes)" }

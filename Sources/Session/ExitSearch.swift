@@ -7,29 +7,14 @@ import TraceFormat
 struct ExitSearch {
   private let source: any TimelineSource
   private let timeline: Timeline
-  private let options: AggregatorOptions
-  private let exit: EventFormat
-  private let reasonOffset: Int
-  private let isaOffset: Int
-  private let vcpuOffset: Int?
+  private let filter: ExitFilter
 
   /// Nil where the recording has no kvm_exit that can be told.
   init?(_ source: any TimelineSource, _ timeline: Timeline, _ options: AggregatorOptions) {
-    func field(_ format: EventFormat, _ name: String, _ sizes: [Int]) -> Int? {
-      guard let field = format.field(name), sizes.contains(field.size), (8...4096).contains(field.offset)
-      else { return nil }
-      return field.offset
-    }
-    guard let exit = source.metadata.formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }),
-      let reason = field(exit, "exit_reason", [4, 8]), let isa = field(exit, "isa", [4])
-    else { return nil }
+    guard let filter = try? ExitFilter(metadata: source.metadata, options: options), filter.hasExits else { return nil }
     self.source = source
     self.timeline = timeline
-    self.options = options
-    self.exit = exit
-    reasonOffset = reason
-    isaOffset = isa
-    vcpuOffset = field(exit, "vcpu_id", [4])
+    self.filter = filter
   }
 
   /// The time of the first exit after a moment, or of the last one before it; nil where there is none.
@@ -88,30 +73,8 @@ struct ExitSearch {
     while let page = source.nextPage(stream: stream) {
       var cursor = SubBufferCursor(page: page, layout: source.metadata.page)
       while cursor.next() {
-        if !body(cursor.timestamp, { matches(cursor, $0) }) { return }
+        if !body(cursor.timestamp, { filter.matches(cursor, $0) }) { return }
       }
     }
-  }
-
-  private func matches(_ cursor: SubBufferCursor, _ reason: ReasonCode?) -> Bool {
-    let length = cursor.payloadLength
-    guard length >= max(reasonOffset, isaOffset) + 4, cursor.payload.loadUnaligned(as: UInt16.self) == exit.id else {
-      return false
-    }
-    if let threads = options.threads,
-      !threads.contains(cursor.payload.loadUnaligned(fromByteOffset: 4, as: Int32.self))
-    {
-      return false
-    }
-    if let ids = options.vcpuIDs {
-      guard let vcpuOffset, length >= vcpuOffset + 4,
-        ids.contains(cursor.payload.loadUnaligned(fromByteOffset: vcpuOffset, as: UInt32.self))
-      else { return false }
-    }
-    guard let reason else { return true }
-    let isa = cursor.payload.loadUnaligned(fromByteOffset: isaOffset, as: UInt32.self)
-    let code = cursor.payload.loadUnaligned(fromByteOffset: reasonOffset, as: UInt32.self)
-    // On VMX the reason's upper half holds flags.
-    return isa == reason.isa && (isa == 1 ? code & 0xffff : code) == reason.code
   }
 }

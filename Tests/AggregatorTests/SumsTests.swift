@@ -70,7 +70,7 @@ struct EventfulTrace {
   var acts: [(time: UInt64, act: Act)] = []
   var last: UInt64 = 0
 
-  init(seed: UInt64, steps: Int, usesHost: Bool) {
+  init(seed: UInt64, steps: Int, usesHost: Bool, haltsInUserSpace: Bool = false) {
     var dice = Dice(state: seed)
     var trace = SyntheticTrace(streams: 3)
     var cpus: [Int32: Int] = [:]
@@ -95,7 +95,9 @@ struct EventfulTrace {
         trace.add(
           "kvm_apicv_inhibit_changed", at: time, thread: thread, cpu: cpu,
           ["reason": 2, "set": inhibits == 0 ? 0 : 1, "inhibits": inhibits])
-      case 5: trace.add("kvm_userspace_exit", at: time, thread: thread, cpu: cpu)
+      case 5:
+        let isHalt = haltsInUserSpace && Bool.random(using: &dice)
+        trace.add("kvm_userspace_exit", at: time, thread: thread, cpu: cpu, ["reason": isHalt ? 5 : 0])
       case 6: trace.add("kvm_fpu", at: time, thread: thread, cpu: cpu, ["load": 1])
       case 7:
         trace.add(
