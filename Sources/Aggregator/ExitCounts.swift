@@ -107,8 +107,9 @@ struct ReasonCounts: Sendable, Equatable {
     exits.subtract(part.exits)
     paired &-= part.paired
     unlocated &-= part.unlocated
-    mergeAscending(&histogram, part.histogram.map { BucketSum(bucket: $0.bucket, count: 0 &- $0.count) }, by: { $0.bucket })
-    { $0.count &+= $1.count }
+    mergeAscending(
+      &histogram, part.histogram.map { BucketSum(bucket: $0.bucket, count: 0 &- $0.count) }, by: { $0.bucket }
+    ) { $0.count &+= $1.count }
     histogram.removeAll { $0.count == 0 }
     let negative = part.charges.map { charge in
       var counts = ExitCounts()
@@ -215,7 +216,8 @@ struct DetailSum: Sendable, Equatable {
 /// Adds an ascending list to another one; what both have is combined in place.
 @inline(__always)
 func mergeAscending<Element, Key: Comparable>(
-  _ list: inout [Element], _ more: [Element], by key: (borrowing Element) -> Key, _ combine: (inout Element, Element) -> Void
+  _ list: inout [Element], _ more: [Element], by key: (borrowing Element) -> Key,
+  _ combine: (inout Element, Element) -> Void
 ) {
   if more.isEmpty { return }
   if list.isEmpty {

@@ -97,7 +97,9 @@ struct MachineRegistry: Sendable {
       return vmOfThread.filter { $0.value == number }.map(\.key)
     }
     let groups = Self.inferredGroups(members)
-    if let own = groups.first(where: { $0.contains { members[$0].tid == thread } }) { return own.map { members[$0].tid } }
+    if let own = groups.first(where: { $0.contains { members[$0].tid == thread } }) {
+      return own.map { members[$0].tid }
+    }
     return groups.count == 1 ? groups[0].map { members[$0].tid } : []
   }
 

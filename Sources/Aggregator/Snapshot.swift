@@ -71,7 +71,7 @@ public struct Snapshot: Sendable {
   }
 
   /// Everything, over all VMs.
-  public var total: ScopeStatistics { scopes[0] }
+  public var total: ScopeStatistics { scopes.first ?? ScopeStatistics() }
 }
 
 /// A control of several vCPUs.

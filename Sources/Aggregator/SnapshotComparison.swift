@@ -397,7 +397,9 @@ extension ScopeStatistics {
   }
 
   private static func charges(_ charges: [ChargeStatistics], less earlier: [ChargeStatistics]) -> [ChargeStatistics] {
-    var result = charges.map { ChargeCounts(control: $0.control, exits: $0.figures.total) }.sorted { $0.control < $1.control }
+    var result = charges.map { ChargeCounts(control: $0.control, exits: $0.figures.total) }.sorted {
+      $0.control < $1.control
+    }
     let negative = earlier.map { charge in
       var exits = ExitCounts()
       exits.subtract(charge.figures.total)
@@ -438,7 +440,9 @@ extension ExitCounts {
   /// What is more than before, figure by figure; 0 where it is less, which no sound counting has.
   fileprivate func less(_ earlier: ExitCounts) -> ExitCounts {
     var result = ExitCounts()
-    for figure in 0..<Self.figureCount { result[figure: figure] = saturating(self[figure: figure], earlier[figure: figure]) }
+    for figure in 0..<Self.figureCount {
+      result[figure: figure] = saturating(self[figure: figure], earlier[figure: figure])
+    }
     return result
   }
 }

@@ -79,7 +79,9 @@ extension Painter {
   private func hasChanged(_ reason: ReasonStatistics, _ context: ReasonContext) -> Bool {
     guard !model.earlierCounts.isEmpty, context.basis == .interval else { return false }
     let now = reason.intervalCount
-    guard max(now, model.earlierCounts[RowKey(reason)] ?? 0) &* 100 >= context.figures.interval.count else { return false }
+    guard max(now, model.earlierCounts[RowKey(reason)] ?? 0) &* 100 >= context.figures.interval.count else {
+      return false
+    }
     guard let before = model.earlierCounts[RowKey(reason)], before > 0 else { return now > 0 }
     return Double(now) >= 2 * Double(before) || Double(now) * 2 <= Double(before)
   }

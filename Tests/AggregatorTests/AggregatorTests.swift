@@ -32,9 +32,9 @@ func expectSumsToHold(_ snapshot: Snapshot, sourceLocation: SourceLocation = #_s
 struct RealCaptureTests {
   static func counted() throws -> Snapshot {
     let file = try TraceFile(path: SyntheticTrace.demo)
-    var aggregator = try Aggregator(metadata: file.metadata)
-    aggregator.run(file)
-    return aggregator.snapshot(commandNames: file.metadata.commandNames)
+    var counter = try Counter(metadata: file.metadata)
+    counter.run(file)
+    return counter.snapshot(commandNames: file.metadata.commandNames)
   }
 
   @Test("has every event and every exit that trace-cmd report prints")
@@ -90,14 +90,14 @@ struct RealCaptureTests {
   func steps() throws {
     let whole = try Self.counted()
     let file = try TraceFile(path: SyntheticTrace.demo)
-    var aggregator = try Aggregator(metadata: file.metadata)
+    var counter = try Counter(metadata: file.metadata)
     var exits: UInt64 = 0
     var handling: UInt64 = 0
     var position = whole.firstTimestamp
     while position < whole.lastTimestamp {
       position += 37_000_000
-      aggregator.run(file, until: position)
-      let snapshot = aggregator.snapshot(now: position, start: whole.firstTimestamp)
+      counter.run(file, until: position)
+      let snapshot = counter.snapshot(now: position, start: whole.firstTimestamp)
       exits += snapshot.total.intervalExits
       handling += snapshot.total.reasons.reduce(0) { $0 + $1.intervalHandling }
       expectSumsToHold(snapshot)
@@ -175,12 +175,12 @@ struct CountingTests {
       var trace = SyntheticTrace()
       trace.entry(at: 1000)
       trace.exit(12, at: 2000)
-      var aggregator = try Aggregator(
+      var counter = try Counter(
         metadata: SyntheticTrace.metadata(), options: AggregatorOptions(countsOpenTime: isLive))
-      aggregator.run(MemoryPages(trace.finished()))
-      let first = aggregator.snapshot(now: 12_000, start: 1000)
+      counter.run(MemoryPages(trace.finished()))
+      let first = counter.snapshot(now: 12_000, start: 1000)
       #expect(first.total.time.halted == (isLive ? 10_000 : 0))
-      let second = aggregator.snapshot(now: 13_000, start: 1000)
+      let second = counter.snapshot(now: 13_000, start: 1000)
       #expect(second.total.intervalTime.halted == (isLive ? 1000 : 0))
       #expect(second.total.time.guest == 1000)
     }
@@ -292,18 +292,18 @@ struct MovedChargeTests {
   @Test("after they were shown keep the interval's sums")
   func recharge() throws {
     let pages = MemoryPages([[]])
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     var first = SyntheticTrace()
     first.exit(32, at: 1000)
     pages.append(first.finished()[0][0], stream: 0)
-    aggregator.run(pages)
-    _ = aggregator.snapshot()
+    counter.run(pages)
+    _ = counter.snapshot()
     var second = SyntheticTrace()
     second.add("kvm_msr", at: 1100, thread: 100, ["write": 1, "ecx": 0x4b56_4d00])
     second.entry(at: 1200)
     pages.append(second.finished()[0][0], stream: 0)
-    aggregator.run(pages)
-    let row = try #require(aggregator.snapshot().reason("MSR_WRITE"))
+    counter.run(pages)
+    let row = try #require(counter.snapshot().reason("MSR_WRITE"))
     #expect(row.intervalCount == 0)
     #expect(row.charges.reduce(0) { $0 + $1.intervalCount } == 0)
     #expect(row.charges.reduce(0) { $0 + $1.count } == 1)
@@ -352,15 +352,15 @@ struct MergingTests {
     first.exit(12, at: 1000, cpu: 0)
     first.exit(10, at: 1500, thread: 200, vcpu: 1, cpu: 0)
     let source = MemoryPages(first.finished())
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.run(source, until: 1200)
-    #expect(aggregator.snapshot(now: 1200, start: 0).total.exits == 1)
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.run(source, until: 1200)
+    #expect(counter.snapshot(now: 1200, start: 0).total.exits == 1)
     // The entry came on a CPU that was drained later, before an event that was already there.
     var second = SyntheticTrace(streams: 2)
     second.entry(at: 1400, cpu: 1)
     for page in second.finished()[1] { source.append(page, stream: 1) }
-    aggregator.run(source, until: 2000)
-    let snapshot = aggregator.snapshot(now: 2000, start: 0)
+    counter.run(source, until: 2000)
+    let snapshot = counter.snapshot(now: 2000, start: 0)
     #expect(snapshot.reason("HLT")?.handling.total == 400)
     #expect(snapshot.total.intervalExits == 1)
   }
@@ -382,18 +382,18 @@ struct MergingTests {
     var trace = SyntheticTrace()
     trace.exit(10, at: 1000, thread: 11, vcpu: 0)
     trace.exit(10, at: 2000, thread: 21, vcpu: 0)
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.run(MemoryPages(trace.finished()))
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.run(MemoryPages(trace.finished()))
     let host = HostView(vms: [
       .init(pid: 20, name: "db", vcpus: [.init(id: 0, tid: 21)]),
       .init(pid: 10, name: "web", vcpus: [.init(id: 0, tid: 11), .init(id: 1, tid: 12)]),
     ])
-    let first = aggregator.snapshot(host: host)
+    let first = counter.snapshot(host: host)
     #expect(first.vms.map(\.name) == ["web", "db"])
     #expect(first.vms[0].vcpus.map(\.tid) == [11, 12])
     #expect(first.scopes[first.vms[0].vcpus[1].scope].exits == 0)
     expectSumsToHold(first)
-    let second = aggregator.snapshot(host: HostView(vms: [host.vms[0]]))
+    let second = counter.snapshot(host: HostView(vms: [host.vms[0]]))
     #expect(second.vms.map(\.name) == ["web", "db"])
     #expect(second.vms[0].vcpus.map(\.isGone) == [true, true])
     #expect(second.vms[1].vcpus.map(\.isGone) == [false])
@@ -402,7 +402,7 @@ struct MergingTests {
 
   /// One machine with one vCPU of that thread, which makes so many CPUID exits of 100 ns each.
   private func run(
-    _ aggregator: inout Aggregator, _ source: MemoryPages, thread: Int32, exits: Int, at time: inout UInt64
+    _ counter: inout Counter, _ source: MemoryPages, thread: Int32, exits: Int, at time: inout UInt64
   ) {
     var trace = SyntheticTrace()
     for _ in 0..<exits {
@@ -411,30 +411,30 @@ struct MergingTests {
       time += 1000
     }
     for page in trace.finished()[0] { source.append(page, stream: 0) }
-    aggregator.run(source)
+    counter.run(source)
   }
 
   @Test("a process and file descriptor that come again are another VM, and so is a thread id")
   func reusedIDs() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let source = MemoryPages([[]])
     var time: UInt64 = 1000
     func host(_ name: String, pid: Int32, tid: Int32) -> HostView {
       HostView(vms: [.init(pid: pid, fd: 7, name: name, vcpus: [.init(id: 0, tid: tid)])])
     }
-    aggregator.learn(host("first", pid: 50, tid: 51))
-    run(&aggregator, source, thread: 51, exits: 3, at: &time)
-    aggregator.learn(HostView())
-    aggregator.learn(host("second", pid: 50, tid: 52))
-    run(&aggregator, source, thread: 52, exits: 2, at: &time)
-    let both = aggregator.snapshot()
+    counter.engine.learn(host("first", pid: 50, tid: 51))
+    run(&counter, source, thread: 51, exits: 3, at: &time)
+    counter.engine.learn(HostView())
+    counter.engine.learn(host("second", pid: 50, tid: 52))
+    run(&counter, source, thread: 52, exits: 2, at: &time)
+    let both = counter.snapshot()
     #expect(both.vms.map(\.name) == ["first", "second"])
     #expect(both.vms.map { both.scopes[$0.scope].exits } == [3, 2])
     #expect(both.vms[0].number != both.vms[1].number)
     // The first one's thread id is given to a third VM.
-    aggregator.learn(host("third", pid: 60, tid: 51))
-    run(&aggregator, source, thread: 51, exits: 4, at: &time)
-    let three = aggregator.snapshot()
+    counter.engine.learn(host("third", pid: 60, tid: 51))
+    run(&counter, source, thread: 51, exits: 4, at: &time)
+    let three = counter.snapshot()
     expectSumsToHold(three)
     #expect(three.vms.map(\.name) == ["second", "third", nil])
     #expect(three.vms.map { three.scopes[$0.scope].exits } == [2, 4, 3])
@@ -445,22 +445,22 @@ struct MergingTests {
 
   @Test("threads that ended are added up where there are many, and nothing of what they counted is lost")
   func endedThreads() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let source = MemoryPages([[]])
     var time: UInt64 = 1000
     var shown: UInt64 = 0
     for round in 0..<500 as Range<Int32> {
       let thread = 1000 + round
-      aggregator.learn(
+      counter.engine.learn(
         HostView(vms: [.init(pid: thread, fd: 7, name: "vm\(round)", vcpus: [.init(id: 0, tid: thread)])]))
-      run(&aggregator, source, thread: thread, exits: 10, at: &time)
+      run(&counter, source, thread: thread, exits: 10, at: &time)
       if round % 50 == 49 {
-        let snapshot = aggregator.snapshot()
+        let snapshot = counter.snapshot()
         expectSumsToHold(snapshot)
         shown += snapshot.total.intervalExits
       }
     }
-    let snapshot = aggregator.snapshot()
+    let snapshot = counter.snapshot()
     #expect(shown == 5000)
     #expect(snapshot.total.exits == 5000)
     #expect(snapshot.vms.count <= Aggregator.mostEndedRows + 2)
@@ -476,11 +476,11 @@ struct MergingTests {
 
   @Test("of more threads than there is room for, those that were quiet longest are added up")
   func tooManyThreads() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let source = MemoryPages([[]])
     var time: UInt64 = 1000
-    for thread in 1...5000 as ClosedRange<Int32> { run(&aggregator, source, thread: thread, exits: 1, at: &time) }
-    let snapshot = aggregator.snapshot()
+    for thread in 1...5000 as ClosedRange<Int32> { run(&counter, source, thread: thread, exits: 1, at: &time) }
+    let snapshot = counter.snapshot()
     #expect(snapshot.total.exits == 5000)
     let ended = try #require(snapshot.vms.last)
     #expect(ended.endedThreads == 2048)
@@ -572,15 +572,15 @@ struct LossTests {
     trace.exit(12, at: 1500, thread: 200, cpu: 1)
     trace.lose(.events(4), cpu: 1)
     trace.entry(at: 2500, thread: 200, cpu: 1)
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.run(MemoryPages(trace.finished()))
-    aggregator.countLosses(all: false) { $0 == 0 ? 9 : 5 }
-    let first = aggregator.snapshot().losses
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.run(MemoryPages(trace.finished()))
+    counter.countLosses(all: false) { $0 == 0 ? 9 : 5 }
+    let first = counter.snapshot().losses
     #expect(first.perCPU == [.init(cpu: 0, lost: 9, intervalLost: 9), .init(cpu: 1, lost: 4, intervalLost: 4)])
     #expect(first.uncounted == 0)
     // One more at the end, that no sub-buffer follows.
-    aggregator.countLosses(all: true) { $0 == 0 ? 9 : 5 }
-    let last = aggregator.snapshot().losses
+    counter.countLosses(all: true) { $0 == 0 ? 9 : 5 }
+    let last = counter.snapshot().losses
     #expect(last.lost == 14)
     #expect(last.intervalLost == 1)
   }
@@ -658,14 +658,14 @@ struct ReadWordsTests {
 
   @Test("divide the exits at the moment they were seen to change, to the exit")
   func change() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 100)
-    aggregator.run(pages, until: 1195)
-    aggregator.learn([100: Self.on], at: 1195)
-    aggregator.run(pages, until: 1599)
-    aggregator.learn([100: Self.off], at: 1599)
-    aggregator.run(pages)
-    let snapshot = aggregator.snapshot()
+    counter.run(pages, until: 1195)
+    counter.engine.learn([100: Self.on], at: 1195)
+    counter.run(pages, until: 1599)
+    counter.engine.learn([100: Self.off], at: 1599)
+    counter.run(pages)
+    let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(labels(snapshot) == ["#1", "#2"])
     #expect(snapshot.total.settings.map(\.exits) == [60, 40], "what was counted before the first look is of the first")
@@ -687,14 +687,14 @@ struct ReadWordsTests {
 
   @Test("that come back are the same setting again, and its time adds up")
   func backAgain() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 90)
     for (time, words) in [(UInt64(1000), Self.on), (1299, Self.off), (1599, Self.on)] {
-      aggregator.run(pages, until: time)
-      aggregator.learn([100: words], at: time)
+      counter.run(pages, until: time)
+      counter.engine.learn([100: words], at: time)
     }
-    aggregator.run(pages)
-    let snapshot = aggregator.snapshot()
+    counter.run(pages)
+    let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(snapshot.total.settings.map(\.exits) == [60, 30])
     #expect(snapshot.total.settings.map(\.residence) == [299 + 296, 300])
@@ -703,12 +703,12 @@ struct ReadWordsTests {
 
   @Test("of two vCPUs that differ are two settings from the start, and alike ones are one")
   func twoVCPUs() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 90, threads: [100, 101, 102])
-    aggregator.run(pages, until: 1500)
-    aggregator.learn([100: Self.on, 101: Self.off, 102: Self.on], at: 1500)
-    aggregator.run(pages)
-    let snapshot = aggregator.snapshot()
+    counter.run(pages, until: 1500)
+    counter.engine.learn([100: Self.on, 101: Self.off, 102: Self.on], at: 1500)
+    counter.run(pages)
+    let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(labels(snapshot).sorted() == ["#1", "#2"])
     let byWords = Dictionary(
@@ -721,42 +721,42 @@ struct ReadWordsTests {
 
   @Test("of a vCPU that could not be read are not taken from another")
   func unread() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 40, threads: [100, 101])
-    aggregator.run(pages, until: 1200)
-    aggregator.learn([100: Self.on], at: 1200)
-    aggregator.run(pages)
-    let snapshot = aggregator.snapshot()
+    counter.run(pages, until: 1200)
+    counter.engine.learn([100: Self.on], at: 1200)
+    counter.run(pages)
+    let snapshot = counter.snapshot()
     #expect(Set(labels(snapshot)) == ["as found", "#1"])
     #expect(snapshot.total.settings.map(\.exits) == [20, 20])
   }
 
   @Test("that KVM flips in normal running open no setting: interrupt and NMI window, preemption timer")
   func normalRunning() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 100)
     for step in 0..<90 as Range<UInt64> {
-      aggregator.run(pages, until: 1000 + step * 10)
+      counter.run(pages, until: 1000 + step * 10)
       var words = Self.on
       if step % 2 == 1 { words.primary = Self.on.primary.map { $0 | 1 << 2 } }
       if step % 3 == 1 { words.primary = Self.on.primary.map { $0 | 1 << 22 } }
       if step % 5 == 1 { words.pin = words.pin.map { $0 ^ 1 << 6 } }
-      aggregator.learn([100: words], at: 1000 + step * 10)
+      counter.engine.learn([100: words], at: 1000 + step * 10)
     }
-    aggregator.run(pages)
-    #expect(labels(aggregator.snapshot()) == ["#1"])
+    counter.run(pages)
+    #expect(labels(counter.snapshot()) == ["#1"])
   }
 
   @Test("more than a host has are counted together, and no exit is lost")
   func tooMany() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 500)
     for step in 0..<400 as Range<UInt64> {
-      aggregator.run(pages, until: 1000 + step * 10)
-      aggregator.learn([100: ControlSetting(secondary: UInt32(step) << 16)], at: 1000 + step * 10)
+      counter.run(pages, until: 1000 + step * 10)
+      counter.engine.learn([100: ControlSetting(secondary: UInt32(step) << 16)], at: 1000 + step * 10)
     }
-    aggregator.run(pages)
-    let snapshot = aggregator.snapshot()
+    counter.run(pages)
+    let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(snapshot.settings.count == SettingRegistry.limit)
     #expect(snapshot.total.exits == 500)
@@ -764,14 +764,14 @@ struct ReadWordsTests {
 
   @Test("stay with what was counted when the thread has ended")
   func retirement() throws {
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
     let pages = pages(exits: 60)
-    aggregator.run(pages, until: 1299)
-    aggregator.learn([100: Self.on], at: 1299)
-    aggregator.learn([100: Self.off], at: 1299)
-    aggregator.run(pages)
-    aggregator.retireOldest(1) { _ in true }
-    let snapshot = aggregator.snapshot()
+    counter.run(pages, until: 1299)
+    counter.engine.learn([100: Self.on], at: 1299)
+    counter.engine.learn([100: Self.off], at: 1299)
+    counter.run(pages)
+    counter.engine.retireOldest(1) { _ in true }
+    let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(snapshot.total.settings.map(\.exits) == [30, 30])
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 0])

@@ -20,32 +20,27 @@ private struct Reason: Hashable {
 
 @Suite("The rules of exits")
 struct ExitMachineTests {
-  /// The figures of every cell, over all settings.
-  private func cells(_ aggregator: borrowing Aggregator) -> [Reason: Figures] {
+  /// The figures of every reason of every thread, over all settings.
+  private func figures(_ sums: Sums) -> [Reason: Figures] {
     var all: [Reason: Figures] = [:]
-    for index in 0..<aggregator.slots.count {
-      let slot = aggregator.slots.slots[index]
-      for stay in slot.pointee.stays(until: .max) {
-        for place in 0..<ReasonIndex.capacity {
-          guard let cell = stay.cells[place]?.pointee else { continue }
-          let reason = Reason(tid: slot.pointee.tid, code: ReasonCode(isa: cell.isa, code: cell.code))
-          all[reason, default: Figures()].count += cell.count
-          all[reason, default: Figures()].paired += cell.paired
-          all[reason, default: Figures()].handling += cell.handling
-          all[reason, default: Figures()].halted += cell.halted
-          if let control = cell.fixedControl {
-            all[reason, default: Figures()].controls[control, default: 0] += cell.count
-          } else if let entries = cell.charges.entries {
-            var halted: UInt64 = 0
-            for charge in 0..<cell.charges.count {
-              halted += entries[charge].halted
-              if entries[charge].count > 0 {
-                all[reason, default: Figures()].controls[entries[charge].control, default: 0] += entries[charge].count
-              }
-            }
-            #expect(halted == cell.halted, "the charges of a reason have its halts")
+    for thread in sums.threads {
+      for counts in thread.stays.flatMap(\.reasons) {
+        let reason = Reason(tid: thread.tid, code: ReasonCode(isa: counts.isa, code: counts.code))
+        var own = all[reason] ?? Figures()
+        own.count += counts.exits.count
+        own.paired += counts.paired
+        own.handling += counts.exits.handling
+        own.halted += counts.exits.halted
+        if let control = fixedGoverningControl(isa: counts.isa, code: counts.code) {
+          own.controls[control, default: 0] += counts.exits.count
+        } else {
+          for charge in counts.charges where charge.exits.count > 0 {
+            own.controls[charge.control, default: 0] += charge.exits.count
           }
+          let halted = counts.charges.reduce(0) { $0 + $1.exits.halted }
+          #expect(halted == counts.exits.halted, "the charges of a reason have its halts")
         }
+        all[reason] = own
       }
     }
     return all
@@ -60,10 +55,10 @@ struct ExitMachineTests {
       AggregatorOptions(), AggregatorOptions(threads: Set(101...110)), AggregatorOptions(vcpuIDs: [1, 2]),
     ] {
       let metadata = SyntheticTrace.metadata(scale: TimeScale(multiplier: 3, shift: 2))
-      var aggregator = try Aggregator(metadata: metadata, options: options)
-      aggregator.run(MemoryPages(trace.pages))
-      let counted = cells(aggregator)
-      let snapshot = aggregator.snapshot()
+      var counter = try Counter(metadata: metadata, options: options)
+      counter.run(MemoryPages(trace.pages))
+      let snapshot = counter.snapshot()
+      let counted = figures(counter.totals.total)
 
       var told: [Reason: Figures] = [:]
       var time = TimeSplit()
@@ -125,13 +120,13 @@ struct ExitMachineTests {
     trace.exit(12, at: 11_000)
     trace.add("kvm_userspace_exit", at: 11_100, thread: 100, ["reason": 5])
     trace.entry(at: 11_400)
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.run(MemoryPages(trace.finished()))
-    let time = aggregator.snapshot().total.time
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.run(MemoryPages(trace.finished()))
+    let time = counter.snapshot().total.time
     #expect(time.halted == 7000 + 300)
     #expect(time.user == 400 + 300)
     #expect(time.kernel == 200 + 100 + 100 + 100)
-    let counted = cells(aggregator)
+    let counted = figures(counter.totals.total)
     #expect(counted[Reason(tid: 100, code: ReasonCode(isa: 1, code: 12))]?.halted == 7300)
     #expect(counted[Reason(tid: 100, code: ReasonCode(isa: 1, code: 30))]?.halted == 0)
   }
@@ -152,11 +147,11 @@ struct ExitMachineTests {
     trace.entry(at: 5200)
     trace.exit(12, at: 6000)
     trace.add("kvm_vcpu_wakeup", at: 6100, thread: 100, ["ns": 50])
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.run(MemoryPages(trace.finished()))
-    let counted = cells(aggregator)
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.run(MemoryPages(trace.finished()))
+    #expect(counter.snapshot().total.time.halted == 1500)
+    let counted = figures(counter.totals.total)
     #expect(counted[Reason(tid: 100, code: ReasonCode(isa: 1, code: 48))]?.halted == 800)
     #expect(counted[Reason(tid: 100, code: ReasonCode(isa: 1, code: 12))]?.halted == 700)
-    #expect(aggregator.snapshot().total.time.halted == 1500)
   }
 }

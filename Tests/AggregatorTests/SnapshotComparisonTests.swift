@@ -27,24 +27,22 @@ struct SnapshotComparisonTests {
     for (code, name, count, each, control) in exits {
       var handling = LatencySummary()
       (handling.paired, handling.total, handling.p99) = (count, count * each, each * 3)
-      let charge = ChargeStatistics(
-        control: control, count: count, intervalCount: 0, handling: count * each, intervalHandling: 0)
+      // All of the time halted is HLT's.
+      let figures = ExitFigures(
+        total: ExitCounts(count: count, handling: count * each, halted: code == 12 ? halted : 0))
+      let charge = ChargeStatistics(control: control, figures: figures)
       if let row = scope.reasons.firstIndex(where: { $0.code == code }) {
-        scope.reasons[row].count += count
+        scope.reasons[row].figures.add(figures)
         scope.reasons[row].handling.paired += count
         scope.reasons[row].handling.total += count * each
         scope.reasons[row].charges.append(charge)
       } else {
         scope.reasons.append(
-          ReasonStatistics(isa: 1, code: code, name: name, count: count, handling: handling, charges: [charge]))
+          ReasonStatistics(
+            isa: 1, code: code, name: name, figures: figures, handling: handling, charges: [charge]))
       }
       scope.exits += count
-      var sum =
-        controls[control]
-        ?? ChargeStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
-      sum.exits += count
-      sum.handling += count * each
-      controls[control] = sum
+      controls[control, default: ChargeStatistics(control: control)].figures.add(figures)
     }
     scope.controls = controls.values.sorted { $0.control < $1.control }
     return scope

@@ -165,15 +165,19 @@ struct SumsTests {
     try Aggregator(metadata: SyntheticTrace.metadata(scale: TimeScale(multiplier: 3, shift: 2)), options: options)
   }
 
+  private func counter(_ options: AggregatorOptions = AggregatorOptions()) throws -> Counter {
+    Counter(try aggregator(options))
+  }
+
   @Test(
     "merged are what counting it all at once gives, figure by figure, wherever it was cut",
     arguments: [false, true], [1, 2, 3] as [UInt64])
   func exactness(usesHost: Bool, seed: UInt64) throws {
     let trace = EventfulTrace(seed: seed, steps: 1200, usesHost: usesHost)
     var dice = Dice(state: seed &* 77)
-    var whole = try aggregator()
+    var whole = try counter()
     let pages = SeekablePages(trace.pages)
-    trace.count(&whole, pages, after: 0, through: trace.last)
+    trace.count(&whole.engine, pages, after: 0, through: trace.last)
     whole.countLosses(all: true) { UInt64(3000 + $0) }
     let expected = whole.snapshot(now: trace.last, start: 1000)
     expectSumsToHold(expected)
@@ -190,8 +194,6 @@ struct SumsTests {
     var before: UInt64 = 0
     for time in times {
       trace.count(&cutting, pages, after: before, through: time)
-      if time == trace.last { cutting.countLosses(all: true) { UInt64(3000 + $0) } }
-      if Bool.random(using: &dice) { cutting.countLosses(all: true) { UInt64(1000 + $0) } }
       let sum = cutting.cut(at: time)
       #expect(try Sums(bytes: sum.bytes()) == sum)
       #expect(try Sums(bytes: sum.bytes(open: false)) == sum.closed)
@@ -202,16 +204,17 @@ struct SumsTests {
       before = time
     }
 
-    func expectWhole(_ aggregator: inout Aggregator, _ comment: Comment) {
-      let snapshot = aggregator.snapshot(now: trace.last, start: 1000)
+    func expectWhole(_ counter: inout Counter, _ comment: Comment) {
+      counter.countLosses(all: true) { UInt64(3000 + $0) }
+      let snapshot = counter.snapshot(now: trace.last, start: 1000)
       let (a, b) = (figures(expected), figures(snapshot))
       #expect(a == b, "\(comment): \(difference(a, b))")
     }
     // One after another.
-    var absorbing = try aggregator()
-    for sum in sums { absorbing.absorb(sum) }
-    absorbing.resume(from: sums[sums.count - 1], streams: pages.streams)
-    expectWhole(&absorbing, "absorbed")
+    var adding = try counter()
+    for sum in sums { adding.add(sum) }
+    adding.engine.resume(from: sums[sums.count - 1], streams: pages.streams)
+    expectWhole(&adding, "added")
 
     // Merged from the left, from the right, and by chance.
     var left = sums[0]
@@ -231,21 +234,20 @@ struct SumsTests {
     for merged in [left, right, groups[0]] {
       #expect(merged == left, "associative")
       #expect(try Sums(bytes: merged.bytes()) == merged)
-      var aggregator = try aggregator()
-      aggregator.absorb(merged)
-      aggregator.resume(from: merged, streams: pages.streams)
-      expectWhole(&aggregator, "merged")
+      var counter = try counter()
+      counter.add(merged)
+      counter.engine.resume(from: merged, streams: pages.streams)
+      expectWhole(&counter, "merged")
     }
 
     // Going on from each of them.
     for place in sums.indices where place % 2 == 1 {
-      var aggregator = try aggregator()
-      for sum in sums[...place] { aggregator.absorb(try Sums(bytes: sum.bytes(open: false))) }
-      #expect(aggregator.resume(from: try Sums(bytes: sums[place].bytes()), streams: pages.streams))
-      pages.go(to: aggregator.pagesToResume)
-      trace.count(&aggregator, pages, after: times[place], through: trace.last)
-      aggregator.countLosses(all: true) { UInt64(3000 + $0) }
-      expectWhole(&aggregator, "resumed at \(times[place])")
+      var counter = try counter()
+      for sum in sums[...place] { counter.add(try Sums(bytes: sum.bytes(open: false))) }
+      #expect(counter.engine.resume(from: try Sums(bytes: sums[place].bytes()), streams: pages.streams))
+      pages.go(to: counter.engine.pagesToResume)
+      trace.count(&counter.engine, pages, after: times[place], through: trace.last)
+      expectWhole(&counter, "resumed at \(times[place])")
     }
   }
 
@@ -255,11 +257,11 @@ struct SumsTests {
     var dice = Dice(state: seed)
     for _ in 0..<3 {
       let cuts = (0..<4).map { _ in UInt64.random(in: 1000...trace.last, using: &dice) }.sorted()
-      var played = try aggregator()
+      var played = try counter()
       let pages = SeekablePages(trace.pages)
-      trace.count(&played, pages, after: 0, through: cuts[1])
+      trace.count(&played.engine, pages, after: 0, through: cuts[1])
       _ = played.snapshot(now: cuts[1], start: 1000)
-      trace.count(&played, pages, after: cuts[1], through: cuts[3])
+      trace.count(&played.engine, pages, after: cuts[1], through: cuts[3])
       let expected = figures(played.snapshot(now: cuts[3], start: 1000))
 
       var cutting = try aggregator()
@@ -269,13 +271,14 @@ struct SumsTests {
         trace.count(&cutting, pages, after: index == 0 ? 0 : cuts[index - 1], through: time)
         sums.append(cutting.cut(at: time))
       }
-      var jumping = try aggregator()
-      jumping.absorb(sums[0])
-      jumping.absorb(sums[1])
+      var jumping = try counter()
+      jumping.add(sums[0])
+      jumping.add(sums[1])
+      jumping.engine.resume(from: sums[1], streams: pages.streams)
       jumping.beginInterval(at: cuts[1])
-      jumping.absorb(sums[2])
-      jumping.absorb(sums[3])
-      jumping.resume(from: sums[3], streams: pages.streams)
+      jumping.add(sums[2])
+      jumping.add(sums[3])
+      jumping.engine.resume(from: sums[3], streams: pages.streams)
       let snapshot = figures(jumping.snapshot(now: cuts[3], start: 1000))
       #expect(snapshot == expected, "\(difference(expected, snapshot))")
     }
@@ -291,8 +294,8 @@ struct SumsTests {
     for time in stride(from: 1000, through: trace.last, by: 1500) {
       trace.count(&cutting, pages, after: before, through: time)
       let sum = cutting.cut(at: time)
-      var single = try aggregator()
-      single.absorb(sum)
+      var single = try counter()
+      single.add(sum)
       let snapshot = single.snapshot(now: time, start: before)
       for scope in snapshot.scopes {
         #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits)
@@ -309,9 +312,9 @@ struct SumsTests {
   func recording() throws {
     let file = try TraceFile(path: SyntheticTrace.demo)
     let pages = SeekablePages(file)
-    var whole = try Aggregator(metadata: file.metadata)
+    var whole = try Counter(metadata: file.metadata)
     whole.run(pages)
-    let (first, last) = (whole.firstTimestamp, whole.lastTimestamp)
+    let (first, last) = (whole.engine.firstTimestamp, whole.engine.lastTimestamp)
     let expected = whole.snapshot(now: last, start: first)
     var truth = ExactValues(file.metadata.formats)
     truth.count(file)
@@ -320,22 +323,22 @@ struct SumsTests {
     pages.go(to: [])
     var cutting = try Aggregator(metadata: file.metadata)
     var merged: Sums?
-    var absorbing = try Aggregator(metadata: file.metadata)
+    var adding = try Counter(metadata: file.metadata)
     for time in times {
       cutting.run(pages, until: time)
       let sum = cutting.cut(at: time)
-      absorbing.absorb(try Sums(bytes: sum.bytes(open: false)))
+      adding.add(try Sums(bytes: sum.bytes(open: false)))
       if merged == nil { merged = sum } else { merged?.merge(sum) }
     }
-    var aggregator = try Aggregator(metadata: file.metadata)
+    var counter = try Counter(metadata: file.metadata)
     let sums = try #require(merged)
-    aggregator.absorb(sums)
-    aggregator.resume(from: sums, streams: pages.streams)
-    let snapshot = aggregator.snapshot(now: last, start: first)
+    counter.add(sums)
+    counter.engine.resume(from: sums, streams: pages.streams)
+    let snapshot = counter.snapshot(now: last, start: first)
     let (a, b) = (figures(expected), figures(snapshot))
     #expect(a == b, "\(difference(a, b))")
     // What the bounds of instruction pointers and other details promise holds in each way to count.
-    for counted in [expected, snapshot, absorbing.snapshot(now: last, start: first)] {
+    for counted in [expected, snapshot, adding.snapshot(now: last, start: first)] {
       for reason in counted.total.reasons {
         for detail in reason.details where detail.kind == .rip {
           let values = truth.instructionPointers[reason.code] ?? [:]
@@ -375,15 +378,18 @@ struct SumsTests {
       guard let sums = try? Sums(bytes: bytes) else { continue }
       accepted += 1
       #expect(try Sums(bytes: sums.bytes()) == sums)
-      var aggregator = try aggregator()
-      aggregator.absorb(sums)
-      aggregator.beginInterval(at: 5000)
-      aggregator.absorb(sums)
-      aggregator.resume(from: sums, streams: pages.streams)
-      pages.go(to: aggregator.pagesToResume)
-      aggregator.run(pages)
-      _ = aggregator.snapshot()
-      _ = aggregator.cut(at: trace.last)
+      var counter = try counter()
+      counter.add(sums)
+      counter.mark(at: 4000)
+      counter.beginInterval(at: 5000)
+      counter.add(sums)
+      counter.engine.resume(from: sums, streams: pages.streams)
+      pages.go(to: counter.engine.pagesToResume)
+      counter.run(pages)
+      _ = counter.snapshot()
+      counter.replaceSinceMark(with: sums)
+      _ = counter.snapshot()
+      _ = counter.engine.cut(at: trace.last)
       var twice = sums
       twice.merge(sums)
     }
@@ -395,7 +401,7 @@ struct SumsTests {
     let trace = EventfulTrace(seed: 41, steps: 1000, usesHost: false)
     let pages = SeekablePages(trace.pages)
     let options = AggregatorOptions(threads: [101])
-    var whole = try aggregator(options)
+    var whole = try counter(options)
     whole.run(pages)
     let expected = whole.snapshot(now: trace.last, start: 1000)
     #expect(expected.total.exits > 0)
@@ -403,8 +409,8 @@ struct SumsTests {
     var cutting = try aggregator()
     cutting.run(pages)
     let sum = cutting.cut(at: trace.last)
-    var selecting = try aggregator(options)
-    selecting.absorb(sum)
+    var selecting = try counter(options)
+    selecting.add(sum)
     #expect(selecting.snapshot(now: trace.last, start: 1000).total.exits == expected.total.exits)
   }
 
@@ -425,30 +431,30 @@ struct SumsTests {
     }
     var both = try sums([on, off], thread: 100)
     both.merge(try sums([off, on], thread: 200))
-    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
-    aggregator.absorb(both)
-    let snapshot = aggregator.snapshot()
+    var counter = try Counter(metadata: SyntheticTrace.metadata())
+    counter.add(both)
+    let snapshot = counter.snapshot()
     let exits = Dictionary(
       uniqueKeysWithValues: snapshot.total.settings.map { (snapshot.description($0.setting)?.words, $0.exits) })
     #expect(exits == [on: 6 + 14, off: 14 + 6])
   }
 
-  @Test("show everything beside a recorder that cuts: one counts, the other absorbs")
+  @Test("show everything beside a recorder that cuts: one counts, the other adds up")
   func shownBeside() throws {
     let trace = EventfulTrace(seed: 51, steps: 800, usesHost: false)
     let pages = SeekablePages(trace.pages)
     let options = AggregatorOptions(countsOpenTime: true)
-    var whole = try aggregator(options)
+    var whole = try counter(options)
     var counting = try aggregator(options)
-    var shown = try aggregator(options)
+    var shown = try counter(options)
     let others = SeekablePages(trace.pages)
     var before: UInt64 = 0
     for time in stride(from: 2000, through: trace.last, by: Int(trace.last / 5)).map({ UInt64($0) }) {
-      trace.count(&whole, pages, after: before, through: time)
+      trace.count(&whole.engine, pages, after: before, through: time)
       trace.count(&counting, others, after: before, through: time)
       let sum = counting.cut(at: time)
-      shown.absorb(sum)
-      shown.resume(from: sum, streams: others.streams)
+      shown.add(sum)
+      shown.engine.resume(from: sum, streams: others.streams)
       let (a, b) = (
         figures(whole.snapshot(now: time, start: 1000)), figures(shown.snapshot(now: time, start: 1000))
       )

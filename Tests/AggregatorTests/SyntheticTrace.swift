@@ -123,9 +123,9 @@ struct SyntheticTrace {
   mutating func snapshot(_ options: AggregatorOptions = AggregatorOptions(), scale: TimeScale = .nanoseconds) throws
     -> Snapshot
   {
-    var aggregator = try Aggregator(metadata: Self.metadata(scale: scale), options: options)
-    aggregator.run(MemoryPages(finished()))
-    return aggregator.snapshot()
+    var counter = try Counter(metadata: Self.metadata(scale: scale), options: options)
+    counter.run(MemoryPages(finished()))
+    return counter.snapshot()
   }
 }
 

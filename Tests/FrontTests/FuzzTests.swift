@@ -97,8 +97,10 @@ import Testing
         latency.p99 = number()
         let charges = (0..<Int.random(in: 0...3, using: &generator)).map { _ in
           ChargeStatistics(
-            control: control(), count: number(), intervalCount: number(), handling: number(), intervalHandling: number()
-          )
+            control: control(),
+            figures: ExitFigures(
+              total: ExitCounts(count: number(), handling: number()),
+              interval: ExitCounts(count: number(), handling: number())))
         }
         let details = DetailKind.allCases.filter { _ in maybe() }.map { kind in
           DetailStatistics(
@@ -109,15 +111,18 @@ import Testing
         }
         return ReasonStatistics(
           isa: UInt32.random(in: 0...4, using: &generator),
-          code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff,
-          name: name(), settings: Int.random(in: 1...3, using: &generator), count: number(),
-          intervalCount: number(),
-          handling: latency, intervalHandling: number(), charges: charges, details: details)
+          code: UInt32.random(in: 0...UInt32.max, using: &generator) & 0xff, name: name(),
+          settings: Int.random(in: 1...3, using: &generator),
+          figures: ExitFigures(
+            total: ExitCounts(count: number()), interval: ExitCounts(count: number(), handling: number())),
+          handling: latency, charges: charges, details: details)
       }
       scope.controls = (0..<Int.random(in: 0...20, using: &generator)).map { _ in
         ChargeStatistics(
-          control: control(), exits: number(), intervalExits: number(), handling: number(),
-          intervalHandling: number())
+          control: control(),
+          figures: ExitFigures(
+            total: ExitCounts(count: number(), handling: number()),
+            interval: ExitCounts(count: number(), handling: number())))
       }
       return scope
     }

@@ -437,12 +437,11 @@ import Testing
       var latency = LatencySummary()
       latency.total = handling
       latency.paired = 10
+      let exits = ExitCounts(count: 10, handling: handling, halted: code == 12 ? 900_000 : 0)
+      let figures = ExitFigures(total: exits, interval: exits)
       return ReasonStatistics(
-        isa: 1, code: code, name: name, count: 10, intervalCount: 10, handling: latency, intervalHandling: handling,
-        charges: [
-          ChargeStatistics(
-            control: control, count: 10, intervalCount: 10, handling: handling, intervalHandling: handling)
-        ])
+        isa: 1, code: code, name: name, figures: figures, handling: latency,
+        charges: [ChargeStatistics(control: control, figures: figures)])
     }
     var scope = ScopeStatistics()
     scope.exits = 20
@@ -454,11 +453,7 @@ import Testing
     scope.reasons = [
       reason(12, "HLT", hltExiting, 1_000_000), reason(10, "CPUID", .unconditional, 300_000),
     ]
-    scope.controls = scope.reasons.map { reason in
-      ChargeStatistics(
-        control: reason.charges[0].control, exits: 10, intervalExits: 10,
-        handling: reason.handling.total, intervalHandling: reason.handling.total)
-    }
+    scope.controls = scope.reasons.flatMap(\.charges)
     var snapshot = Snapshot()
     snapshot.sequence = 1
     snapshot.source.isa = "vmx"
@@ -656,14 +651,14 @@ import Testing
 
   @Test func whatIsNotKnownComesLastInEitherDirection() throws {
     let known = ReasonStatistics(
-      isa: 1, code: 1, name: "KNOWN", count: 1,
+      isa: 1, code: 1, name: "KNOWN", figures: ExitFigures(total: ExitCounts(count: 1)),
       handling: {
         var latency = LatencySummary()
         latency.paired = 1
         latency.total = 5
         return latency
       }())
-    let unknown = ReasonStatistics(isa: 1, code: 2, name: "UNKNOWN", count: 9)
+    let unknown = ReasonStatistics(isa: 1, code: 2, name: "UNKNOWN", figures: ExitFigures(total: ExitCounts(count: 9)))
     let column = try #require(ReasonColumns.column("mean"))
     let context = ReasonContext(snapshot: Snapshot(), scope: ScopeStatistics(), controlName: { _ in "" })
     for descending in [true, false] {

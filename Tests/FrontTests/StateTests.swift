@@ -584,15 +584,18 @@ struct SettingPaneTests {
     first.residence = 2_000_000_000
     first.time.halted = 500
     first.controls = [
-      ChargeStatistics(control: hlt, exits: 2000, intervalExits: 0, handling: 700, intervalHandling: 0),
-      ChargeStatistics(control: io, exits: 1000, intervalExits: 0, handling: 800, intervalHandling: 0),
+      ChargeStatistics(control: hlt, figures: ExitFigures(total: ExitCounts(count: 2000, handling: 700, halted: 500))),
+      ChargeStatistics(control: io, figures: ExitFigures(total: ExitCounts(count: 1000, handling: 800))),
     ]
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
     second.exits = 500
     second.vcpus = 1
     second.residence = 1_000_000_000
     second.controls = [
-      ChargeStatistics(control: io, exits: 500, intervalExits: 500, handling: 400, intervalHandling: 400)
+      ChargeStatistics(
+        control: io,
+        figures: ExitFigures(
+          total: ExitCounts(count: 500, handling: 400), interval: ExitCounts(count: 500, handling: 400)))
     ]
     snapshot.scopes[0].settings = Array([first, second].prefix(count))
     model.observe(snapshot)

@@ -30,14 +30,13 @@ struct DiffTests {
     for (code, name, count, each, control) in reasons {
       var handling = LatencySummary()
       (handling.paired, handling.total, handling.p99) = (count, count * each, each * 3)
-      scope.reasons.append(ReasonStatistics(isa: 1, code: code, name: name, count: count, handling: handling))
+      // All of the time halted is HLT's.
+      let figures = ExitFigures(
+        total: ExitCounts(count: count, handling: count * each, halted: code == 12 ? halted : 0))
+      scope.reasons.append(
+        ReasonStatistics(isa: 1, code: code, name: name, figures: figures, handling: handling))
       scope.exits += count
-      var sum =
-        controls[control]
-        ?? ChargeStatistics(control: control, exits: 0, intervalExits: 0, handling: 0, intervalHandling: 0)
-      sum.exits += count
-      sum.handling += count * each
-      controls[control] = sum
+      controls[control, default: ChargeStatistics(control: control)].figures.add(figures)
     }
     scope.controls = controls.values.sorted { $0.control < $1.control }
     return scope

@@ -41,7 +41,8 @@ func latency(_ values: [UInt64]) -> LatencySummary {
 }
 
 func charge(_ control: ControlID, _ count: UInt64) -> ChargeStatistics {
-  ChargeStatistics(control: control, count: count, intervalCount: count, handling: 0, intervalHandling: 0)
+  ChargeStatistics(
+    control: control, figures: ExitFigures(total: ExitCounts(count: count), interval: ExitCounts(count: count)))
 }
 
 /// One guest on a kvm_intel host, ten seconds, 100 exits: 60 port writes, 30 HLT, 10 CPUID of which none was paired.
@@ -67,27 +68,30 @@ func sampleSnapshot() -> Snapshot {
   total.time.user = 40
   total.reasons = [
     ReasonStatistics(
-      isa: 1, code: 30, name: "IO_INSTRUCTION", count: 60, intervalCount: 60,
-      handling: latency([10_000, 20_000, 30_000]),
-      charges: [charge(unconditionalIO, 60)],
+      isa: 1, code: 30, name: "IO_INSTRUCTION",
+      figures: ExitFigures(total: ExitCounts(count: 60), interval: ExitCounts(count: 60)),
+      handling: latency([10_000, 20_000, 30_000]), charges: [charge(unconditionalIO, 60)],
       details: [
         DetailStatistics(
           kind: .port, total: 60, isApproximate: false,
           entries: [DetailCount(value: 0x3f8, count: 54, error: 0), DetailCount(value: 0x70, count: 6, error: 0)])
       ]),
     ReasonStatistics(
-      isa: 1, code: 12, name: "HLT", count: 30, intervalCount: 30, handling: latency([1000, 2000]),
-      charges: [charge(hltExiting, 30)]),
+      isa: 1, code: 12, name: "HLT",
+      figures: ExitFigures(total: ExitCounts(count: 30), interval: ExitCounts(count: 30)),
+      handling: latency([1000, 2000]), charges: [charge(hltExiting, 30)]),
     ReasonStatistics(
-      isa: 1, code: 10, name: "CPUID", count: 10, intervalCount: 10, charges: [charge(noControl, 10)]),
+      isa: 1, code: 10, name: "CPUID",
+      figures: ExitFigures(total: ExitCounts(count: 10), interval: ExitCounts(count: 10)),
+      charges: [charge(noControl, 10)]),
   ]
   total.controls = [
     ChargeStatistics(
-      control: unconditionalIO, exits: 60, intervalExits: 60, handling: 0, intervalHandling: 0),
+      control: unconditionalIO, figures: ExitFigures(total: ExitCounts(count: 60), interval: ExitCounts(count: 60))),
     ChargeStatistics(
-      control: hltExiting, exits: 30, intervalExits: 30, handling: 0, intervalHandling: 0),
+      control: hltExiting, figures: ExitFigures(total: ExitCounts(count: 30), interval: ExitCounts(count: 30))),
     ChargeStatistics(
-      control: noControl, exits: 10, intervalExits: 10, handling: 0, intervalHandling: 0),
+      control: noControl, figures: ExitFigures(total: ExitCounts(count: 10), interval: ExitCounts(count: 10))),
   ]
   var second = ScopeStatistics()
   second.exits = 100

@@ -153,7 +153,7 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     first.exits = 60
     first.residence = 2_000_000_000
     first.controls = [
-      ChargeStatistics(control: hltExiting, exits: 60, intervalExits: 0, handling: 900, intervalHandling: 0)
+      ChargeStatistics(control: hltExiting, figures: ExitFigures(total: ExitCounts(count: 60, handling: 900)))
     ]
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
     second.exits = 40

@@ -107,7 +107,7 @@ import Testing
   @Test("halted time is not held against HLT") func halted() {
     var snapshot = sampleSnapshot()
     snapshot.scopes[0].reasons[1].handling = latency([1_000_000, 3_000_000])
-    snapshot.scopes[0].time.halted = 3_990_000
+    snapshot.scopes[0].reasons[1].figures.total = ExitCounts(count: 30, handling: 4_000_000, halted: 3_990_000)
     let page = report(snapshot).page()
     #expect(page.contains("HLT: 99.8 % of its time the vCPU was halted"))
     // IO_INSTRUCTION costs less than the idle time, and is still what to look at first.
@@ -118,7 +118,9 @@ import Testing
   @Test("shows remedies that the host already has last, with their values") func satisfiedKnobs() throws {
     var snapshot = sampleSnapshot()
     snapshot.scopes[0].reasons = [
-      ReasonStatistics(isa: 1, code: 40, name: "PAUSE_INSTRUCTION", count: 9, charges: [charge(noControl, 9)])
+      ReasonStatistics(
+        isa: 1, code: 40, name: "PAUSE_INSTRUCTION", figures: ExitFigures(total: ExitCounts(count: 9)),
+        charges: [charge(noControl, 9)])
     ]
     let page = report(snapshot, knobs: ["kvm_intel.ple_gap": "0", "kvm_intel.ept": "N"]).page()
     let ept = try #require(page.range(of: "kvm_intel.ept=1 (now kvm_intel.ept=N)"))
@@ -143,8 +145,9 @@ import Testing
     var snapshot = sampleSnapshot()
     snapshot.scopes[0].reasons = (0..<100).map { index in
       ReasonStatistics(
-        isa: 1, code: 100 + UInt32(index), name: "REASON_\(index)", count: UInt64(1000 - index),
-        handling: latency([1000]), charges: [charge(noControl, UInt64(1000 - index))])
+        isa: 1, code: 100 + UInt32(index), name: "REASON_\(index)",
+        figures: ExitFigures(total: ExitCounts(count: UInt64(1000 - index))), handling: latency([1000]),
+        charges: [charge(noControl, UInt64(1000 - index))])
     }
     let vcpu = snapshot.vms[0].vcpus[0]
     snapshot.vms[0].vcpus = Array(repeating: vcpu, count: 100)

@@ -86,9 +86,9 @@ struct RecorderTests {
     #expect(file.commandNames[guest.thread] != nil)
     #expect((try? file.header.metadata().formats.isEmpty) == false)
     // Read by the aggregator it counts the same.
-    var aggregator = try Aggregator(metadata: try file.header.metadata())
-    aggregator.run(try file.pages())
-    #expect(aggregator.snapshot().events == counted.all)
+    var counter = try Counter(metadata: try file.header.metadata())
+    counter.run(try file.pages())
+    #expect(counter.snapshot().events == counted.all)
   }
 
   @Test("before a watermark has all that was stamped before it") func watermarks() throws {

@@ -107,7 +107,7 @@ private struct SimulatedRecorder {
     let file = tap.file
     let options = AggregatorOptions(countsOpenTime: true)
     var aggregator = try Aggregator(metadata: file.metadata, options: options)
-    var whole = try Aggregator(metadata: file.metadata, options: options)
+    var whole = try Counter(metadata: file.metadata, options: options)
     let all = try Tap()
     var header = RecordingHeader()
     header.headerPage = file.texts.headerPage
@@ -140,7 +140,7 @@ private struct SimulatedRecorder {
         aggregator.run(tap, until: time)
         whole.run(all, until: time)
         aggregator.learn(record, at: time)
-        whole.learn(record, at: time)
+        whole.engine.learn(record, at: time)
         chunks.add(WordsRecord(words: record), first: time)
       }
       aggregator.run(tap, until: watermark)
@@ -179,11 +179,11 @@ private struct SimulatedRecorder {
 
   /// A vCPU thread of these pages, the times of their first and last event, and their exits.
   private static let facts: (thread: Int32?, first: UInt64, last: UInt64, exits: UInt64) = {
-    guard let tap = try? Tap(), var aggregator = try? Aggregator(metadata: tap.file.metadata) else {
+    guard let tap = try? Tap(), var counter = try? Counter(metadata: tap.file.metadata) else {
       return (nil, 0, 0, 0)
     }
-    aggregator.run(tap)
-    let snapshot = aggregator.snapshot()
+    counter.run(tap)
+    let snapshot = counter.snapshot()
     return (
       snapshot.vms.first?.vcpus.first?.tid, snapshot.firstTimestamp, snapshot.lastTimestamp, snapshot.total.exits
     )

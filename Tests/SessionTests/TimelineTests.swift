@@ -80,7 +80,7 @@ struct TimelineTests {
     _ source: any TimelineSource, _ timeline: Timeline, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     let played = try #require(source.another())
-    var aggregator = try Aggregator(metadata: source.metadata, options: Self.options)
+    var counter = try Counter(metadata: source.metadata, options: Self.options)
     let head = try Playhead(try #require(source.another()), timeline, Self.options)
     let (first, last) = timeline.bounds
     let length = (last - first) / 40
@@ -88,11 +88,11 @@ struct TimelineTests {
     // Forward in one go; the time line's head comes to each place from elsewhere.
     for part in [2, 9, 17, 25, 40] as [UInt64] {
       let end = first + part * length
-      aggregator.run(played, after: before, through: end - length)
-      aggregator.beginInterval(at: end - length)
-      aggregator.run(played, after: end - length, through: end)
+      counter.engine.run(played, after: before, through: end - length)
+      counter.beginInterval(at: end - length)
+      counter.engine.run(played, after: end - length, through: end)
       before = end
-      let expected = aggregator.snapshot(now: end, start: first, commandNames: source.metadata.commandNames)
+      let expected = counter.snapshot(now: end, start: first, commandNames: source.metadata.commandNames)
       head.move(to: part == 9 ? 5 : last)
       head.move(to: end - length)
       head.beginInterval(at: end - length)

@@ -139,16 +139,13 @@ public struct SyntheticHost {
       scope.reasons = old.reasons
       scope.controls = old.controls
       for row in scope.reasons.indices {
-        scope.reasons[row].intervalCount = 0
-        scope.reasons[row].intervalHandling = 0
+        scope.reasons[row].figures.interval = ExitCounts()
         for charge in scope.reasons[row].charges.indices {
-          scope.reasons[row].charges[charge].intervalCount = 0
-          scope.reasons[row].charges[charge].intervalHandling = 0
+          scope.reasons[row].charges[charge].figures.interval = ExitCounts()
         }
       }
       for row in scope.controls.indices {
-        scope.controls[row].intervalExits = 0
-        scope.controls[row].intervalHandling = 0
+        scope.controls[row].figures.interval = ExitCounts()
       }
       snapshot.scopes[index] = scope
     }
@@ -188,7 +185,7 @@ public struct SyntheticHost {
       let scope = snapshot.scopes[index]
       snapshot.scopes[index].history = Array((scope.history + [Double(scope.intervalExits) / seconds]).suffix(240))
       snapshot.scopes[index].reasons.sort { $0.count > $1.count }
-      snapshot.scopes[index].controls.sort { $0.exits > $1.exits }
+      snapshot.scopes[index].controls.sort { $0.count > $1.count }
     }
     let exits = snapshot.total.intervalExits
     snapshot.events += exits * 2
@@ -227,9 +224,10 @@ public struct SyntheticHost {
         return scope.reasons.count - 1
       }()
     var reason = scope.reasons[row]
-    reason.count += count
-    reason.intervalCount += count
-    reason.intervalHandling += handling
+    // A HLT is all halt.
+    let exits = ExitCounts(count: count, handling: handling, halted: kind.name == "HLT" ? handling : 0)
+    let figures = ExitFigures(total: exits, interval: exits)
+    reason.figures.add(figures)
     reason.handling.paired += count
     reason.handling.total += handling
     reason.handling.min = kind.handling / 3
@@ -239,14 +237,9 @@ public struct SyntheticHost {
     reason.handling.p999 = kind.handling * 12
     reason.handling.max = kind.handling * 40
     if reason.charges.isEmpty {
-      reason.charges = [
-        ChargeStatistics(control: kind.control, count: 0, intervalCount: 0, handling: 0, intervalHandling: 0)
-      ]
+      reason.charges = [ChargeStatistics(control: kind.control)]
     }
-    reason.charges[0].count += count
-    reason.charges[0].intervalCount += count
-    reason.charges[0].handling += handling
-    reason.charges[0].intervalHandling += handling
+    reason.charges[0].figures.add(figures)
     reason.details = kind.details.map { kind, entries in
       DetailStatistics(
         kind: kind, total: reason.count, isApproximate: false,
@@ -254,15 +247,9 @@ public struct SyntheticHost {
     }
     scope.reasons[row] = reason
     if let row = scope.controls.firstIndex(where: { $0.control == kind.control }) {
-      scope.controls[row].exits += count
-      scope.controls[row].intervalExits += count
-      scope.controls[row].handling += handling
-      scope.controls[row].intervalHandling += handling
+      scope.controls[row].figures.add(figures)
     } else {
-      scope.controls.append(
-        ChargeStatistics(
-          control: kind.control, exits: count, intervalExits: count, handling: handling,
-          intervalHandling: handling))
+      scope.controls.append(ChargeStatistics(control: kind.control, figures: figures))
     }
     snapshot.scopes[index] = scope
   }

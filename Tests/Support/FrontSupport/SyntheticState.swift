@@ -259,13 +259,10 @@ public enum SyntheticState {
         let control = ControlID.lookup(name: name).first ?? ControlID(intercept: code) ?? .unknown
         for index in next.charges.indices { next.charges[index].control = control }
         reasons.append(next)
-        let cost = next.charges.first
-        controls[control] = ChargeStatistics(
-          control: control, exits: cost?.count ?? 0, intervalExits: cost?.intervalCount ?? 0,
-          handling: cost?.handling ?? 0, intervalHandling: cost?.intervalHandling ?? 0)
+        controls[control] = ChargeStatistics(control: control, figures: next.charges.first?.figures ?? ExitFigures())
       }
       snapshot.scopes[scope].reasons = reasons
-      snapshot.scopes[scope].controls = controls.values.sorted { ($1.exits, $0.control) < ($0.exits, $1.control) }
+      snapshot.scopes[scope].controls = controls.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
       snapshot.scopes[scope].exits = reasons.reduce(0) { $0 + $1.count }
       snapshot.scopes[scope].intervalExits = reasons.reduce(0) { $0 + $1.intervalCount }
     }
