@@ -37,8 +37,19 @@ public struct RunningTotal: Sendable {
   private var lostBefore: [PageStream: UInt64] = [:]
   /// Events lost by stream since counting began, by the buffers' own counters.
   private var counters: [PageStream: UInt64] = [:]
-  /// What was counted up to a moment, and since then (see `mark`).
-  private var marked: (total: Sums, since: Sums?)?
+  private var marked: Mark?
+
+  /// What was counted up to a moment: what came since then can be replaced.
+  private struct Mark {
+    var total: Sums
+    /// Nothing was counted before it.
+    var isFirst: Bool
+    /// What of the last interval came before it; nil for nothing.
+    var interval: Sums?
+    /// Everything since, and what of that snapshots showed.
+    var since: Sums?
+    var shown: Sums?
+  }
 
   public init() {}
 
@@ -63,7 +74,9 @@ public struct RunningTotal: Sendable {
   }
 
   /// Remembers what is counted now: what comes from here on may be replaced.
-  public mutating func mark() { marked = (total, nil) }
+  public mutating func mark() {
+    marked = Mark(total: total, isFirst: total.end == 0, interval: isIntervalEmpty ? nil : interval)
+  }
 
   /// What comes from here on is not replaced any more.
   public mutating func unmark() { marked = nil }
@@ -74,15 +87,20 @@ public struct RunningTotal: Sendable {
   /// more. Marks again. Without a mark it is added.
   public mutating func replaceSinceMark(with next: Sums) {
     let next = total.numbered(next)
-    let marked = self.marked
+    guard let marked else { return add(next) }
     self.marked = nil
-    // Nothing was counted before a mark that was set at once.
-    if let marked { (total, hasCounts) = (marked.total, marked.total.end > 0) }
-    if hasCounts { total.add(next) } else { total = next }
+    if marked.isFirst {
+      total = next
+    } else {
+      total = marked.total
+      total.add(next)
+    }
     total.open = nil
-    var rest = next
-    if let part = marked?.since { rest.subtract(part) }
     hasCounts = true
+    interval = marked.interval ?? Sums()
+    isIntervalEmpty = marked.interval == nil
+    var rest = next
+    if let shown = marked.shown { rest.subtract(shown) }
     addToInterval(rest)
     mark()
   }
@@ -113,6 +131,8 @@ public struct RunningTotal: Sendable {
   private mutating func beginInterval(at now: UInt64, _ present: PresentState) {
     interval = Sums()
     isIntervalEmpty = true
+    marked?.interval = nil
+    marked?.shown = marked?.since
     beganAt = now
     runningBefore = present.threads.compactMapValues { $0.running.total == 0 ? nil : $0.running }
     lostBefore = Dictionary(total.losses.map { ($0.stream, lost($0)) }, uniquingKeysWith: { $1 })

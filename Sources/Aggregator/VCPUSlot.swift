@@ -468,10 +468,15 @@ struct VCPUSlot {
 
   /// Goes on in a setting that it is in since then, up to `end` counted already.
   mutating func resume(in setting: VCPUSetting, since: UInt64, countedUntil end: UInt64) {
-    if setting != self.setting { enter(setting, at: settingSince) }
+    earlierResidence = 0
+    takenResidence = 0
+    if setting != self.setting {
+      let before = self.setting
+      enter(setting, at: settingSince)
+      past[before]?.isQuiet = true
+    }
     settingSince = since
     takenResidence = end > since ? end - since : 0
-    earlierResidence = 0
     isContinued = true
     renaming = nil
   }

@@ -10,11 +10,11 @@ import TraceFormat
 func expectSumsToHold(_ snapshot: Snapshot, sourceLocation: SourceLocation = #_sourceLocation) {
   for scope in snapshot.scopes {
     #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits, sourceLocation: sourceLocation)
-    #expect(scope.controls.reduce(0) { $0 + $1.exits } == scope.exits, sourceLocation: sourceLocation)
-    #expect(scope.settings.reduce(0) { $0 + $1.exits } == scope.exits, sourceLocation: sourceLocation)
+    #expect(scope.controls.reduce(0) { $0 + $1.count } == scope.exits, sourceLocation: sourceLocation)
+    #expect(scope.settings.reduce(0) { $0 + $1.count } == scope.exits, sourceLocation: sourceLocation)
     for setting in scope.settings {
-      #expect(setting.reasons.reduce(0) { $0 + $1.count } == setting.exits, sourceLocation: sourceLocation)
-      #expect(setting.controls.reduce(0) { $0 + $1.exits } == setting.exits, sourceLocation: sourceLocation)
+      #expect(setting.reasons.reduce(0) { $0 + $1.count } == setting.count, sourceLocation: sourceLocation)
+      #expect(setting.controls.reduce(0) { $0 + $1.count } == setting.count, sourceLocation: sourceLocation)
     }
     for reason in scope.reasons {
       #expect(reason.charges.reduce(0) { $0 + $1.count } == reason.count, sourceLocation: sourceLocation)
@@ -210,7 +210,7 @@ struct CountingTests {
     let snapshot = try trace.snapshot()
     expectSumsToHold(snapshot)
     func exits(_ name: String) -> UInt64 {
-      snapshot.total.controls.filter { $0.control.name == name }.reduce(0) { $0 + $1.exits }
+      snapshot.total.controls.filter { $0.control.name == name }.reduce(0) { $0 + $1.count }
     }
     #expect(exits("CPU_BASED_CR3_LOAD_EXITING") == 3)
     #expect(exits("CR4_GUEST_HOST_MASK") == 2)
@@ -605,7 +605,7 @@ struct SettingTests {
       snapshot.total.settings.map { snapshot.settings[$0.setting.rawValue - 1].label } == [
         "as found", "APICv inhibited",
       ])
-    #expect(snapshot.total.settings.map(\.exits) == [1, 2], "a second inhibit flips nothing")
+    #expect(snapshot.total.settings.map(\.count) == [1, 2], "a second inhibit flips nothing")
     #expect(snapshot.total.settings[1].reasons.map(\.code).sorted() == [10, 12])
     #expect(snapshot.vms[0].vcpus[0].settingChanges.map(\.timestamp) == [1200])
   }
@@ -626,7 +626,7 @@ struct SettingTests {
       snapshot.total.settings.map { snapshot.settings[$0.setting.rawValue - 1].label } == [
         "as found", "APICv inhibited", "APICv back",
       ])
-    #expect(snapshot.total.settings.map(\.exits) == [1, 150, 150])
+    #expect(snapshot.total.settings.map(\.count) == [1, 150, 150])
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 0, 1])
     // From the first event to the first flip; then ten nanoseconds each time.
     #expect(snapshot.total.settings.map(\.residence) == [1000, 1500, 1495])
@@ -668,7 +668,7 @@ struct ReadWordsTests {
     let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(labels(snapshot) == ["#1", "#2"])
-    #expect(snapshot.total.settings.map(\.exits) == [60, 40], "what was counted before the first look is of the first")
+    #expect(snapshot.total.settings.map(\.count) == [60, 40], "what was counted before the first look is of the first")
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 1])
     #expect(snapshot.total.settings.map(\.residence) == [599, 396])
     #expect(snapshot.reason("HLT")?.count == 100)
@@ -696,7 +696,7 @@ struct ReadWordsTests {
     counter.run(pages)
     let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
-    #expect(snapshot.total.settings.map(\.exits) == [60, 30])
+    #expect(snapshot.total.settings.map(\.count) == [60, 30])
     #expect(snapshot.total.settings.map(\.residence) == [299 + 296, 300])
     #expect(snapshot.total.settings.map(\.time.total).reduce(0, +) == snapshot.total.time.total)
   }
@@ -713,9 +713,9 @@ struct ReadWordsTests {
     #expect(labels(snapshot).sorted() == ["#1", "#2"])
     let byWords = Dictionary(
       uniqueKeysWithValues: snapshot.total.settings.map { (snapshot.description($0.setting)?.words, $0) })
-    #expect(byWords[Self.on]?.exits == 60)
+    #expect(byWords[Self.on]?.count == 60)
     #expect(byWords[Self.on]?.vcpus == 2)
-    #expect(byWords[Self.off]?.exits == 30)
+    #expect(byWords[Self.off]?.count == 30)
     #expect(snapshot.vms.flatMap(\.vcpus).allSatisfy { $0.settingChanges.isEmpty })
   }
 
@@ -728,7 +728,7 @@ struct ReadWordsTests {
     counter.run(pages)
     let snapshot = counter.snapshot()
     #expect(Set(labels(snapshot)) == ["as found", "#1"])
-    #expect(snapshot.total.settings.map(\.exits) == [20, 20])
+    #expect(snapshot.total.settings.map(\.count) == [20, 20])
   }
 
   @Test("that KVM flips in normal running open no setting: interrupt and NMI window, preemption timer")
@@ -773,7 +773,7 @@ struct ReadWordsTests {
     counter.engine.retireOldest(1) { _ in true }
     let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
-    #expect(snapshot.total.settings.map(\.exits) == [30, 30])
+    #expect(snapshot.total.settings.map(\.count) == [30, 30])
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 0])
   }
 }

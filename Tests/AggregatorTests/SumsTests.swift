@@ -299,9 +299,9 @@ struct SumsTests {
       let snapshot = single.snapshot(now: time, start: before)
       for scope in snapshot.scopes {
         #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits)
-        #expect(scope.controls.reduce(0) { $0 + $1.exits } == scope.exits)
-        #expect(scope.controls.reduce(0) { $0 + $1.intervalExits } == scope.intervalExits)
-        #expect(scope.settings.reduce(0) { $0 + $1.exits } == scope.exits)
+        #expect(scope.controls.reduce(0) { $0 + $1.count } == scope.exits)
+        #expect(scope.controls.reduce(0) { $0 + $1.intervalCount } == scope.intervalExits)
+        #expect(scope.settings.reduce(0) { $0 + $1.count } == scope.exits)
       }
       #expect(snapshot.total.exits == sum.exits)
       before = time
@@ -435,7 +435,7 @@ struct SumsTests {
     counter.add(both)
     let snapshot = counter.snapshot()
     let exits = Dictionary(
-      uniqueKeysWithValues: snapshot.total.settings.map { (snapshot.description($0.setting)?.words, $0.exits) })
+      uniqueKeysWithValues: snapshot.total.settings.map { (snapshot.description($0.setting)?.words, $0.count) })
     #expect(exits == [on: 6 + 14, off: 14 + 6])
   }
 

@@ -66,7 +66,7 @@ private func text(_ write: (@escaping ([UInt8]) throws -> Void) throws -> Void) 
       #expect(handling[reason.name] ?? 0 == reason.handling.total)
     }
     #expect(counts.values.reduce(0, +) == snapshot.total.exits)
-    for row in snapshot.total.controls { #expect(controls["\(row.control.word)/\(row.control.name)"] == row.exits) }
+    for row in snapshot.total.controls { #expect(controls["\(row.control.word)/\(row.control.name)"] == row.count) }
     #expect((guest, user, halted) == (snapshot.total.time.guest, snapshot.total.time.user, snapshot.total.time.halted))
   }
 

@@ -419,8 +419,8 @@ import Testing
     let io = try #require(model.snapshot?.total.controls.first { $0.control.name == "CPU_BASED_UNCOND_IO_EXITING" })
     let total = try #require(model.snapshot?.total)
     let whatIf = try #require(model.whatIf)
-    #expect(abs(whatIf.remainingRate - Double(total.intervalExits - io.intervalExits)) < 0.001)
-    #expect(abs(whatIf.less - 100 * Double(io.intervalExits) / Double(total.intervalExits)) < 1e-9)
+    #expect(abs(whatIf.remainingRate - Double(total.intervalExits - io.intervalCount)) < 0.001)
+    #expect(abs(whatIf.less - 100 * Double(io.intervalCount) / Double(total.intervalExits)) < 1e-9)
     let before = try #require(whatIf.time)
     let after = try #require(whatIf.remainingTime)
     #expect(after < before)
@@ -464,8 +464,8 @@ import Testing
     var model = FrontModel(names: FixedNames())
     model.observe(snapshot)
     let row = try #require(model.controlRows().first { $0.control == hltExiting })
-    #expect(row.handling == 100_000)
-    #expect(row.intervalHandling == 100_000)
+    #expect(row.busy == 100_000)
+    #expect(row.intervalBusy == 100_000)
     let column = try #require(ReasonColumns.column("time"))
     #expect(column.value(scope.reasons[0], model.context(scope)) == .percent(25))
     #expect(column.value(scope.reasons[1], model.context(scope)) == .percent(75))
@@ -495,7 +495,7 @@ import Testing
     var model = modelAfter(3)
     for _ in model.exitRows() { press(&model, "xj") }
     let total = try #require(model.snapshot?.total)
-    let unconditional = total.controls.filter { $0.control == .unconditional }.reduce(0) { $0 + $1.intervalExits }
+    let unconditional = total.controls.filter { $0.control == .unconditional }.reduce(0) { $0 + $1.intervalCount }
     let whatIf = try #require(model.whatIf)
     #expect(abs(whatIf.remainingRate - Double(unconditional)) < 0.001)
   }

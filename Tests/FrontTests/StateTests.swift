@@ -580,7 +580,7 @@ struct SettingPaneTests {
     let hlt = try #require(ControlID(word: .primary, bit: 7))
     let io = try #require(ControlID(word: .primary, bit: 24))
     var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
-    first.exits = 3000
+    first.count = 3000
     first.residence = 2_000_000_000
     first.time.halted = 500
     first.controls = [
@@ -588,7 +588,7 @@ struct SettingPaneTests {
       ChargeStatistics(control: io, figures: ExitFigures(total: ExitCounts(count: 1000, handling: 800))),
     ]
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
-    second.exits = 500
+    second.count = 500
     second.vcpus = 1
     second.residence = 1_000_000_000
     second.controls = [
@@ -609,7 +609,7 @@ struct SettingPaneTests {
     #expect(render(model, 120, 40).text.contains("2 settings of the controls (s shows each)"))
     press(&model, "s")
     let hlt = try #require(model.controlRows().first { $0.name.short == "HLT_EXITING" })
-    #expect((hlt.state, hlt.exits, hlt.handling) == (.on, 2000, 200))
+    #expect((hlt.state, hlt.exits, hlt.busy) == (.on, 2000, 200))
     let text = render(model, 120, 40).text
     #expect(text.contains("SETTING #1: 0 vCPUs now, 3,000 exits in 2.00s (1500/s)") || text.contains("SETTING #1"))
     press(&model, "s")

@@ -150,13 +150,13 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
         setting: VCPUSetting(rawValue: 3), number: 2, words: ControlSetting(primary: 0xb5a0_6d7a)),
     ]
     var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
-    first.exits = 60
+    first.count = 60
     first.residence = 2_000_000_000
     first.controls = [
       ChargeStatistics(control: hltExiting, figures: ExitFigures(total: ExitCounts(count: 60, handling: 900)))
     ]
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
-    second.exits = 40
+    second.count = 40
     second.vcpus = 1
     snapshot.scopes[0].settings = [first, second]
     snapshot.scopes[0].reasons[0].settings = 2

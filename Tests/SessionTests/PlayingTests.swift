@@ -24,7 +24,7 @@ struct PlayingTests {
       feed.seek(to: position, interval: 50_000_000)
       let snapshot = feed.snapshot()
       #expect(snapshot.playback?.position == min(position, feed.duration))
-      #expect(snapshot.total.controls.reduce(0) { $0 + $1.exits } == snapshot.total.exits)
+      #expect(snapshot.total.controls.reduce(0) { $0 + $1.count } == snapshot.total.exits)
     }
     #expect(feed.isFinished)
     let end = feed.snapshot()

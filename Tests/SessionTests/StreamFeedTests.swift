@@ -336,7 +336,7 @@ struct StreamFeedTests {
           handling += reason.intervalHandling
         }
         for control in snapshot.total.controls {
-          byControl[control.control] = (byControl[control.control] ?? 0) &+ control.intervalExits
+          byControl[control.control] = (byControl[control.control] ?? 0) &+ control.intervalCount
         }
         if let source = snapshot.stream?.source { seen.insert(source) }
       }
@@ -344,7 +344,7 @@ struct StreamFeedTests {
       #expect(events == made.expected.events)
       #expect(handling == made.expected.total.reasons.reduce(0) { $0 + $1.handling.total })
       for reason in made.expected.total.reasons { #expect(byReason[reason.name] == reason.count) }
-      for control in made.expected.total.controls { #expect(byControl[control.control] == control.exits) }
+      for control in made.expected.total.controls { #expect(byControl[control.control] == control.count) }
       #expect(end.total.exits == made.expected.total.exits)
       #expect(end.total.time == made.expected.total.time)
       #expect(seen == [.events, .sumsForEvents])
@@ -423,7 +423,7 @@ struct StreamFeedTests {
       guard let (snapshot, feed) = try? last(Array(whole[..<length])) else { continue }
       #expect(snapshot.stream?.progress == .cutOff)
       #expect(feed.damage.first?.hasPrefix("the stream is cut off") == true)
-      #expect(snapshot.total.controls.reduce(0) { $0 + $1.exits } == snapshot.total.exits)
+      #expect(snapshot.total.controls.reduce(0) { $0 + $1.count } == snapshot.total.exits)
       exits.append((length, snapshot.total.exits))
     }
     #expect(exits.count > 10)

@@ -229,7 +229,7 @@ struct TimelineTests {
           ($0.time - first > range.lowerBound || range.lowerBound == 0) && $0.time - first <= range.upperBound
         }
         #expect(snapshot.total.exits == UInt64(inside.count))
-        #expect(snapshot.total.controls.reduce(0) { $0 + $1.exits } == snapshot.total.exits)
+        #expect(snapshot.total.controls.reduce(0) { $0 + $1.count } == snapshot.total.exits)
         #expect(snapshot.windowNanoseconds == range.upperBound - range.lowerBound)
         for reason in snapshot.total.reasons {
           #expect(reason.count == UInt64(inside.count { $0.code == reason.code }))
