@@ -185,7 +185,7 @@ final class LivePipeline {
     guard !isFinished else { return false }
     sampler.maintain()
     takeSamplerMessages()
-    if let text = stateWatch?.takeMessage() { messages.append((.info, text)) }
+    for text in stateWatch?.takeMessages() ?? [] { messages.append((.info, text)) }
     let isAfresh = sampler.metadataGeneration != generation && countAfresh()
     lookAtHost()
     consumer?.everySecond(self)
