@@ -32,14 +32,28 @@ final class LiveFeed: Feed {
     takePipelineMessages()
   }
 
-  func watchControls() { pipeline.watchState() }
+  func handle(
+    _ command: SessionCommand, interval: UInt64, say: @escaping @Sendable (LogMessage.Level, String) -> Void
+  ) -> CommandOutcome {
+    switch command {
+    case .watch(let threads):
+      pipeline.watch(threads)
+      return .done
+    case .toggleRecording(let path):
+      toggleRecording(path: path)
+      return .changed
+    case .askVMM(let thread):
+      askVMM(thread, say: say)
+      return .done
+    default: return command.outcomeOfTimeThatPasses
+    }
+  }
 
-  /// Reads all of the state of these vCPUs, by thread, from now on.
-  func watch(_ threads: Set<Int32>) { pipeline.watch(threads) }
+  func watchControls() { pipeline.watchState() }
 
   /// Asks the VMM of a vCPU's thread, on another thread than this one: that may take two seconds. `say` is called on that
   /// thread when it is over.
-  func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
+  private func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
     let vm = pipeline.host.first { vm in vm.vcpus.contains { $0.tid == thread } }
     guard let vm else { return say(.error, "no vCPU here has the thread \(thread)") }
     let questions = self.questions ?? VMMQuestions(roots: pipeline.roots)

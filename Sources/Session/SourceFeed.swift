@@ -119,38 +119,6 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
   public var description: String { hint.map { "\(message); \($0)" } ?? message }
 }
 
-/// A source joined to its aggregator: the one place that knows whether events are live or recorded. Used by one
-/// thread at a time.
-protocol Feed: AnyObject {
-  /// Brings in and counts what there is up to now (live) or up to the playing position.
-  func advance()
-  /// Waits for the next tick, or until `wake` is readable. Returns whether it is.
-  func wait(milliseconds: Int32, wake: Int32) -> Bool
-  /// Ends counting: what was written until now is counted to the last event.
-  func finish()
-  /// Publishes the state of now and begins the next interval.
-  func snapshot() -> Snapshot
-  /// Once a second or so: what changes slowly (CPUs, modules, VMs).
-  func maintain()
-  /// What the source has to say since the last call.
-  func takeMessages() -> [LogMessage]
-  func close()
-  /// Nothing more will come.
-  var isOver: Bool { get }
-  /// Nothing was counted since the last snapshot, though something may be on its way: the interval may wait for it.
-  var isStale: Bool { get }
-  /// Damage met in a recording.
-  var damage: [String] { get }
-  /// What there is to say about what is counted of a recording, no damage.
-  var notes: [String] { get }
-}
-
-extension Feed {
-  var notes: [String] { [] }
-  var isOver: Bool { false }
-  var isStale: Bool { false }
-}
-
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
 public func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
   guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }

@@ -85,4 +85,17 @@ struct LiveFeedTests {
     #expect(losses.uncounted == 0)
     #expect(losses.perCPU.reduce(0) { $0 + $1.lost } == losses.lost)
   }
+
+  @Test("refuses to be moved about in, and takes time for its intervals") func requests() throws {
+    let feed = try LiveFeed(LiveOptions(bufferKiBPerCPU: 64), SessionOptions())
+    defer { feed.close() }
+    func ask(_ command: SessionCommand) -> CommandOutcome { feed.handle(command, interval: 1) { _, _ in } }
+    #expect(ask(.seek(1)) == .refused("for recordings only"))
+    #expect(ask(.setSpeed(2)) == .refused("for recordings only"))
+    #expect(ask(.setPaused(true)) == .done)
+    #expect(!feed.isHeld)
+    #expect(ask(.watch([])) == .done)
+    #expect(feed.length == nil)
+    #expect(feed.passInterval(1, isFirst: true, wake: -1) == .takesTime)
+  }
 }
