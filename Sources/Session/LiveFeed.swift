@@ -133,7 +133,7 @@ final class LiveFeed: Feed {
       snapshot.recording = RecordingStatus(
         path: recordingPath, bytes: writing.written, events: writing.events, dropped: writing.dropped)
     }
-    if let questions { snapshot.vmmReadings = questions.readings(of: HostView(pipeline.host)) }
+    if let questions { snapshot.vmmReadings = questions.readings(of: HostView(vms: pipeline.host)) }
     return snapshot
   }
 

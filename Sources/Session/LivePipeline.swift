@@ -230,7 +230,7 @@ final class LivePipeline {
 
   /// Only the VMs and vCPUs that were asked for.
   private var shownHost: HostView {
-    var shown = HostView(host)
+    var shown = HostView(vms: host)
     if !options.processes.isEmpty { shown.vms.removeAll { !options.processes.contains($0.pid) } }
     return shown.selected(threads: nil, vcpus: options.vcpus)
   }
@@ -276,16 +276,5 @@ final class LivePipeline {
       snapshot.stateFailure = latest.failure
     }
     return snapshot
-  }
-}
-
-extension HostView {
-  init(_ vms: [HostVM]) {
-    self.init(
-      vms: vms.map { vm in
-        VM(
-          pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.map { VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
-      })
   }
 }

@@ -26,7 +26,8 @@ final class LiveRecording: LiveConsumer {
   private var lastNames: UInt64 = 0
   private var lastLosses: LossRecord?
   private var lastLossesAt: UInt64 = 0
-  private var lastHost: HostRecord?
+  /// As it was written last.
+  private var lastHost: [UInt8]?
   private var hasControls = false
   private var generation: Int
   /// How long pages wait for a block to become full, in nanoseconds.
@@ -205,14 +206,10 @@ final class LiveRecording: LiveConsumer {
   /// Kept where they are other ones than before.
   func take(host: [HostVM], at time: UInt64) {
     guard keeps else { return }
-    let record = HostRecord(
-      vms: host.map { vm in
-        HostRecord.VM(
-          pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.map { HostRecord.VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
-      })
-    guard record != lastHost else { return }
-    lastHost = record
+    let record = HostRecord(vms: host)
+    let bytes = record.encoded()
+    guard bytes != lastHost else { return }
+    lastHost = bytes
     keep(record, at: time)
   }
 
