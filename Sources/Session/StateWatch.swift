@@ -104,11 +104,11 @@ final class StateWatch: Sendable {
         sleep(Self.modulesPeriod)
         continue
       }
-      switch open() {
-      case .success(let reader):
-        let hostControls = reader.hostControls()
-        // What was found while a module came or went is of no use.
-        guard LoadedModules(roots: roots) == modules else { continue }
+      let opened = open().map { ($0, $0.hostControls()) }
+      // What was found, or not found, while a module came or went is of no use.
+      guard LoadedModules(roots: roots) == modules else { continue }
+      switch opened {
+      case .success((let reader, let hostControls)):
         state.withLock { state in
           state.latest = Latest(hostControls: hostControls)
           state.messages.append(
