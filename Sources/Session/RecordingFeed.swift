@@ -56,9 +56,9 @@ final class RecordingFeed: Feed {
 
   convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
     switch input {
-    case .files(let paths, let from, let to):
+    case .files(let paths, let span):
       let recording = try openRecording(paths)
-      let part = try timeRange(of: recording, from: from, to: to)
+      let part = try span.range(in: recording)
       let source = RecordedSource(recording, path: paths.joined(separator: ", "), options)
       try self.init(source, options, part: part)
     case .demo(let bytes):
