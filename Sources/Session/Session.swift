@@ -303,9 +303,12 @@ public final class RunningSession: Sendable {
 
   /// Hands the session to a thread of its own.
   ///
-  /// - Parameter wake: rung with each new snapshot; the front drains it.
-  public init(_ session: sending Session, wake: Doorbell) {
+  /// - Parameters:
+  ///   - wake: rung with each new snapshot; the front drains it.
+  ///   - commands: what it does before it shows anything.
+  public init(_ session: sending Session, wake: Doorbell, commands: [SessionCommand] = []) {
     shared = Shared(wake: wake)
+    for command in commands { shared.add(command) }
     let start = Unmanaged.passRetained(ThreadStart(session, shared))
     var thread = pthread_t()
     if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {

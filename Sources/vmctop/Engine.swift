@@ -275,8 +275,7 @@ final class SessionEngine: Engine {
     var interval = options.interval
     session.interval = interval
     self.session = nil
-    var current = Self.start(session, bell)
-    if options.isHeldAtEnd { current.perform(.seek(.max)) }
+    var current = Self.start(session, bell, options.isHeldAtEnd ? [.seek(.max)] : [])
     running = current
     var last: Snapshot?
     var intervals = 0
@@ -345,13 +344,15 @@ final class SessionEngine: Engine {
     return last
   }
 
-  private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
+  private static func start(
+    _ session: Session, _ bell: Doorbell, _ commands: [SessionCommand] = []
+  ) -> RunningSession {
     session.watchControls()
     // At a hundred thousand exits a second the last seconds, at a thousand the last half minute.
     session.keepLookBack(bytes: 16 << 20)
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
-    return RunningSession(moved, wake: bell)
+    return RunningSession(moved, wake: bell, commands: commands)
   }
 
   func close() {
