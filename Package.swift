@@ -40,8 +40,8 @@ let package = Package(
     library(
       "Session",
       [
-        "Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "TraceFormat", "Architecture",
-        "HostFiles",
+        "Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "KernelMemory", "TraceFormat",
+        "Architecture", "HostFiles",
       ]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
     library("Recording", ["TraceFormat", "Architecture", "CRecording", "CZstd"]),

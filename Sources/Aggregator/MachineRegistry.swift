@@ -1,33 +1,9 @@
+import Architecture
+
 /// What the host knows of its VMs, for naming and grouping threads. Empty for a recording.
 public struct HostView: Sendable, Hashable {
-  public struct VCPU: Sendable, Hashable {
-    public var id: UInt32?
-    public var tid: Int32
-    public var threadName: String?
-
-    public init(id: UInt32?, tid: Int32, threadName: String? = nil) {
-      self.id = id
-      self.tid = tid
-      self.threadName = threadName
-    }
-  }
-
-  public struct VM: Sendable, Hashable {
-    public var pid: Int32
-    /// A second VM of the same process differs in this number (the VM's file descriptor).
-    public var fd: Int32?
-    public var name: String?
-    public var vmm: String?
-    public var vcpus: [VCPU]
-
-    public init(pid: Int32, fd: Int32? = nil, name: String? = nil, vmm: String? = nil, vcpus: [VCPU] = []) {
-      self.pid = pid
-      self.fd = fd
-      self.name = name
-      self.vmm = vmm
-      self.vcpus = vcpus
-    }
-  }
+  public typealias VM = HostVM
+  public typealias VCPU = HostVCPU
 
   public var vms: [VM]
 

@@ -171,6 +171,12 @@ public enum HostFile {
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 
+  /// The number of a file or folder within its file system, `st_ino`; nil where there is none.
+  public static func inode(_ path: String) -> UInt64? {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+  }
+
   public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// The reason why a file cannot be opened for reading, or nil if it can.

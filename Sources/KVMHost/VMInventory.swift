@@ -1,3 +1,4 @@
+import Architecture
 import Glibc
 import HostFiles
 

@@ -23,40 +23,10 @@ extension RecordingRecord {
 
 /// The VMs and vCPUs there are from a moment on.
 public struct HostRecord: RecordingRecord, Hashable {
-  public struct VCPU: Sendable, Hashable {
-    /// KVM's vcpu_id, where known.
-    public var id: UInt32?
-    /// The host thread that runs it.
-    public var tid: Int32
-    public var threadName: String?
+  public typealias VM = HostVM
+  public typealias VCPU = HostVCPU
 
-    public init(id: UInt32?, tid: Int32, threadName: String? = nil) {
-      self.id = id
-      self.tid = tid
-      self.threadName = threadName
-    }
-  }
-
-  public struct VM: Sendable, Hashable {
-    /// The VMM's process id.
-    public var pid: Int32
-    /// The VM's descriptor in that process.
-    public var fd: Int32?
-    /// The guest's name. Data of another's making, like all names here: print them only sanitized.
-    public var name: String?
-    /// `qemu`, `firecracker` ...
-    public var vmm: String?
-    public var vcpus: [VCPU]
-
-    public init(pid: Int32, fd: Int32? = nil, name: String? = nil, vmm: String? = nil, vcpus: [VCPU] = []) {
-      self.pid = pid
-      self.fd = fd
-      self.name = name
-      self.vmm = vmm
-      self.vcpus = vcpus
-    }
-  }
-
+  /// Names here are data of another's making: print them only sanitized.
   public var vms: [VM]
 
   public init(vms: [VM] = []) { self.vms = vms }

@@ -182,7 +182,8 @@ public final class LiveSampler: PageSource {
   deinit { close() }
 
   private func addQueues() {
-    streams = instance.streams
+    // By CPU alone, as they are in a recording: the instance's name is of no use to who reads sums of these streams.
+    streams = instance.streams.map { PageStream(cpu: $0.cpu) }
     while queues.count < streams.count { queues.append(Queue(ring: Array(repeating: nil, count: queueLimit))) }
     pollSet = instance.descriptorsForPoll.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
     pollSet.append(pollfd(fd: -1, events: Int16(POLLIN), revents: 0))
@@ -209,10 +210,12 @@ public final class LiveSampler: PageSource {
   }
 
   /// Reads every CPU's buffer until it is empty, or its queue full.
+  ///
+  /// - Parameter taken: told of each sub-buffer as it is read; its bytes are valid during the call.
   /// - Returns: the watermark in nanoseconds of the trace clock: every event stamped earlier is in the queues or was taken
   ///   from them. It never falls. Nil where the trace clock cannot be read.
   @discardableResult
-  public func drain() -> UInt64? {
+  public func drain(_ taken: (_ page: UnsafeRawBufferPointer, _ cpu: Int) -> Void = { _, _ in }) -> UInt64? {
     let start = clock.now(instance)
     var reached = start.map { $0 > clock.settling ? $0 - clock.settling : 0 }
     isBehind = false
@@ -233,6 +236,7 @@ public final class LiveSampler: PageSource {
         queues[index].ring[slot] = buffer
         queues[index].count &+= 1
         pagesOfLastDrain &+= 1
+        taken(UnsafeRawBufferPointer(start: buffer, count: pageSize), streams[index].cpu)
         let base = UnsafeRawPointer(buffer).loadUnaligned(
           fromByteOffset: metadata.page.timestampOffset, as: UInt64.self)
         queues[index].lastBase = base

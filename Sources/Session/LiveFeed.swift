@@ -1,83 +1,62 @@
 import Aggregator
 import Architecture
-import Glibc
 import HostFiles
 import KVMHost
 import Recording
 import Sampler
 import TraceFormat
-import Tracefs
 
-/// Live events of this host.
+/// Live events of this host, for a screen or a report: the pipeline, what may be recorded of it, and what VMMs say.
 final class LiveFeed: Feed {
-  private let sampler: LiveSampler
-  /// What passes from the sampler to the aggregator goes through here, and where it is wanted into a recording.
-  private let tap: RecordingTap
+  private let pipeline: LivePipeline
+  private let recording: LiveRecording
   private var recordingPath: String?
-  private var counter: Counter
-  private let inventory: VMInventory
-  private let options: SessionOptions
   private let description: SourceDescription
-  private let roots: HostRoots
-  private var stateWatch: StateWatch?
   private var questions: VMMQuestions?
-  private var host: HostView
   private var messages: [LogMessage] = []
   private let began = monotonicNanoseconds()
-  private var watermark: UInt64?
-  /// When counting began, on the trace clock; nil where that clock cannot be compared with ours.
-  private var start: UInt64?
-  private var generation = 0
-  private var threadsSeen = 0
-  private var isFinished = false
 
   init(_ liveOptions: LiveOptions, _ options: SessionOptions) throws(SessionError) {
-    self.options = options
-    inventory = VMInventory(roots: liveOptions.roots)
-    let vms = inventory.scan()
-    var liveOptions = liveOptions
-    if !options.processes.isEmpty {
-      try Self.check(options.processes, against: vms)
-      liveOptions.processes = options.processes
-    }
-    do { sampler = try LiveSampler(options: liveOptions) } catch { throw SessionError(error) }
-    tap = RecordingTap(
-      sampler, roots: liveOptions.roots, processes: liveOptions.processes ?? [], eventSet: liveOptions.events.rawValue)
-    do {
-      counter = try Self.makeCounter(sampler.metadata, options)
-    } catch {
-      sampler.close()
-      throw SessionError(.unsupported, error.description)
-    }
+    pipeline = try LivePipeline(liveOptions, options)
+    let processes = options.processes.isEmpty ? liveOptions.processes ?? [] : options.processes
+    recording = LiveRecording(pipeline, processes: processes, eventSet: liveOptions.events.rawValue)
     let facts = HostFacts.read(roots: liveOptions.roots)
     var description = SourceDescription()
     description.kind = .tracefs
-    description.path = sampler.instance.path
+    description.path = pipeline.sampler.instance.path
     description.hostName = facts.hostName
     description.kernelRelease = facts.kernelRelease
     description.backend = facts.backend
     self.description = description
-    host = Self.view(vms)
-    roots = liveOptions.roots
-    for text in sampler.takeMessages() { note(.info, text) }
-    counter.engine.learn(shownHost())
-    start = sampler.startedAt
+    pipeline.hand(to: recording)
+    takePipelineMessages()
   }
 
-  /// Reads the control words from kernel memory from now on: for those who show them, since it costs something.
-  func watchControls() {
-    if stateWatch == nil { stateWatch = StateWatch(roots: roots) }
+  func handle(
+    _ command: SessionCommand, interval: UInt64, say: @escaping @Sendable (LogMessage.Level, String) -> Void
+  ) -> CommandOutcome {
+    switch command {
+    case .watch(let threads):
+      pipeline.watch(threads)
+      return .done
+    case .toggleRecording(let path):
+      toggleRecording(path: path)
+      return .changed
+    case .askVMM(let thread):
+      askVMM(thread, say: say)
+      return .done
+    default: return command.outcomeOfTimeThatPasses
+    }
   }
 
-  /// Reads all of the state of these vCPUs, by thread, from now on.
-  func watch(_ threads: Set<Int32>) { stateWatch?.watch(threads) }
+  func watchControls() { pipeline.watchState() }
 
   /// Asks the VMM of a vCPU's thread, on another thread than this one: that may take two seconds. `say` is called on that
   /// thread when it is over.
-  func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
-    let vm = host.vms.first { vm in vm.vcpus.contains { $0.tid == thread } }
+  private func askVMM(_ thread: Int32, say: @escaping @Sendable (LogMessage.Level, String) -> Void) {
+    let vm = pipeline.host.first { vm in vm.vcpus.contains { $0.tid == thread } }
     guard let vm else { return say(.error, "no vCPU here has the thread \(thread)") }
-    let questions = self.questions ?? VMMQuestions(roots: roots)
+    let questions = self.questions ?? VMMQuestions(roots: pipeline.roots)
     self.questions = questions
     questions.ask(
       VMMQuestions.Question(
@@ -85,116 +64,20 @@ final class LiveFeed: Feed {
         isa: description.backend == "kvm_amd" ? .svm : .vmx, say: say))
   }
 
-  private static func makeCounter(
-    _ metadata: TraceMetadata, _ options: SessionOptions
-  ) throws(AggregatorError) -> Counter {
-    try Counter(
-      metadata: metadata,
-      options: AggregatorOptions(
-        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
-        fallbackName: fallbackNames(metadata.formats)))
-  }
-
-  static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
-    for pid in processes where !vms.contains(where: { $0.pid == pid }) {
-      let known = vms.map { vm in vm.name.map { "\(vm.pid) (\($0))" } ?? "\(vm.pid)" }
-      throw SessionError(
-        .unsupported, "no VM with pid \(pid) on this host",
-        hint: known.isEmpty ? "no VM runs here" : "VMs here: \(known.joined(separator: ", "))")
-    }
-  }
-
-  static func view(_ vms: [HostVM]) -> HostView {
-    HostView(
-      vms: vms.map { vm in
-        HostView.VM(
-          pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.map { HostView.VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
-      })
-  }
-
-  func advance() {
-    guard !isFinished else { return }
-    // Writers that are faster than we are must not keep us from publishing, nor from ending.
-    take(until: monotonicNanoseconds() &+ Self.longestAdvance)
-  }
-
-  private static let longestAdvance: UInt64 = 200_000_000
-
-  /// In bounded portions: the sampler's queues are small, the kernel's buffers are not.
-  private func take(until end: UInt64) {
-    repeat {
-      tap.beginDrain()
-      watermark = sampler.drain()
-      learnWords(until: watermark)
-      counter.run(tap, until: watermark ?? .max)
-      tap.endDrain(watermark: watermark, isBehind: sampler.isBehind)
-    } while sampler.isBehind && monotonicNanoseconds() < end
-    // A VM may live for less than a second: look who it is while its threads are there.
-    if counter.engine.threadCount > threadsSeen {
-      threadsSeen = counter.engine.threadCount
-      lookAtHost()
-    }
-  }
-
-  /// Counting goes on in other settings from the moment on at which control words were seen to be others. Where the trace
-  /// clock is not the one that such moments are of, from now on.
-  private func learnWords(until watermark: UInt64?) {
-    guard let stateWatch else { return }
-    let isComparable = sampler.instance.clock == "mono"
-    for change in stateWatch.takeChanges(until: isComparable ? watermark ?? .max : .max) {
-      if isComparable { counter.run(tap, until: change.time) }
-      let time = isComparable ? change.time : counter.engine.lastCounted
-      counter.engine.learn(change.words, at: time)
-      tap.note(words: change.words, at: time)
-    }
-  }
-
-  private func lookAtHost() {
-    let vms = inventory.scan()
-    host = Self.view(vms)
-    counter.engine.learn(shownHost())
-    tap.note(host: vms.filter { options.processes.isEmpty || options.processes.contains($0.pid) }, at: present)
-  }
+  func advance() { pipeline.advance() }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
-    sampler.wait(milliseconds: min(milliseconds, sampler.recommendedTick), wake: wake)
+    pipeline.wait(milliseconds: min(milliseconds, pipeline.sampler.recommendedTick), wake: wake)
   }
 
-  func finish() {
-    guard !isFinished else { return }
-    let stopped = sampler.stop()
-    take(until: .max)
-    // The watermark stays behind the clock; with tracing off nothing more comes, so all of the rest is in order too.
-    repeat {
-      _ = sampler.drain()
-      counter.run(tap)
-    } while sampler.isBehind
-    watermark = stopped
-    isFinished = true
-  }
+  func finish() { pipeline.finish() }
 
   func maintain() {
-    guard !isFinished else { return }
-    sampler.maintain()
-    for text in sampler.takeMessages() { note(.info, text) }
-    if let text = stateWatch?.takeMessage() { note(.info, text) }
-    if sampler.metadataGeneration != generation {
-      generation = sampler.metadataGeneration
-      do {
-        counter = try Self.makeCounter(sampler.metadata, options)
-        start = watermark
-        threadsSeen = 0
-        note(.info, "the kernel's events changed: counting starts afresh")
-      } catch {
-        note(.error, error.description)
-      }
-    }
-    lookAtHost()
-    let latest = stateWatch?.latest
-    tap.everySecond(
-      present, states: (latest?.states ?? [:]).sorted { $0.key < $1.key }.map(\.value), controls: latest?.hostControls)
-    if let writing = tap.writer?.progress {
+    guard !pipeline.isFinished else { return }
+    let isAfresh = pipeline.maintain()
+    takePipelineMessages()
+    if isAfresh { note(.info, "the kernel's events changed: counting starts afresh") }
+    if let writing = recording.writer?.progress {
       if let failure = writing.failure {
         note(.error, "the recording ended: \(failure)")
         _ = stopRecording()
@@ -204,22 +87,18 @@ final class LiveFeed: Feed {
     }
   }
 
-  /// The trace clock as far as everything is counted.
-  private var present: UInt64 { watermark ?? start ?? monotonicNanoseconds() }
-
   // MARK: Recording
 
-  /// From now on the last seconds are kept in memory, for a recording that begins before it was asked for.
   func keepLookBack(seconds: Double, bytes: Int) {
-    tap.keepLookBack(seconds: seconds, bytes: bytes)
-    lookAtHost()
+    recording.keepLookBack(seconds: seconds, bytes: bytes)
+    pipeline.lookAtHost()
   }
 
   /// Begins a recording, or ends the one that runs; says so in a message.
   ///
   /// - Parameter path: of the file; nil for the default name in the working folder.
   func toggleRecording(path: String?) {
-    if tap.writer != nil {
+    if recording.writer != nil {
       let progress = stopRecording()
       note(
         progress.failure == nil ? .info : .error,
@@ -230,9 +109,9 @@ final class LiveFeed: Feed {
     }
     let path = path ?? RecorderOptions.defaultPath(hostName: description.hostName)
     do {
-      let before = try tap.start(.file(path: path))
+      let before = try recording.start(.file(path: path))
       recordingPath = path
-      lookAtHost()
+      pipeline.lookAtHost()
       note(
         .info,
         "recording into \(path)"
@@ -244,49 +123,36 @@ final class LiveFeed: Feed {
 
   private func stopRecording() -> RecordingProgress {
     recordingPath = nil
-    return tap.stop(watermark: watermark)
+    return recording.stop(pipeline)
   }
 
   func snapshot() -> Snapshot {
-    counter.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }
-    var snapshot = counter.snapshot(now: start == nil ? nil : watermark, start: start)
+    var snapshot = pipeline.snapshot()
     snapshot.describe(description)
-    if let recordingPath, let writing = tap.writer?.progress {
+    if let recordingPath, let writing = recording.writer?.progress {
       snapshot.recording = RecordingStatus(
         path: recordingPath, bytes: writing.written, events: writing.events, dropped: writing.dropped)
     }
-    if let latest = stateWatch?.latest {
-      snapshot.controlWords = latest.words
-      // The last exit is newer only where the trace clock is the one that readings are stamped with.
-      snapshot.states = sampler.instance.clock == "mono" ? snapshot.freshened(latest.states) : latest.states
-      snapshot.hostControls = latest.hostControls
-      snapshot.stateFailure = latest.failure
-    }
-    if let questions { snapshot.vmmReadings = questions.readings(of: host) }
+    if let questions { snapshot.vmmReadings = questions.readings(of: HostView(vms: pipeline.host)) }
     return snapshot
-  }
-
-  /// Only the VMs and vCPUs that were asked for.
-  private func shownHost() -> HostView {
-    var shown = host
-    if !options.processes.isEmpty { shown.vms.removeAll { !options.processes.contains($0.pid) } }
-    return shown.selected(threads: nil, vcpus: options.vcpus)
   }
 
   private func note(_ level: LogMessage.Level, _ text: String) {
     messages.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
   }
 
+  private func takePipelineMessages() { for message in pipeline.takeMessages() { note(message.level, message.text) } }
+
   func takeMessages() -> [LogMessage] {
+    takePipelineMessages()
     defer { messages = [] }
     return messages
   }
 
   func close() {
-    stateWatch?.stop()
     questions?.stop()
-    if tap.writer != nil { _ = stopRecording() }
-    if let failure = sampler.close() { note(.error, failure.description) }
+    if recording.writer != nil { _ = stopRecording() }
+    if let failure = pipeline.close() { note(.error, failure.description) }
   }
 
   var damage: [String] { [] }
@@ -298,9 +164,17 @@ extension Snapshot {
     guard !states.isEmpty else { return states }
     var states = states
     for vcpu in vms.lazy.flatMap(\.vcpus) {
-      guard let state = states[vcpu.tid], let last = vcpu.lastExit else { continue }
-      states[vcpu.tid] = state.updated(by: last.exit, at: last.timestamp)
+      guard let state = states[vcpu.tid], let exit = vcpu.lastExit else { continue }
+      states[vcpu.tid] = state.updated(by: ExitEvent(exit))
     }
     return states
+  }
+}
+
+extension ExitEvent {
+  fileprivate init(_ exit: LastExit) {
+    self.init(
+      timestamp: exit.timestamp, isa: ISA(rawValue: exit.isa), reason: exit.reason, rip: exit.rip, info1: exit.info1,
+      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
   }
 }

@@ -194,12 +194,7 @@ extension HostView {
 
   /// The VMs of a recording as they were at a moment.
   init(_ record: HostRecord) {
-    self.init(
-      vms: record.vms.map { vm in
-        VM(
-          pid: vm.pid, fd: vm.fd, name: vm.name.map { sanitized($0) }, vmm: vm.vmm.map { sanitized($0) },
-          vcpus: vm.vcpus.map { VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName.map { sanitized($0) }) })
-      })
+    self.init(vms: record.vms.map { $0.map(names: { sanitized($0) }) })
   }
 
   /// Only some threads' and vCPUs': nil and empty for all.

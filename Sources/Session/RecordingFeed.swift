@@ -56,9 +56,9 @@ final class RecordingFeed: Feed {
 
   convenience init(_ input: SessionInput, _ options: SessionOptions) throws(SessionError) {
     switch input {
-    case .files(let paths, let from, let to):
+    case .files(let paths, let span):
       let recording = try openRecording(paths)
-      let part = try timeRange(of: recording, from: from, to: to)
+      let part = try span.range(in: recording)
       let source = RecordedSource(recording, path: paths.joined(separator: ", "), options)
       try self.init(source, options, part: part)
     case .demo(let bytes):
@@ -70,6 +70,8 @@ final class RecordingFeed: Feed {
   }
 
   var duration: UInt64 { timeline.duration }
+
+  var length: UInt64? { duration }
 
   var isFinished: Bool { isReadWhole || position >= end }
 
@@ -86,7 +88,7 @@ final class RecordingFeed: Feed {
   private var isInPart = false
 
   /// Goes to the beginning of the part that was asked for, with nothing counted before it, and stays in it.
-  func enterPart() {
+  func beginIntervals() {
     guard let part, !isInPart else { return }
     isInPart = true
     guard part.lowerBound > timeline.bounds.first else { return }
@@ -94,8 +96,10 @@ final class RecordingFeed: Feed {
     head?.begin(at: part.lowerBound - 1)
   }
 
-  /// Shows the figures of the part that was asked for, with the playing position at its beginning.
-  func showPart(interval: UInt64) {
+  /// Sums the recording up in the background, so that every place in it is near; shows the figures of the part that was asked
+  /// for, with the playing position at its beginning.
+  func beginShowing(interval: UInt64) {
+    startTimeline()
     guard let part else { return }
     let first = timeline.position(of: part.lowerBound)
     seek(to: first, interval: interval)
@@ -103,9 +107,60 @@ final class RecordingFeed: Feed {
     isPaused = true
   }
 
+  // MARK: - Requests
+
+  func handle(
+    _ command: SessionCommand, interval: UInt64, say: @escaping @Sendable (LogMessage.Level, String) -> Void
+  ) -> CommandOutcome {
+    switch command {
+    case .setPaused(let isPaused): self.isPaused = isPaused
+    case .setSpeed(let speed): self.speed = max(0.01, min(speed, 1000))
+    case .seek(let position): seek(to: position, interval: interval)
+    case .seekBy(let offset): seek(by: offset, interval: interval)
+    case .step(let count):
+      let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
+      seek(by: span, interval: interval)
+    case .seekToExit(let reason, let forward): seekToExit(reason, forward: forward, interval: interval)
+    case .stepExit(let count): stepExit(count, interval: interval)
+    case .seekToChange(let control, let forward): seekToChange(control, forward: forward, interval: interval)
+    case .seekToFieldChange(let tid, let part, let forward):
+      seekToFieldChange(thread: tid, part, forward: forward, interval: interval)
+    case .seekToWallClock(let time): seek(toWallClock: time, interval: interval)
+    case .setRange(let from, let to):
+      isPaused = true
+      setRange(from: from, to: to)
+    case .clearRange: clearRange()
+    case .setInterval, .say, .watch: return .done
+    case .toggleRecording: return .refused("this is a recording already")
+    case .askVMM: return .refused("a recording has no VMM that could be asked")
+    }
+    return .changed
+  }
+
+  // MARK: - Pace
+
+  /// A short recording gets finer samples, so that it still shows a course: sixty of them, but no more than twenty a second.
+  func sampleLength(_ wanted: UInt64) -> UInt64 { min(wanted, max(duration / 60, 50_000_000)) }
+
+  var isOver: Bool { isFinished }
+
+  var isHeld: Bool { isFinished || isPaused }
+
+  /// How often it moves on while it plays.
+  var longestWait: Int32 { 40 }
+
+  /// Its intervals are those of its own clock.
+  func passInterval(_ interval: UInt64, isFirst: Bool, wake: Int32) -> IntervalPassage {
+    if isFinished && !isFirst || wait(milliseconds: 0, wake: wake) { return .over }
+    let quiet = skipQuiet(interval: interval) ?? 0
+    let (next, overflow) = position.addingReportingOverflow(interval)
+    playOn(to: overflow ? .max : next)
+    return .passed(quiet: quiet)
+  }
+
   // MARK: - Moving
 
-  /// Sums the recording up in the background, so that every place in it is near.
+  /// Sums the recording up in the background.
   func startTimeline() { timeline.start(source) }
 
   /// How much of it is summed up, nanoseconds from its start.
@@ -136,6 +191,12 @@ final class RecordingFeed: Feed {
   func seek(to target: UInt64, interval: UInt64) {
     let target = min(target, duration)
     go(to: target >= duration ? .max : timeline.moment(of: target), position: target, interval)
+  }
+
+  /// Goes so far forward or, negative, back.
+  private func seek(by offset: Int64, interval: UInt64) {
+    let (sum, overflow) = Int64(clamping: position).addingReportingOverflow(offset)
+    seek(to: overflow ? duration : UInt64(max(0, sum)), interval: interval)
   }
 
   /// Goes to a moment of the trace clock, where clocks that are no nanoseconds would miss it by their rounding.

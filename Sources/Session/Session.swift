@@ -50,8 +50,6 @@ public enum SessionCommand: Sendable {
 /// The live buffers are drained on a tick (see `Tick`) and not waited for event by event: such a wake-up would be paid
 /// by the vCPU thread that writes it.
 public final class Session {
-  /// How often a recording moves on while it plays.
-  static let playingMilliseconds: Int32 = 40
   /// How often a held picture shows what more of the recording is known.
   private static let newsNanoseconds: UInt64 = 250_000_000
 
@@ -74,7 +72,7 @@ public final class Session {
   }
 
   /// True for a recording.
-  public var isRecording: Bool { feed is RecordingFeed }
+  public var isRecording: Bool { feed.length != nil }
 
   /// What was damaged in the recording, a line each.
   public var damage: [String] { feed.damage }
@@ -89,7 +87,7 @@ public final class Session {
 
   /// Reads the control words of live vCPUs from kernel memory from now on, on a thread of its own. Does nothing for a
   /// recording.
-  public func watchControls() { (feed as? LiveFeed)?.watchControls() }
+  public func watchControls() { feed.watchControls() }
 
   /// Keeps the last seconds of live events in memory from now on, so that a recording may begin before it was asked for. Does
   /// nothing for a recording.
@@ -98,7 +96,7 @@ public final class Session {
   ///   - seconds: how far back.
   ///   - bytes: of memory for it at most.
   public func keepLookBack(seconds: Double = 30, bytes: Int = 64 << 20) {
-    (feed as? LiveFeed)?.keepLookBack(seconds: seconds, bytes: bytes)
+    feed.keepLookBack(seconds: seconds, bytes: bytes)
   }
 
   /// Reads a recording to its end and returns what it holds.
@@ -109,10 +107,10 @@ public final class Session {
 
   /// Counts a part of a recording: what came after one position and up to another, nanoseconds since the first event.
   /// Nil for a live source.
-  public func count(_ positions: Range<UInt64>) -> Snapshot? { (feed as? RecordingFeed)?.count(positions) }
+  public func count(_ positions: Range<UInt64>) -> Snapshot? { feed.count(positions) }
 
   /// Nanoseconds from a recording's first event to its last; nil for a live source.
-  public var duration: UInt64? { (feed as? RecordingFeed)?.duration }
+  public var duration: UInt64? { feed.length }
 
   /// Counts live events for that long, or until `wake` is readable.
   public func collect(seconds: Double, wake: Int32 = -1) -> Snapshot {
@@ -129,16 +127,14 @@ public final class Session {
     _ body: (Snapshot) throws -> Bool
   ) rethrows {
     let interval = UInt64(self.interval * 1e9)
-    (feed as? RecordingFeed)?.enterPart()
+    feed.beginIntervals()
     var done = 0
     var due = monotonicNanoseconds() &+ interval
     while count.map({ done < $0 }) ?? true {
-      if let recording = feed as? RecordingFeed {
-        if recording.isFinished && done > 0 || recording.wait(milliseconds: 0, wake: wake) { return }
-        if let quiet = recording.skipQuiet(interval: interval) { skipped(quiet) }
-        let (next, overflow) = recording.position.addingReportingOverflow(interval)
-        recording.playOn(to: overflow ? .max : next)
-      } else {
+      switch feed.passInterval(interval, isFirst: done == 0, wake: wake) {
+      case .over: return
+      case .passed(let quiet): if quiet > 0 { skipped(quiet) }
+      case .takesTime:
         if pump(until: due, wake) {
           // What was counted until then is still shown.
           _ = try body(publish())
@@ -182,6 +178,10 @@ public final class Session {
     return snapshot
   }
 
+  private func say(_ level: LogMessage.Level, _ text: String) {
+    log.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+  }
+
   private func ownUse() -> OwnUse? {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
@@ -207,102 +207,42 @@ public final class Session {
 
   // MARK: - On a thread of its own
 
-  /// Nanoseconds from one snapshot to the next. A short recording gets finer samples, so that it still shows a course:
-  /// sixty of them, but no more than twenty a second.
-  private func sampleLength(_ seconds: Double) -> UInt64 {
-    let wanted = UInt64(seconds * 1e9)
-    guard let recording = feed as? RecordingFeed else { return wanted }
-    return min(wanted, max(recording.duration / 60, 50_000_000))
-  }
-
-  private func seek(by offset: Int64, _ interval: UInt64) {
-    guard let recording = feed as? RecordingFeed else { return }
-    let (sum, overflow) = Int64(clamping: recording.position).addingReportingOverflow(offset)
-    recording.seek(to: overflow ? recording.duration : UInt64(max(0, sum)), interval: interval)
-  }
-
   /// The thread's loop: drain, count, publish each interval, do as told.
   fileprivate func loop(_ shared: RunningSession.Shared) {
+    func sampleLength(_ seconds: Double) -> UInt64 { feed.sampleLength(UInt64(seconds * 1e9)) }
     var interval = sampleLength(self.interval)
     var due = monotonicNanoseconds()
-    var isFirst = true
+    var publishNow = true
     var published: UInt64 = 0
-    (feed as? RecordingFeed)?.startTimeline()
-    (feed as? RecordingFeed)?.showPart(interval: interval)
+    feed.beginShowing(interval: interval)
     while !shared.isStopped.load(ordering: .acquiring) {
-      var publishNow = isFirst
       for command in shared.takeCommands() {
         switch command {
         case .setInterval(let seconds):
           interval = sampleLength(max(0.05, min(seconds, 3600)))
           due = monotonicNanoseconds() &+ interval
-        case .setPaused(let isPaused):
-          (feed as? RecordingFeed)?.isPaused = isPaused
-          publishNow = isRecording
         case .say(let level, let text):
-          log.append(
-            LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+          say(level, text)
           publishNow = true
-        case .watch(let threads): (feed as? LiveFeed)?.watch(threads)
-        case .toggleRecording(let path):
-          (feed as? LiveFeed)?.toggleRecording(path: path)
-          publishNow = true
-        case .setSpeed(let speed):
-          (feed as? RecordingFeed)?.speed = max(0.01, min(speed, 1000))
-          publishNow = isRecording
-        case .seek(let position):
-          (feed as? RecordingFeed)?.seek(to: position, interval: interval)
-          publishNow = isRecording
-        case .seekBy(let offset):
-          seek(by: offset, interval)
-          publishNow = isRecording
-        case .seekToExit(let reason, let forward):
-          (feed as? RecordingFeed)?.seekToExit(reason, forward: forward, interval: interval)
-          publishNow = isRecording
-        case .stepExit(let count):
-          (feed as? RecordingFeed)?.stepExit(count, interval: interval)
-          publishNow = isRecording
-        case .seekToChange(let control, let forward):
-          (feed as? RecordingFeed)?.seekToChange(control, forward: forward, interval: interval)
-          publishNow = isRecording
-        case .seekToFieldChange(let tid, let part, let forward):
-          (feed as? RecordingFeed)?.seekToFieldChange(thread: tid, part, forward: forward, interval: interval)
-          publishNow = isRecording
-        case .seekToWallClock(let time):
-          (feed as? RecordingFeed)?.seek(toWallClock: time, interval: interval)
-          publishNow = isRecording
-        case .setRange(let from, let to):
-          (feed as? RecordingFeed)?.isPaused = true
-          (feed as? RecordingFeed)?.setRange(from: from, to: to)
-          publishNow = isRecording
-        case .clearRange:
-          (feed as? RecordingFeed)?.clearRange()
-          publishNow = isRecording
-        case .step(let count):
-          let span = Int64(clamping: count).multipliedReportingOverflow(by: Int64(clamping: interval)).partialValue
-          seek(by: span, interval)
-          publishNow = isRecording
-        case .askVMM(let tid):
-          guard let live = feed as? LiveFeed else {
-            shared.add(.say(.info, "a recording has no VMM that could be asked"))
-            continue
+        default:
+          switch feed.handle(command, interval: interval, say: { shared.add(.say($0, $1)) }) {
+          case .done: break
+          case .changed: publishNow = true
+          case .refused(let reason):
+            say(.info, reason)
+            publishNow = true
           }
-          live.askVMM(tid) { shared.add(.say($0, $1)) }
         }
       }
-      let wasFinished = (feed as? RecordingFeed)?.isFinished ?? false
       let wasOver = feed.isOver
       feed.advance()
       if feed.isOver, !wasOver { publishNow = true }
       let now = monotonicNanoseconds()
       maintainIfDue(now)
-      if let recording = feed as? RecordingFeed {
-        if recording.isFinished || recording.isPaused {
-          if recording.isFinished, !wasFinished { publishNow = true }
-          // The time line grows while the picture stands.
-          if recording.hasNews, now &- published >= Self.newsNanoseconds { publishNow = true }
-          due = now &+ interval
-        }
+      if feed.isHeld {
+        // The time line grows while the picture stands.
+        if feed.hasNews, now &- published >= Self.newsNanoseconds { publishNow = true }
+        due = now &+ interval
       }
       // Figures that are on their way are waited for.
       let latest = feed.isStale ? due &+ min(interval, Self.graceNanoseconds) : due
@@ -313,18 +253,12 @@ public final class Session {
       if publishNow {
         shared.publish(publish())
         published = now
-        isFirst = false
+        publishNow = false
       }
-      let isHeld = (feed as? RecordingFeed).map { $0.isFinished || $0.isPaused } ?? false
       let next = max(due, latest)
       let left = Int32(clamping: next > now ? (next - now) / 1_000_000 &+ 1 : 0)
-      if feed.wait(
-        milliseconds: isHeld
-          ? Int32(Self.newsNanoseconds / 1_000_000) : isRecording ? min(left, Self.playingMilliseconds) : left,
-        wake: shared.order.reading)
-      {
-        shared.order.drain()
-      }
+      let longest = feed.isHeld ? Int32(Self.newsNanoseconds / 1_000_000) : min(left, feed.longestWait)
+      if feed.wait(milliseconds: longest, wake: shared.order.reading) { shared.order.drain() }
     }
     shared.damage.withLock { $0 = feed.damage }
     feed.close()
@@ -369,9 +303,12 @@ public final class RunningSession: Sendable {
 
   /// Hands the session to a thread of its own.
   ///
-  /// - Parameter wake: rung with each new snapshot; the front drains it.
-  public init(_ session: sending Session, wake: Doorbell) {
+  /// - Parameters:
+  ///   - wake: rung with each new snapshot; the front drains it.
+  ///   - commands: what it does before it shows anything.
+  public init(_ session: sending Session, wake: Doorbell, commands: [SessionCommand] = []) {
     shared = Shared(wake: wake)
+    for command in commands { shared.add(command) }
     let start = Unmanaged.passRetained(ThreadStart(session, shared))
     var thread = pthread_t()
     if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {

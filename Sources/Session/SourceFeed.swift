@@ -12,8 +12,8 @@ import Tracefs
 public enum SessionInput {
   /// The KVM of this host, through a private trace instance.
   case live(LiveOptions)
-  /// Recordings of one host, counted as one: all of their time, or what lies between two points, both included.
-  case files(paths: [String], from: TimePoint?, to: TimePoint?)
+  /// Recordings of one host, counted as one: all of their time, or a part of it.
+  case files(paths: [String], span: RecordingSpan = .all)
   /// A recording as it comes through a pipe; the descriptor stays open. A session on it begins when the recording's header has
   /// come, or with an error where `wake` is readable before that.
   case stream(descriptor: Int32, wake: Int32 = -1)
@@ -23,15 +23,57 @@ public enum SessionInput {
 
 extension SessionInput {
   /// One recording, all of it.
-  public static func file(path: String) -> SessionInput { .files(paths: [path], from: nil, to: nil) }
+  public static func file(path: String) -> SessionInput { .files(paths: [path]) }
 }
 
-/// Opens recordings, and leaves of them what lies between two points.
+/// A part of a recording: what lies between two points, both included.
+public struct RecordingSpan: Sendable, Hashable {
+  /// Nil: from the first event on.
+  public var from: TimePoint?
+  /// Nil: up to the last event. `+5s` counts from the other point.
+  public var to: TimePoint?
+
+  public init(from: TimePoint? = nil, to: TimePoint? = nil) {
+    self.from = from
+    self.to = to
+  }
+
+  /// No part, but the whole.
+  public static var all: RecordingSpan { RecordingSpan() }
+
+  public var isAll: Bool { from == nil && to == nil }
+
+  /// Where it lies on a recording's trace clock, raw; nil for all of it.
+  ///
+  /// - Throws: `SessionError` with the code `usage` where a point is not in it.
+  func range(in source: any RecordingSource) throws(SessionError) -> ClosedRange<UInt64>? {
+    guard !isAll, let bounds = source.timeBounds() else { return nil }
+    let scale = source.metadata.timeScale
+    let offset = source.metadata.wallClockOffset
+    var time = RecordingTime(
+      duration: scale.nanoseconds(bounds.last &- bounds.first),
+      wallClock: offset.map { $0 &+ Int64(clamping: scale.nanoseconds(bounds.first)) })
+    func raw(_ point: TimePoint, _ name: String) throws(SessionError) -> UInt64 {
+      guard let position = point.position(in: time) else {
+        throw SessionError(.usage, "\(name) lies before the recording's first event")
+      }
+      time.position = position
+      let (sum, overflow) = bounds.first.addingReportingOverflow(scale.raw(position))
+      return overflow ? .max : sum
+    }
+    let first = try from.map { point throws(SessionError) in try raw(point, "--from") } ?? bounds.first
+    let last = try to.map { point throws(SessionError) in try raw(point, "--to") } ?? bounds.last
+    guard first <= last else { throw SessionError(.usage, "--to lies before --from") }
+    return first...last
+  }
+}
+
+/// Opens recordings, and leaves of them a part: its events alone, so that whoever reads them need not know of it.
 ///
 /// - Parameter countsOnce: leaves out buffers with events that another has; false for a copy of everything.
 /// - Throws: `SessionError` where a file cannot be opened, they cannot be counted together, or a point is not in them.
 public func openRecording(
-  _ paths: [String], from: TimePoint? = nil, to: TimePoint? = nil, countsOnce: Bool = true
+  _ paths: [String], span: RecordingSpan = .all, countsOnce: Bool = true
 ) throws(SessionError) -> any RecordingSource {
   let source: any RecordingSource
   do {
@@ -39,34 +81,7 @@ public func openRecording(
   } catch {
     throw SessionError(error)
   }
-  guard let range = try timeRange(of: source, from: from, to: to) else { return source }
-  return RangedRecording(source, range: range)
-}
-
-/// What lies between two points of a recording, on its trace clock, raw; nil for all of it.
-///
-/// - Throws: `SessionError` with the code `usage` where a point is not in it.
-func timeRange(
-  of source: any RecordingSource, from: TimePoint?, to: TimePoint?
-) throws(SessionError) -> ClosedRange<UInt64>? {
-  guard from != nil || to != nil, let bounds = source.timeBounds() else { return nil }
-  let scale = source.metadata.timeScale
-  let offset = source.metadata.wallClockOffset
-  var time = RecordingTime(
-    duration: scale.nanoseconds(bounds.last &- bounds.first),
-    wallClock: offset.map { $0 &+ Int64(clamping: scale.nanoseconds(bounds.first)) })
-  func raw(_ point: TimePoint, _ name: String) throws(SessionError) -> UInt64 {
-    guard let position = point.position(in: time) else {
-      throw SessionError(.usage, "\(name) lies before the recording's first event")
-    }
-    time.position = position
-    let (sum, overflow) = bounds.first.addingReportingOverflow(scale.raw(position))
-    return overflow ? .max : sum
-  }
-  let first = try from.map { point throws(SessionError) in try raw(point, "--from") } ?? bounds.first
-  let last = try to.map { point throws(SessionError) in try raw(point, "--to") } ?? bounds.last
-  guard first <= last else { throw SessionError(.usage, "--to lies before --from") }
-  return first...last
+  return try span.range(in: source).map { RangedRecording(source, range: $0) } ?? source
 }
 
 /// What to count, whatever the source.
@@ -117,38 +132,6 @@ public struct SessionError: Error, Sendable, CustomStringConvertible {
   }
 
   public var description: String { hint.map { "\(message); \($0)" } ?? message }
-}
-
-/// A source joined to its aggregator: the one place that knows whether events are live or recorded. Used by one
-/// thread at a time.
-protocol Feed: AnyObject {
-  /// Brings in and counts what there is up to now (live) or up to the playing position.
-  func advance()
-  /// Waits for the next tick, or until `wake` is readable. Returns whether it is.
-  func wait(milliseconds: Int32, wake: Int32) -> Bool
-  /// Ends counting: what was written until now is counted to the last event.
-  func finish()
-  /// Publishes the state of now and begins the next interval.
-  func snapshot() -> Snapshot
-  /// Once a second or so: what changes slowly (CPUs, modules, VMs).
-  func maintain()
-  /// What the source has to say since the last call.
-  func takeMessages() -> [LogMessage]
-  func close()
-  /// Nothing more will come.
-  var isOver: Bool { get }
-  /// Nothing was counted since the last snapshot, though something may be on its way: the interval may wait for it.
-  var isStale: Bool { get }
-  /// Damage met in a recording.
-  var damage: [String] { get }
-  /// What there is to say about what is counted of a recording, no damage.
-  var notes: [String] { get }
-}
-
-extension Feed {
-  var notes: [String] { [] }
-  var isOver: Bool { false }
-  var isStale: Bool { false }
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.

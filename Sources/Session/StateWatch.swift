@@ -1,12 +1,16 @@
 import Architecture
 import Glibc
 import HostFiles
+import KernelMemory
 import Synchronization
 import VCPUState
 
 /// Reads vCPUs from kernel memory on a thread of its own: the control words of all of them ten times a second, and all of the
 /// state of those that somebody looks at. To find symbols and types takes a good part of a second at the start, and nothing
 /// else is to wait for that.
+///
+/// Where KVM's modules are not loaded it waits for them. Where they were loaded anew, symbols and types are others, and all
+/// that was known is dropped: what was read is shown only if the modules are still those that the reader was opened for.
 final class StateWatch: Sendable {
   /// Control words that are other ones than before, with the CLOCK_MONOTONIC time at which reading them began.
   struct Change {
@@ -29,8 +33,8 @@ final class StateWatch: Sendable {
     var changes: [Change] = []
     /// Threads of vCPUs whose state is wanted.
     var watched: Set<Int32> = []
-    /// What there is to say; taken once.
-    var message: String?
+    /// What there is to say; each is taken once.
+    var messages: [String] = []
     var isStopped = false
   }
 
@@ -45,6 +49,8 @@ final class StateWatch: Sendable {
   /// control words, since by them exits are told apart: reading states must not keep a change from being seen.
   private static let wordsShare: UInt64 = 64
   private static let statesShare: UInt64 = 256
+  /// Between two looks at which modules are loaded, while nothing is read, nanoseconds.
+  private static let modulesPeriod: UInt64 = 1_000_000_000
   /// More changes than this between two looks are not told apart.
   private static let mostChanges = 64
 
@@ -70,10 +76,10 @@ final class StateWatch: Sendable {
     }
   }
 
-  func takeMessage() -> String? {
+  func takeMessages() -> [String] {
     state.withLock { state in
-      defer { state.message = nil }
-      return state.message
+      defer { state.messages = [] }
+      return state.messages
     }
   }
 
@@ -90,29 +96,62 @@ final class StateWatch: Sendable {
 
   fileprivate func run() {
     beginThread()
+    var failed: LoadedModules?
+    var wasReading = false
+    while !isStopped {
+      let modules = LoadedModules(roots: roots)
+      guard modules.isSettled, modules != failed else {
+        sleep(Self.modulesPeriod)
+        continue
+      }
+      let opened = open().map { ($0, $0.hostControls()) }
+      // What was found, or not found, while a module came or went is of no use.
+      guard LoadedModules(roots: roots) == modules else { continue }
+      switch opened {
+      case .success((let reader, let hostControls)):
+        state.withLock { state in
+          state.latest = Latest(hostControls: hostControls)
+          state.messages.append(
+            (wasReading ? "KVM's modules were loaded anew: " : "")
+              + "control words are read from kernel memory, ten times a second")
+        }
+        (failed, wasReading) = (nil, true)
+        watch(reader, modules)
+      case .failure(let error):
+        failed = modules
+        state.withLock { state in
+          // The same again is no news.
+          if state.latest.failure != "\(error)" {
+            state.messages.append("the state of vCPUs is not read\(wasReading ? " any more" : ""): \(error)")
+          }
+          state.latest = Latest(failure: "\(error)")
+        }
+      }
+    }
+  }
+
+  private func open() -> Result<StateReader, KernelMemoryError> {
     // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C
     // library/kernel differences").
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
-    let reader: StateReader
-    do {
-      reader = try StateReader(roots: roots)
-    } catch {
-      state.withLock { state in
-        state.latest.failure = "\(error)"
-        state.message = "the state of vCPUs is not read: \(error)"
-      }
-      return
-    }
-    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 0)
-    let hostControls = reader.hostControls()
-    state.withLock { state in
-      state.latest.hostControls = hostControls
-      state.message = "control words are read from kernel memory, ten times a second"
-    }
-    watch(reader)
+    defer { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 0) }
+    do { return .success(try StateReader(roots: roots)) } catch { return .failure(error) }
   }
 
-  private func watch(_ reader: StateReader) {
+  private var isStopped: Bool { state.withLock(\.isStopped) }
+
+  /// In short steps, so that the end is not waited for.
+  private func sleep(_ nanoseconds: UInt64) {
+    var left = nanoseconds
+    while left > 0, !isStopped {
+      let step = min(left, Self.period)
+      usleep(UInt32(step / 1000))
+      left -= step
+    }
+  }
+
+  /// Reads until it is to end, or until other modules are loaded than those it was opened for.
+  private func watch(_ reader: StateReader, _ modules: LoadedModules) {
     var before: [Int32: ControlSetting] = [:]
     var nextStates: UInt64 = 0
     var isFirst = true
@@ -134,6 +173,8 @@ final class StateWatch: Sendable {
         let now = monotonicNanoseconds()
         nextStates = now &+ max(Self.statePeriod, (now &- began) &* Self.statesShare)
       }
+      // After the reading: before it, they might have gone meanwhile.
+      guard LoadedModules(roots: roots) == modules else { return forget() }
       let isStopped = state.withLock { state in
         state.latest.words = words
         // Whoever stopped being watched meanwhile is not shown any more.
@@ -146,18 +187,29 @@ final class StateWatch: Sendable {
       }
       if isStopped { return }
       var left = max(Self.period, cost &* Self.wordsShare)
-      // In short steps, so that the end is not waited for; somebody who begins to look waits no longer than that either.
+      var sinceLook: UInt64 = 0
+      // Somebody who begins to look waits no longer than a step.
       while left > 0 {
         let step = min(left, Self.period)
-        usleep(UInt32(step / 1000))
+        sleep(step)
         left -= step
-        if state.withLock(\.isStopped) { return }
+        sinceLook += step
+        if self.isStopped { return }
+        if sinceLook >= Self.modulesPeriod {
+          guard LoadedModules(roots: roots) == modules else { return forget() }
+          sinceLook = 0
+        }
         if state.withLock({ $0.watched != watched }) {
           nextStates = 0
           break
         }
       }
     }
+  }
+
+  /// Drops what was read of modules that are gone.
+  private func forget() {
+    state.withLock { $0.latest = Latest(failure: "KVM's modules were unloaded, or loaded anew") }
   }
 }
 

@@ -548,6 +548,10 @@ final class StreamFeed: Feed {
 
   // MARK: - Showing
 
+  func handle(
+    _ command: SessionCommand, interval: UInt64, say: @escaping @Sendable (LogMessage.Level, String) -> Void
+  ) -> CommandOutcome { command.outcomeOfTimeThatPasses }
+
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
     guard isOver else { return Self.waitFor(reader, milliseconds: milliseconds, wake: wake) }
     var set = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)

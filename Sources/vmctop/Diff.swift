@@ -49,8 +49,10 @@ struct Diff: ParsableCommand {
 
   @OptionGroup var drawing: DrawingOptions
 
+  private var partB: RecordingSpan { RecordingSpan(from: fromB, to: toB) }
+
   func validate() throws {
-    if after == nil, part.from == nil && part.to == nil || fromB == nil && toB == nil {
+    if after == nil, part.span.isAll || partB.isAll {
       throw ValidationError("one recording needs two parts: --from or --to, and --from-b or --to-b")
     }
     if before.isEmpty || after?.isEmpty == true { throw ValidationError("the file name is empty") }
@@ -65,9 +67,9 @@ struct Diff: ParsableCommand {
   }
 
   func run() throws {
-    let first = try Self.read(before, from: part.from, to: part.to)
+    let first = try Self.read(before, part.span)
     if screen { return try open(first) }
-    let second = try Self.read(after ?? before, from: fromB, to: toB)
+    let second = try Self.read(after ?? before, partB)
     let report = DiffReport(first, second, vocabulary: .catalogue)
     Output.standard.write(format == .json ? try report.json() : report.page())
     try Output.standard.flush()
@@ -78,7 +80,7 @@ struct Diff: ParsableCommand {
   private func open(_ first: DiffReport.Side) throws {
     let path = after ?? before
     try checkRecording(path)
-    let engine = try openEngine(.files([path], from: fromB, to: toB), Selection())
+    let engine = try openEngine(.files([path], span: partB), Selection())
     defer { engine.close() }
     var title = before.split(separator: "/").last.map(String.init) ?? before
     if let part = first.part {
@@ -87,18 +89,18 @@ struct Diff: ParsableCommand {
     let last = try engine.screen(
       ScreenOptions(
         interval: 1, drawing: drawing, before: Before(snapshot: first.snapshot, title: printable(title)),
-        isHeldAtEnd: fromB == nil && toB == nil))
+        isHeldAtEnd: partB.isAll))
     try checkInput(first.snapshot, damage: first.damage, isStrict: false)
     if let last { try checkInput(last, damage: engine.damage, isStrict: false) }
   }
 
-  private static func read(_ path: String, from: TimePoint?, to: TimePoint?) throws -> DiffReport.Side {
+  private static func read(_ path: String, _ span: RecordingSpan) throws -> DiffReport.Side {
     try checkRecording(path)
-    let engine = try openEngine(.files([path], from: from, to: to), Selection())
+    let engine = try openEngine(.files([path], span: span), Selection())
     defer { engine.close() }
     let snapshot = try engine.readAll()
     return DiffReport.Side(
-      snapshot: snapshot, part: from == nil && to == nil ? nil : try part(of: path, snapshot), damage: engine.damage)
+      snapshot: snapshot, part: span.isAll ? nil : try part(of: path, snapshot), damage: engine.damage)
   }
 
   /// From the first to the last event that was counted, since the recording's first.

@@ -13,8 +13,8 @@ import Tracefs
 enum Input {
   /// - Parameter orDemo: play the bundled recording where no guest runs or tracing is not allowed.
   case live(LiveSettings, orDemo: Bool)
-  /// Recordings of one host, whole or between two points.
-  case files([String], from: TimePoint? = nil, to: TimePoint? = nil)
+  /// Recordings of one host, whole or a part.
+  case files([String], span: RecordingSpan = .all)
   /// A recording as it comes through standard input.
   case stream
   case demo
@@ -76,12 +76,10 @@ extension SourceOptions {
   var selection: Selection { Selection(pids: pids?.numbers, vcpus: vcpus?.numbers) }
 
   /// - Throws: `Failure` with status 3 for a file that cannot be read, 5 for one that is no recording.
-  func resolvedInput(
-    orDemo: Bool = false, from: TimePoint? = nil, to: TimePoint? = nil
-  ) throws(Failure) -> Input {
+  func resolvedInput(orDemo: Bool = false, span: RecordingSpan = .all) throws(Failure) -> Input {
     guard !input.isEmpty else { return .live(liveSettings, orDemo: orDemo) }
     for path in input { try checkRecording(path) }
-    return .files(input, from: from, to: to)
+    return .files(input, span: span)
   }
 }
 
@@ -153,9 +151,9 @@ final class SessionEngine: Engine {
           session = try Self.live(settings, selection)
           isLive = true
         }
-      case .files(let paths, let from, let to):
+      case .files(let paths, let span):
         settings = LiveSettings()
-        let session = try Session(.files(paths: paths, from: from, to: to), selection.options)
+        let session = try Session(.files(paths: paths, span: span), selection.options)
         for note in session.notes { complain(note) }
         self.session = session
         isLive = false
@@ -277,8 +275,7 @@ final class SessionEngine: Engine {
     var interval = options.interval
     session.interval = interval
     self.session = nil
-    var current = Self.start(session, bell)
-    if options.isHeldAtEnd { current.perform(.seek(.max)) }
+    var current = Self.start(session, bell, options.isHeldAtEnd ? [.seek(.max)] : [])
     running = current
     var last: Snapshot?
     var intervals = 0
@@ -347,13 +344,15 @@ final class SessionEngine: Engine {
     return last
   }
 
-  private static func start(_ session: Session, _ bell: Doorbell) -> RunningSession {
+  private static func start(
+    _ session: Session, _ bell: Doorbell, _ commands: [SessionCommand] = []
+  ) -> RunningSession {
     session.watchControls()
     // At a hundred thousand exits a second the last seconds, at a thousand the last half minute.
     session.keepLookBack(bytes: 16 << 20)
     // The caller gives it up: nothing else refers to it from here on.
     nonisolated(unsafe) let moved = session
-    return RunningSession(moved, wake: bell)
+    return RunningSession(moved, wake: bell, commands: commands)
   }
 
   func close() {

@@ -57,7 +57,8 @@ struct ExportCommand: ParsableCommand {
     if let target { try refuseOverwriting(target) }
     let source: any RecordingSource
     do {
-      source = try openRecording(files, from: from, to: toTime, countsOnce: format != .traceDat)
+      source = try openRecording(
+        files, span: RecordingSpan(from: from, to: toTime), countsOnce: format != .traceDat)
     } catch {
       throw Failure(error)
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Report
+import Session
 import TraceFormat
 
 /// Numbers separated by commas: `-p 1234,1300`.
@@ -125,6 +126,8 @@ struct RangeOptions: ParsableArguments {
     name: [.long, .customLong("to-time")],
     help: ArgumentHelp("Only exits up to this point; +5s counts from --from.", valueName: "time"))
   var to: TimePoint?
+
+  var span: RecordingSpan { RecordingSpan(from: from, to: to) }
 }
 
 /// What to do where a live start is not possible.

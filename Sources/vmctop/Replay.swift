@@ -27,7 +27,7 @@ struct Replay: ParsableCommand {
     if files.contains("") { throw ValidationError("the file name is empty") }
     guard files.contains("-") else { return }
     if files.count > 1 { throw ValidationError("'-' stands alone: what comes through a pipe is one recording") }
-    if range.from != nil || range.to != nil { throw ValidationError("--from and --to need a file, not '-'") }
+    if !range.span.isAll { throw ValidationError("--from and --to need a file, not '-'") }
     if guests.pids != nil {
       throw ValidationError("-p: of what comes through a pipe, the recorder chooses (record -p)")
     }
@@ -38,8 +38,7 @@ struct Replay: ParsableCommand {
       return try show(try openEngine(.stream, guests.selection), view, isStrict: strict)
     }
     for path in files { try checkRecording(path) }
-    let engine = try openEngine(
-      .files(files, from: range.from, to: range.to), guests.selection)
+    let engine = try openEngine(.files(files, span: range.span), guests.selection)
     try show(engine, view, isStrict: strict)
   }
 }

@@ -32,13 +32,13 @@ struct Triage: ParsableCommand {
       throw ValidationError("--duration: \(duration) is not above 0 and at most 86400 seconds")
     }
     if demo, !source.input.isEmpty { throw ValidationError("--demo does not go with --input") }
-    if source.input.isEmpty, range.from != nil || range.to != nil {
+    if source.input.isEmpty, !range.span.isAll {
       throw ValidationError("--from and --to need a recording: --input FILE")
     }
   }
 
   func run() throws {
-    let input = demo ? Input.demo : try source.resolvedInput(from: range.from, to: range.to)
+    let input = demo ? Input.demo : try source.resolvedInput(span: range.span)
     let engine = try openEngine(input, source.selection)
     defer { engine.close() }
     let snapshot =

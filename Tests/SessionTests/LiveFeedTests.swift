@@ -1,8 +1,10 @@
 import Aggregator
+import Architecture
 import CTinyGuest
 import Foundation
 import Sampler
 import Testing
+import TraceFormat
 import Tracefs
 
 @testable import Session
@@ -85,4 +87,76 @@ struct LiveFeedTests {
     #expect(losses.uncounted == 0)
     #expect(losses.perCPU.reduce(0) { $0 + $1.lost } == losses.lost)
   }
+
+  @Test("refuses to be moved about in, and takes time for its intervals") func requests() throws {
+    let feed = try LiveFeed(LiveOptions(bufferKiBPerCPU: 64), SessionOptions())
+    defer { feed.close() }
+    func ask(_ command: SessionCommand) -> CommandOutcome { feed.handle(command, interval: 1) { _, _ in } }
+    #expect(ask(.seek(1)) == .refused("for recordings only"))
+    #expect(ask(.setSpeed(2)) == .refused("for recordings only"))
+    #expect(ask(.setPaused(true)) == .done)
+    #expect(!feed.isHeld)
+    #expect(ask(.watch([])) == .done)
+    #expect(feed.length == nil)
+    #expect(feed.passInterval(1, isFirst: true, wake: -1) == .takesTime)
+  }
+
+  @Test(
+    "hands each page to its consumer as it is read: every event that is counted, and before the watermark that says so")
+  func consumer() throws {
+    let pipeline = try LivePipeline(LiveOptions(bufferKiBPerCPU: 256), SessionOptions())
+    defer { pipeline.close() }
+    let consumer = CountingConsumer(layout: pipeline.sampler.metadata.page)
+    pipeline.hand(to: consumer)
+    #expect(consumer.hosts == 1, "what is known already comes first")
+    let guest = Guest(outs: 2000)
+    for _ in 0..<5 {
+      usleep(20_000)
+      pipeline.advance()
+      #expect(consumer.events >= pipeline.countedEvents)
+    }
+    pipeline.maintain()
+    #expect(consumer.seconds == 1)
+    #expect(consumer.hosts >= 2)
+    guest.end()
+    pipeline.finish()
+    #expect(consumer.drains >= 6)
+    #expect(consumer.events > 0)
+    #expect(consumer.events == pipeline.countedEvents)
+    // Cut or not, what was counted is what was counted.
+    let sums = pipeline.cut()
+    #expect(sums.events == consumer.events)
+    #expect(pipeline.countedEvents == consumer.events)
+    #expect(pipeline.cut().events == 0)
+  }
+}
+
+/// Counts what it is handed.
+private final class CountingConsumer: LiveConsumer {
+  private let layout: PageLayout
+  private(set) var events: UInt64 = 0
+  private(set) var drains = 0
+  private(set) var hosts = 0
+  private(set) var seconds = 0
+  private var watermark: UInt64 = 0
+
+  init(layout: PageLayout) { self.layout = layout }
+
+  func beginDrain() {}
+
+  func take(_ page: UnsafeRawBufferPointer, cpu: Int) {
+    var cursor = SubBufferCursor(page: page, layout: layout)
+    while cursor.next() { events += 1 }
+  }
+
+  func endDrain(_ pipeline: LivePipeline) {
+    drains += 1
+    #expect(pipeline.watermark ?? 0 >= watermark)
+    watermark = pipeline.watermark ?? 0
+  }
+
+  func take(words: [Int32: ControlSetting], at time: UInt64) {}
+  func take(host: [HostVM], at time: UInt64) { hosts += 1 }
+  func willCountAfresh(_ pipeline: LivePipeline) { Issue.record("nothing changed") }
+  func everySecond(_ pipeline: LivePipeline) { seconds += 1 }
 }

@@ -197,4 +197,32 @@ struct PlayingTests {
     do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.code == .unavailable) }
     do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.code == .damaged) }
   }
+
+  @Test("answers each request itself: what it shows changes, or it says why it cannot")
+  func requests() throws {
+    let feed = try feed()
+    defer { feed.close() }
+    func ask(_ command: SessionCommand) -> CommandOutcome {
+      feed.handle(command, interval: 50_000_000) { _, _ in Issue.record("nothing comes later") }
+    }
+    #expect(ask(.seek(100_000_000)) == .changed)
+    #expect(feed.position == 100_000_000)
+    #expect(ask(.step(-1)) == .changed)
+    #expect(feed.position == 50_000_000)
+    #expect(ask(.seekBy(.min)) == .changed)
+    #expect(feed.position == 0)
+    #expect(ask(.seekBy(.max)) == .changed)
+    #expect(feed.position == feed.duration)
+    #expect(feed.isHeld)
+    #expect(feed.isOver)
+    #expect(ask(.seek(0)) == .changed)
+    #expect(!feed.isHeld)
+    #expect(ask(.setRange(from: 0, to: 1000)) == .changed)
+    #expect(feed.isHeld)
+    #expect(!feed.isOver)
+    #expect(ask(.watch([1])) == .done)
+    #expect(ask(.askVMM(tid: 1)) == .refused("a recording has no VMM that could be asked"))
+    #expect(ask(.toggleRecording(path: nil)) == .refused("this is a recording already"))
+    #expect(feed.passInterval(50_000_000, isFirst: true, wake: -1) == .passed(quiet: 0))
+  }
 }

@@ -77,7 +77,94 @@ struct StateWatchTests {
     #expect(failure.contains("kcore"))
     #expect(failure.contains("CONFIG_PROC_KCORE"))
     #expect(!failure.contains("\n"))
-    #expect(watch.takeMessage()?.contains("kcore") == true)
-    #expect(watch.takeMessage() == nil)
+    #expect(watch.takeMessages().map { $0.contains("kcore") } == [true])
+    #expect(watch.takeMessages().isEmpty)
+  }
+
+  @Test("waits for a module that is loaded later")
+  func loadedLater() throws {
+    let host = try host(vcpus: 1)
+    try host.unload()
+    let watch = StateWatch(roots: host.roots)
+    defer { watch.stop() }
+    let before = try #require(wait(watch) { $0.failure != nil })
+    #expect(before.failure?.hasPrefix("neither kvm_intel nor kvm_amd is loaded") == true)
+    #expect(before.words.isEmpty)
+    // Looked at once more: the same is no news.
+    usleep(1_200_000)
+    #expect(watch.takeMessages().map { $0.hasPrefix("the state of vCPUs is not read: neither") } == [true])
+    try host.load()
+    let after = try #require(wait(watch) { !$0.words.isEmpty })
+    #expect(after.failure == nil)
+    #expect(after.words[Self.thread(0)]?.primary == 0xb5a0_6dfa)
+    #expect(watch.takeMessages() == ["control words are read from kernel memory, ten times a second"])
+  }
+
+  @Test("begins anew after a module was loaded anew, and shows nothing that was read meanwhile")
+  func loadedAnew() throws {
+    let host = try host(vcpus: 1)
+    let watch = StateWatch(roots: host.roots)
+    defer { watch.stop() }
+    watch.watch([Self.thread(0)])
+    _ = try #require(wait(watch) { !$0.states.isEmpty })
+    _ = watch.takeMessages()
+    let place = FakeHost.vcpu(0) + 0x20c
+    // The memory is somebody else's from now on, and has the form of what was there.
+    try host.unload()
+    let wrong: UInt32 = 0xdead_beef
+    host.core.put(wrong, at: place)
+    try host.update()
+    var primary: Set<UInt32?> = []
+    func note(_ latest: StateWatch.Latest) { primary.formUnion(latest.words.values.map(\.primary)) }
+    let gone = try #require(
+      wait(watch) { latest in
+        note(latest)
+        return latest.failure?.hasPrefix("neither kvm_intel") == true
+      })
+    #expect(gone.words.isEmpty)
+    #expect(gone.states.isEmpty)
+    #expect(gone.hostControls == nil)
+    // Elsewhere, with other controls.
+    let distance: UInt64 = 0x400
+    host.core.put([UInt8](repeating: 0, count: 0x200), at: FakeHost.modules)
+    host.core.put(FakeHost.kvm + 8, at: FakeHost.vmList + distance)
+    host.core.put(FakeHost.vmList + distance, at: FakeHost.kvm + 8)
+    host.core.put(UInt32(0xb5a0_6d7a), at: FakeHost.configuration + distance + 4)
+    host.core.put(UInt32(0xb5a0_6d7a), at: place)
+    try host.update()
+    try host.load(movedBy: distance)
+    let anew = try #require(
+      wait(watch) { latest in
+        note(latest)
+        return !latest.states.isEmpty
+      })
+    #expect(anew.words[Self.thread(0)]?.primary == 0xb5a0_6d7a)
+    #expect(anew.hostControls?.configuration.words.primary == 0xb5a0_6d7a)
+    #expect(anew.failure == nil)
+    #expect(!primary.contains(wrong))
+    #expect(watch.takeChanges(until: .max).map { $0.words[Self.thread(0)]?.primary } == [0xb5a0_6dfa, 0xb5a0_6d7a])
+    let messages = watch.takeMessages()
+    #expect(messages.count == 2)
+    #expect(messages.first?.hasPrefix("the state of vCPUs is not read any more: neither kvm_intel") == true)
+    #expect(messages.last?.hasPrefix("KVM's modules were loaded anew: ") == true)
+  }
+
+  @Test("that is read while a module is replaced at once is dropped, too")
+  func replaced() throws {
+    let host = try host(vcpus: 1)
+    let watch = StateWatch(roots: host.roots)
+    defer { watch.stop() }
+    _ = try #require(wait(watch) { !$0.words.isEmpty })
+    _ = watch.takeMessages()
+    // Only where its code is tells.
+    host.core.put(FakeHost.kvm + 8, at: FakeHost.vmList + 0x400)
+    host.core.put(FakeHost.vmList + 0x400, at: FakeHost.kvm + 8)
+    host.core.put(UInt32(0xb5a0_6d7a), at: FakeHost.configuration + 0x400 + 4)
+    try host.update()
+    try host.load(movedBy: 0x400)
+    let anew = try #require(
+      wait(watch) { $0.hostControls?.configuration.words.primary == 0xb5a0_6d7a && !$0.words.isEmpty })
+    #expect(anew.words[Self.thread(0)]?.primary == 0xb5a0_6dfa)
+    #expect(watch.takeMessages().map { $0.hasPrefix("KVM's modules were loaded anew: ") } == [true])
   }
 }

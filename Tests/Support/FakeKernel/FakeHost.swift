@@ -45,11 +45,13 @@ public final class FakeHost {
   public var core = FakeCore()
   public let roots: HostRoots
   private let folder: String
+  private var moduleTypes: [UInt8]
   /// Whether `kvm.vcpus[]` (5.15) or an xarray (6.1) holds the vCPUs.
   public let usesArray: Bool
 
   public init(vcpus: Int = 2, usesArray: Bool = false, without: Set<String> = []) throws {
     self.usesArray = usesArray
+    moduleTypes = []
     folder = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
     roots = HostRoots(prefix: folder)
     core.add([UInt8](repeating: 0, count: 0x20000), at: Self.direct)
@@ -93,23 +95,42 @@ public final class FakeHost {
     }
     if !usesArray { core.put(vcpus == 1 ? Self.vcpu(0) : Self.node | 2, at: Self.kvm + 0x10) }
     try file("sys/kernel/btf/vmlinux", FakeTypes().bytes)
-    try file("sys/kernel/btf/kvm_intel", types(without: without))
-    try file("sys/module/kvm_intel/initstate", Array("live\n".utf8))
-    try file("sys/module/kvm_intel/parameters/ple_gap", Array("128\n".utf8))
-    try file("sys/module/kvm_intel/parameters/eptad", Array("Y\n".utf8))
+    moduleTypes = types(without: without)
+    try load()
+  }
+
+  /// Loads the module, as the kernel does it: it is `live` at last.
+  ///
+  /// - Parameter distance: how far its variables are from where they usually are, 1 KiB at most. What they hold is to be put there.
+  public func load(movedBy distance: UInt64 = 0) throws {
+    func symbol(_ address: UInt64) -> String { String(address + distance, radix: 16) }
     let symbols = """
       ffffffff81000000 T _text
-      \(String(Self.vmList, radix: 16)) D vm_list\t[kvm]
-      \(String(Self.configuration, radix: 16)) D vmcs_config\t[kvm_intel]
-      \(String(Self.capability, radix: 16)) D vmx_capability\t[kvm_intel]
+      \(symbol(Self.vmList)) D vm_list\t[kvm]
+      \(symbol(Self.configuration)) D vmcs_config\t[kvm_intel]
+      \(symbol(Self.capability)) D vmx_capability\t[kvm_intel]
       ffffffffc0abc000 T vmx_vmexit\t[kvm_intel]
       \(String(Self.modules + 0x100, radix: 16)) D __per_cpu_offset
       000000000000b000 A gdt_page
-      \(String(Self.modules + 0x180, radix: 16)) b vmx_bitmap\t[kvm_intel]
-      \(String(Self.modules + 0x1a0, radix: 16)) B host_efer\t[kvm]
+      \(symbol(Self.modules + 0x180)) b vmx_bitmap\t[kvm_intel]
+      \(symbol(Self.modules + 0x1a0)) B host_efer\t[kvm]
 
       """
     try file("proc/kallsyms", Array(symbols.utf8))
+    try file("sys/module/kvm_intel/initstate", Array("coming\n".utf8))
+    try file("sys/kernel/btf/kvm_intel", moduleTypes)
+    try file("sys/module/kvm_intel/parameters/ple_gap", Array("128\n".utf8))
+    try file("sys/module/kvm_intel/parameters/eptad", Array("Y\n".utf8))
+    try file("sys/module/kvm_intel/sections/.text", Array("0x\(symbol(0xffff_ffff_c0ab_0000))\n".utf8))
+    try file("sys/module/kvm_intel/initstate", Array("live\n".utf8))
+  }
+
+  /// Unloads it. Its memory is as it was; what it becomes is up to who calls this.
+  public func unload() throws {
+    try file("sys/module/kvm_intel/initstate", Array("going\n".utf8))
+    remove("sys/module/kvm_intel")
+    remove("sys/kernel/btf/kvm_intel")
+    try file("proc/kallsyms", Array("ffffffff81000000 T _text\n".utf8))
   }
 
   /// Says that a thread ran a vCPU last: `kvm_vcpu.pid`, a `struct pid`.

@@ -8,9 +8,8 @@ import Sampler
 import TraceFormat
 import Tracefs
 
-/// Stands between the live sampler and the aggregator, and keeps what passes: for a recording, for the look-back, or for
-/// neither, when it costs nothing. The sampler's thread uses it.
-final class RecordingTap: PageSource {
+/// Keeps what passes through a live pipeline: for a recording, for the look-back, or for neither, when it costs nothing.
+final class LiveRecording: LiveConsumer {
   private let sampler: LiveSampler
   private let roots: HostRoots
   private let processes: [Int32]
@@ -27,40 +26,32 @@ final class RecordingTap: PageSource {
   private var lastNames: UInt64 = 0
   private var lastLosses: LossRecord?
   private var lastLossesAt: UInt64 = 0
-  private var lastHost: HostRecord?
+  /// As it was written last.
+  private var lastHost: [UInt8]?
   private var hasControls = false
   private var generation: Int
   /// How long pages wait for a block to become full, in nanoseconds.
   private var flushPeriod: UInt64 = 1_000_000_000
+  /// Nanoseconds that sums are of, and between two states; nil: no sums, and states each second.
+  private let sumsPeriod: UInt64?
+  private var ladder = SumsLadder()
+  private var nextSums: UInt64
+  private var nextStates: UInt64
 
   /// Named in the header, such as `vmctop 0.1.0`.
   var program = "vmctop"
 
-  init(_ sampler: LiveSampler, roots: HostRoots, processes: [Int32], eventSet: String) {
-    self.sampler = sampler
-    self.roots = roots
+  /// - Parameter sumsPeriod: what is counted is cut into sums of so many nanoseconds; nil for none.
+  init(_ pipeline: LivePipeline, processes: [Int32], eventSet: String, sumsPeriod: UInt64? = nil) {
+    sampler = pipeline.sampler
+    roots = pipeline.roots
     self.processes = processes
     self.eventSet = eventSet
+    self.sumsPeriod = sumsPeriod
+    nextStates = monotonicNanoseconds()
+    nextSums = nextStates &+ (sumsPeriod ?? 0)
     collector = PageCollector(layout: sampler.metadata.page)
     generation = sampler.metadataGeneration
-  }
-
-  /// By CPU alone, as they are in a recording: the instance's name is of no use to who reads the sums of these streams.
-  var streams: [PageStream] {
-    if named.count < sampler.streams.count { named = sampler.streams.map { PageStream(cpu: $0.cpu) } }
-    return named
-  }
-  private var named: [PageStream] = []
-
-  func nextPage(stream: Int) -> UnsafeRawBufferPointer? {
-    guard let page = sampler.nextPage(stream: stream) else { return nil }
-    guard writer != nil ? hasPages : lookBack != nil else { return page }
-    let cpu = UInt32(truncatingIfNeeded: sampler.streams[stream].cpu)
-    // The look-back keeps its blocks for long: memory that is used again is the writer's.
-    if let block = collector.add(page, cpu: cpu, now: present, spare: { self.writer?.spareMemory() ?? [] }) {
-      keep(block)
-    }
-    return page
   }
 
   private func keep(_ block: PageBlock) {
@@ -68,9 +59,6 @@ final class RecordingTap: PageSource {
   }
 
   private var keeps: Bool { writer != nil || lookBack != nil }
-
-  /// To be called before the pages of a drain are taken.
-  func beginDrain() { present = monotonicNanoseconds() }
 
   // MARK: Beginning and ending
 
@@ -123,8 +111,10 @@ final class RecordingTap: PageSource {
   }
 
   /// Ends the recording and waits until it is written.
-  func stop(commandStatus: UInt32? = nil, watermark: UInt64? = nil) -> RecordingProgress {
+  func stop(_ pipeline: LivePipeline, commandStatus: UInt32? = nil) -> RecordingProgress {
     guard let writer else { return RecordingProgress() }
+    if sumsPeriod != nil { writeSums(pipeline) }
+    let watermark = pipeline.watermark
     present = monotonicNanoseconds()
     for block in collector.take(olderThan: 0, now: present) { writer.write(block) }
     writeLosses(always: true, at: watermark ?? present)
@@ -137,12 +127,43 @@ final class RecordingTap: PageSource {
 
   // MARK: As time passes
 
-  /// To be called when the events up to the watermark were taken: pages that waited long enough go on.
-  func endDrain(watermark: UInt64?, isBehind: Bool) {
-    guard keeps, !isBehind, present &- lastFlush >= (writer != nil ? flushPeriod : Self.lookBackPeriod) else { return }
+  func beginDrain() { present = monotonicNanoseconds() }
+
+  func take(_ page: UnsafeRawBufferPointer, cpu: Int) {
+    guard writer != nil ? hasPages : lookBack != nil else { return }
+    // The look-back keeps its blocks for long: memory that is used again is the writer's.
+    let block = collector.add(
+      page, cpu: UInt32(truncatingIfNeeded: cpu), now: present, spare: { self.writer?.spareMemory() ?? [] })
+    if let block { keep(block) }
+  }
+
+  /// Pages that waited long enough go on, and then the watermark that they are complete to.
+  func endDrain(_ pipeline: LivePipeline) {
+    // Before the watermark is written: who reads the stream has the sums of what it has the pages of.
+    if let sumsPeriod, monotonicNanoseconds() >= nextSums {
+      nextSums = max(nextSums &+ sumsPeriod, monotonicNanoseconds())
+      writeSums(pipeline)
+    }
+    guard keeps, !sampler.isBehind, present &- lastFlush >= (writer != nil ? flushPeriod : Self.lookBackPeriod)
+    else { return }
     lastFlush = present
     for block in collector.take(olderThan: 0, now: present) { keep(block) }
-    writeClock(watermark)
+    writeClock(pipeline.watermark)
+  }
+
+  /// The counts of the interval that ends at the watermark go into a chunk SUMS, and into those of the levels above.
+  private func writeSums(_ pipeline: LivePipeline) {
+    let sums = pipeline.cut()
+    guard sums.end > sums.start else { return }
+    ladder.add(sums) { bytes, level, first, last in
+      writer?.write(sums: bytes, level: UInt32(level), first: first, last: last) ?? true
+    }
+  }
+
+  func willCountAfresh(_ pipeline: LivePipeline) {
+    guard sumsPeriod != nil else { return }
+    writeSums(pipeline)
+    ladder = SumsLadder()
   }
 
   private static let lookBackPeriod: UInt64 = 5_000_000_000
@@ -154,9 +175,9 @@ final class RecordingTap: PageSource {
       first: watermark ?? 0)
   }
 
-  /// What there is to know once a second. `time` is a moment on the trace clock; `states` are those of all vCPUs, nil where
-  /// none are to be written now.
-  func everySecond(_ time: UInt64, states: [VCPUReading]?, controls: HostControls?) {
+  func everySecond(_ pipeline: LivePipeline) {
+    let time = pipeline.present
+    let latest = pipeline.latestState
     guard keeps else { return }
     present = monotonicNanoseconds()
     if sampler.metadataGeneration != generation {
@@ -168,45 +189,36 @@ final class RecordingTap: PageSource {
       }
       if let writer, let header = try? makeHeader(level) { writer.change(to: header, at: time) }
     }
-    if let controls, !hasControls {
+    if let controls = latest?.hostControls, !hasControls {
       hasControls = true
       keep(ControlsRecord(controls), at: time)
     }
     guard let writer else { return }
-    if let states { writer.write(states: states, at: time) }
+    if present >= nextStates {
+      nextStates = sumsPeriod.map { max(nextStates &+ $0, present) } ?? 0
+      writer.write(states: (latest?.states ?? [:]).sorted { $0.key < $1.key }.map(\.value), at: time)
+    }
     writeLosses(always: present &- lastLossesAt >= 10_000_000_000, at: time)
     if present &- lastNames >= 60_000_000_000 { writeNames(at: time) }
     writer.maintain()
   }
 
-  /// The VMs there are, where they are other ones than before.
-  func note(host: [HostVM], at time: UInt64) {
+  /// Kept where they are other ones than before.
+  func take(host: [HostVM], at time: UInt64) {
     guard keeps else { return }
-    let record = HostRecord(
-      vms: host.map { vm in
-        HostRecord.VM(
-          pid: vm.pid, fd: vm.fd, name: vm.name, vmm: vm.vmm,
-          vcpus: vm.vcpus.map { HostRecord.VCPU(id: $0.id, tid: $0.tid, threadName: $0.threadName) })
-      })
-    guard record != lastHost else { return }
-    lastHost = record
+    let record = HostRecord(vms: host)
+    let bytes = record.encoded()
+    guard bytes != lastHost else { return }
+    lastHost = bytes
     keep(record, at: time)
   }
 
-  /// Control words that were seen to be others.
-  func note(words: [Int32: ControlSetting], at time: UInt64) {
+  func take(words: [Int32: ControlSetting], at time: UInt64) {
     if keeps { keep(WordsRecord(words: words), at: time) }
   }
 
   func note(_ text: String, isError: Bool = false, at time: UInt64) {
     if keeps { keep(NoteRecord(text, isError: isError), at: time) }
-  }
-
-  /// What was counted in an interval: the aggregator's bytes.
-  ///
-  /// - Returns: False where there is no room for it.
-  func note(sums: [UInt8], level: UInt32, first: UInt64, last: UInt64) -> Bool {
-    writer?.write(sums: sums, level: level, first: first, last: last) ?? true
   }
 
   private func keep(_ record: some RecordingRecord, at time: UInt64) {
