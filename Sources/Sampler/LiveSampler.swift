@@ -65,7 +65,7 @@ public struct SamplerError: Error, Sendable, CustomStringConvertible {
 
   init(_ error: TracefsError) {
     switch error.code {
-    case .notMounted, .noPermission, .absent, .busy: kind = .unavailable
+    case .notMounted, .noTracing, .noPermission, .absent, .busy: kind = .unavailable
     case .unexpectedFormat, .unsupported: kind = .unsupported
     default: kind = .failed
     }

@@ -5,11 +5,15 @@ import HostFiles
 public struct TracefsError: Error, Sendable, Hashable, CustomStringConvertible {
   /// The kind of failure. Open: cases may be added.
   public struct Code: Sendable, Hashable {
-    private enum Value { case notMounted, noPermission, absent, busy, noMemory, unsupported, unexpectedFormat, failed }
+    private enum Value {
+      case notMounted, noTracing, noPermission, absent, busy, noMemory, unsupported, unexpectedFormat, failed
+    }
     private let value: Value
 
-    /// tracefs is not mounted, or the kernel has no tracing.
+    /// tracefs is not mounted.
     public static let notMounted = Code(value: .notMounted)
+    /// The kernel was built without tracing.
+    public static let noTracing = Code(value: .noTracing)
     /// EACCES or EPERM.
     public static let noPermission = Code(value: .noPermission)
     /// A file or folder that should be there is not.
