@@ -10,5 +10,8 @@ public struct KernelMemoryError: Error, Sendable, Hashable, CustomStringConverti
     self.hint = hint
   }
 
+  /// Whoever wanted it does no more.
+  public static let cancelled = KernelMemoryError("kernel memory was not searched to the end: nobody waits for it")
+
   public var description: String { hint.map { "\(message): \($0)" } ?? message }
 }

@@ -87,8 +87,6 @@ final class RecordingTap: PageSource {
   func start(
     _ target: RecordingTarget, level: RecordingLevel = .events, options: RecordingOptions = RecordingOptions()
   ) throws(SessionError) -> UInt64 {
-    var options = options
-    options.prepareThread = beginThread
     present = monotonicNanoseconds()
     let now = present
     if lookBack != nil {

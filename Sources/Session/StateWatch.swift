@@ -2,6 +2,7 @@ import Architecture
 import Glibc
 import HostFiles
 import Synchronization
+import Threads
 import VCPUState
 
 /// Reads vCPUs from kernel memory on a thread of its own: the control words of all of them ten times a second, and all of the
@@ -36,6 +37,9 @@ final class StateWatch: Sendable {
 
   private let state = Mutex(State())
   private let roots: HostRoots
+  /// The search must not take the processor from anybody.
+  private let worker = WorkerThread("state", niceness: 19)
+  private let stopping = Doorbell()
 
   /// Between two readings of the control words, nanoseconds.
   private static let period: UInt64 = 100_000_000
@@ -50,13 +54,7 @@ final class StateWatch: Sendable {
 
   init(roots: HostRoots) {
     self.roots = roots
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    defer { pthread_attr_destroy(&attributes) }
-    let reference = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    if pthread_create(&thread, &attributes, runStateWatch, reference.toOpaque()) != 0 { reference.release() }
+    _ = worker.start { [self] in run() }
   }
 
   var latest: Latest { state.withLock(\.latest) }
@@ -85,17 +83,19 @@ final class StateWatch: Sendable {
     }
   }
 
-  /// Ends the thread at its next look.
-  func stop() { state.withLock { $0.isStopped = true } }
+  /// Ends the thread and waits for it: no longer than one reading takes, or one step of the search.
+  func stop() {
+    state.withLock { $0.isStopped = true }
+    stopping.ring()
+    worker.join()
+  }
 
-  fileprivate func run() {
-    beginThread()
-    // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C
-    // library/kernel differences").
-    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+  private var isStopped: Bool { state.withLock(\.isStopped) }
+
+  private func run() {
     let reader: StateReader
     do {
-      reader = try StateReader(roots: roots)
+      reader = try StateReader(roots: roots, isCancelled: { isStopped })
     } catch {
       state.withLock { state in
         state.latest.failure = "\(error)"
@@ -103,7 +103,7 @@ final class StateWatch: Sendable {
       }
       return
     }
-    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 0)
+    WorkerThread.setNiceness(0)
     let hostControls = reader.hostControls()
     state.withLock { state in
       state.latest.hostControls = hostControls
@@ -149,9 +149,10 @@ final class StateWatch: Sendable {
       // In short steps, so that the end is not waited for; somebody who begins to look waits no longer than that either.
       while left > 0 {
         let step = min(left, Self.period)
-        usleep(UInt32(step / 1000))
+        var end = pollfd(fd: stopping.reading, events: Int16(POLLIN), revents: 0)
+        poll(&end, 1, Int32(step / 1_000_000))
         left -= step
-        if state.withLock(\.isStopped) { return }
+        if self.isStopped { return }
         if state.withLock({ $0.watched != watched }) {
           nextStates = 0
           break
@@ -159,10 +160,4 @@ final class StateWatch: Sendable {
       }
     }
   }
-}
-
-private func runStateWatch(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  Unmanaged<StateWatch>.fromOpaque(argument).takeRetainedValue().run()
-  return nil
 }
