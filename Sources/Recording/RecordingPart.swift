@@ -1,5 +1,6 @@
 import CRecording
 import Glibc
+import HostFiles
 import TraceFormat
 
 /// One file of a recording: where its chunks are, and their bytes. Read with pread(2), not mapped: a file that is cut short
@@ -48,8 +49,9 @@ final class RecordingPart {
     var done = 0
     while done < target.count {
       guard let position = off_t(exactly: offset &+ UInt64(done)) else { return false }
-      let count = pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, position)
-      if count < 0, errno == EINTR { continue }
+      let count = retrying {
+        pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, position)
+      }
       guard count > 0 else { return false }
       done += count
     }

@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 import TraceFormat
 
 /// A recording as it comes through a pipe: whole chunks, one after another. One thread uses it.
@@ -77,11 +78,11 @@ public final class RecordingStream {
       before += taken
       taken = 0
     }
-    let count = read(descriptor, input.baseAddress, input.count)
+    let count = retrying { read(descriptor, input.baseAddress, input.count) }
     let number = errno
     if count > 0 { buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: input[..<count])) }
     if count == 0 { isAtEnd = true }
-    if count < 0, number != EINTR, number != EAGAIN {
+    if count < 0, number != EAGAIN {
       throw RecordingError("cannot read the recording", errorNumber: number, kind: .unavailable)
     }
   }
