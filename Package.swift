@@ -45,7 +45,7 @@ let package = Package(
       ]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
     library("Recording", ["TraceFormat", "Architecture", "HostFiles", "Threads", "CRecording", "CZstd"]),
-    library("Aggregator", ["Architecture", "TraceFormat"]),
+    library("Aggregator", ["Architecture", "TraceFormat", "HostFiles"]),
     library("Tracefs", ["TraceFormat", "HostFiles", "CSignals"]),
     library("KVMHost", ["Architecture", "KernelMemory", "HostFiles"]),
     library("VCPUState", ["KernelMemory", "HostFiles", "Architecture"]),
@@ -100,7 +100,7 @@ let package = Package(
       "Command",
       [
         "Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
-        "TraceFormat", "CTinyGuest",
+        "TraceFormat", "HostFiles", "CTinyGuest",
       ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a VMM's monitor whose words are the test's, snapshots

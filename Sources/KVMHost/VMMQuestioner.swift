@@ -95,8 +95,7 @@ public final class VMMQuestioner: Sendable {
     switch QMPDiscovery(roots: roots).sockets(pid: pid) {
     case .success(let found): sockets = found
     case .failure(let failure):
-      let isQEMU = !failure.message.contains("cannot be asked")
-      throw isQEMU ? QMPFailure("\(failure.message); \(QMPDiscovery.remedy)") : failure
+      throw failure.isOtherVMM ? failure : QMPFailure("\(failure.message); \(QMPDiscovery.remedy)")
     }
     var failure = QMPFailure("QEMU has no QMP socket")
     for (index, entry) in sockets.enumerated() {

@@ -29,7 +29,7 @@ final class FileOutput: RecordingOutput {
         let number = errno
         guard number == EEXIST else { throw RecordingError("cannot create \(path)", errorNumber: number) }
         if let writer = Self.writer(of: path) { throw Self.busy(path, writer) }
-        throw RecordingError("\(path) exists")
+        throw RecordingError("\(path) exists", code: .exists)
       }
       guard Self.lock(descriptor) else {
         let writer = Self.writer(of: path) ?? 0

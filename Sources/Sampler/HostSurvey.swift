@@ -71,7 +71,7 @@ public struct HostSurvey: Sendable {
     let canMakeInstances = root.map { access("\($0.path)/instances", W_OK) == 0 } ?? false
     let tracefsState =
       root.map { canMakeInstances ? $0.path : "\($0.path) is there, but instances cannot be made in it" }
-      ?? traceFailure?.description ?? "not found"
+      ?? traceFailure?.text ?? "not found"
     add(
       "tracefs", canMakeInstances, tracefsState, adds: "every exit as it happens: counts, times, details",
       enable: root == nil ? traceFailure?.hint : "sudo vmctop")
@@ -193,7 +193,7 @@ public struct HostSurvey: Sendable {
         ? "\(roots.sys)/kernel/btf: \(memory.typeInformation.keys.sorted().joined(separator: ", "))"
         : absent.compactMap { $0.value.reason }.joined(separator: "; "),
       adds: "how KVM's structures are laid out",
-      enable: absent.allSatisfy { $0.value.reason?.hasSuffix("is not loaded") == true }
+      enable: absent.allSatisfy { $0.value.isModuleToLoad }
         ? loadCommand : "boot a kernel with CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES")
     let security = "\(roots.sys)/kernel/security"
     let isSecurityMounted = (try? HostFile.names(security))?.isEmpty == false

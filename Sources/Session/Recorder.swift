@@ -5,6 +5,7 @@ import KVMHost
 import Recording
 import Sampler
 import TraceFormat
+import Tracefs
 
 /// What to record, and where to.
 public struct RecorderOptions: Sendable {
@@ -274,7 +275,7 @@ public final class Recorder {
 
   /// Removes the trace instance. Returns what prevented that.
   @discardableResult
-  public func close() -> SamplerError? {
+  public func close() -> TracefsError? {
     guard !isClosed else { return nil }
     isClosed = true
     stateWatch.stop()

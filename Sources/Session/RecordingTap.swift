@@ -105,8 +105,7 @@ final class RecordingTap: PageSource {
       let writer = try RecordingWriter(to: target, header: header, options: options)
       self.writer = writer
     } catch {
-      throw SessionError(
-        error.errorNumber == EACCES || error.errorNumber == EPERM ? .unavailable : .failure, "\(error)")
+      throw SessionError(error, as: error.isPermission ? .unavailable : .failure)
     }
     self.level = level
     if case .stream = target { flushPeriod = 200_000_000 } else { flushPeriod = 1_000_000_000 }

@@ -35,7 +35,7 @@ public final class StateReader {
     default:
       throw KernelMemoryError(
         "neither kvm_intel nor kvm_amd is loaded: there is no VMCS and no VMCB on this host",
-        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM")
+        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM", kind: .unsupported)
     }
   }
 

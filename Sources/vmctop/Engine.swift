@@ -2,6 +2,7 @@ import Aggregator
 import CDemo
 import Front
 import Glibc
+import HostFiles
 import KVMHost
 import Report
 import Sampler
@@ -108,16 +109,17 @@ func openEngine(_ input: Input, _ selection: Selection) throws -> any Engine {
 }
 
 extension Failure {
-  init(_ error: SessionError) {
+  /// What an error of any layer comes to: the one place that gives each kind its exit status.
+  init(_ error: some CodedError) {
     let status: ExitStatus =
-      switch error.code {
+      switch error.kind {
       case .unavailable: .unavailable
       case .unsupported: .unsupported
       case .damaged: .damaged
       case .usage: .usage
       case .failure: .failure
       }
-    self.init(status, error.message, hint: error.hint)
+    self.init(status, error.text, hint: error.hint)
   }
 }
 

@@ -147,7 +147,7 @@ struct Record: ParsableCommand {
     let recorder: Recorder
     do { recorder = try Recorder(options(target)) } catch {
       var failure = Failure(error)
-      if case .file(let path) = target, failure.message == "\(path) exists" { failure.hint = "--force overwrites it" }
+      if (error.cause as? RecordingError)?.code == .exists { failure.hint = "--force overwrites it" }
       throw failure
     }
     defer { recorder.close() }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import HostFiles
 import Testing
 
 @testable import Report
@@ -57,6 +58,22 @@ private let isRootWithSetpriv = getuid() == 0 && access("/usr/bin/setpriv", X_OK
       #expect(end.status != 0)
       #expect(end.line.map { !$0.isEmpty && $0 != "failed" } == true)
     }
+  }
+
+  private struct Coded: CodedError {
+    var kind: ErrorKind
+    var message = "it"
+    var hint: String? = "do that"
+  }
+
+  @Test(
+    "has one status for each kind, whatever the layer",
+    arguments: [
+      (.unavailable, 3), (.unsupported, 4), (.damaged, 5), (.usage, 2), (.failure, 1),
+    ] as [(ErrorKind, Int32)])
+  func status(kind: ErrorKind, status: Int32) {
+    let end = Program.ending(of: Failure(Coded(kind: kind)), arguments: [])
+    #expect(end == ("it; do that", status))
   }
 
   @Test func isSilentOnlyWhereAllWasSaid() {

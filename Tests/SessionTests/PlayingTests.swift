@@ -194,7 +194,7 @@ struct PlayingTests {
   @Test("a file that is missing and one that is no recording are told apart")
   func errors() throws {
     #expect(throws: SessionError.self) { try Session(.file(path: "/nonexistent")) }
-    do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.code == .unavailable) }
-    do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.code == .damaged) }
+    do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.kind == .unavailable) }
+    do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.kind == .damaged) }
   }
 }
