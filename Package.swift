@@ -23,7 +23,7 @@ let package = Package(
       name: "vmctop",
       dependencies: [
         "Architecture", "TraceFormat", "KernelMemory", "VCPUState", "KVMHost", "Tracefs", "Sampler", "Recording",
-        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "CDemo", "HostFiles",
+        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "CDemo", "HostFiles", "Threads",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -41,19 +41,20 @@ let package = Package(
       "Session",
       [
         "Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "KernelMemory", "TraceFormat",
-        "Architecture", "HostFiles",
+        "Architecture", "HostFiles", "Threads",
       ]),
     library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture"]),
-    library("Recording", ["TraceFormat", "Architecture", "CRecording", "CZstd"]),
-    library("Aggregator", ["Architecture", "TraceFormat"]),
+    library("Recording", ["TraceFormat", "Architecture", "HostFiles", "Threads", "CRecording", "CZstd"]),
+    library("Aggregator", ["Architecture", "TraceFormat", "HostFiles"]),
     library("Tracefs", ["TraceFormat", "HostFiles", "CSignals"]),
     library("KVMHost", ["Architecture", "KernelMemory", "HostFiles"]),
     library("VCPUState", ["KernelMemory", "HostFiles", "Architecture"]),
     library("KernelMemory", ["HostFiles"]),
     library("HostFiles"),
+    library("Threads", ["CSignals"]),
     .target(name: "CSignals"),
     .target(name: "CRecording"),
-    library("TraceFormat", ["CZlib", "CZstd"]),
+    library("TraceFormat", ["HostFiles", "CZlib", "CZstd"]),
     library("Architecture"),
     library("Screen"),
     .target(
@@ -76,6 +77,8 @@ let package = Package(
     tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
+    tests("HostFiles", ["HostFiles"]),
+    tests("Threads", ["Threads"]),
     tests(
       "Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport", "front-preview"], exclude: ["Golden"]),
     .target(
@@ -97,7 +100,7 @@ let package = Package(
       "Command",
       [
         "Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
-        "TraceFormat", "CTinyGuest",
+        "TraceFormat", "HostFiles", "CTinyGuest",
       ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a VMM's monitor whose words are the test's, snapshots

@@ -1,4 +1,5 @@
 import Architecture
+import HostFiles
 import TraceFormat
 
 /// What an event means to the aggregator.
@@ -39,8 +40,9 @@ extension KVMExit {
 }
 
 /// Why the events of a source cannot be counted.
-public struct AggregatorError: Error, Sendable, CustomStringConvertible {
-  public var description: String
+public struct AggregatorError: CodedError {
+  public var message: String
+  public var kind: ErrorKind { .unsupported }
 }
 
 /// Field offsets of the events that matter, compiled once from their formats: the per-event path only loads.
@@ -222,7 +224,7 @@ struct EventTable: ~Copyable {
       exit.vcpu = offset("vcpu_id", 4)
       guard exit.reason >= 0, exit.isa >= 0 else {
         throw AggregatorError(
-          description: "unknown layout of the event kvm_exit: it has no field exit_reason or isa (an x86 KVM has both)")
+          message: "unknown layout of the event kvm_exit: it has no field exit_reason or isa (an x86 KVM has both)")
       }
       exit.compareWithNative()
       row.kind = .exit

@@ -131,8 +131,9 @@ public struct RunningTotal: Sendable {
   private mutating func beginInterval(at now: UInt64, _ present: PresentState) {
     interval = Sums()
     isIntervalEmpty = true
+    let since = marked?.since
     marked?.interval = nil
-    marked?.shown = marked?.since
+    marked?.shown = since
     beganAt = now
     runningBefore = present.threads.compactMapValues { $0.running.total == 0 ? nil : $0.running }
     lostBefore = Dictionary(total.losses.map { ($0.stream, lost($0)) }, uniquingKeysWith: { $1 })

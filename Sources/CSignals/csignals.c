@@ -145,14 +145,25 @@ out:
   return result;
 }
 
-int csignals_use_alternate_stack(void) {
+static _Thread_local void *own_alternate_stack;
+
+void csignals_thread_begin(const char *name) {
+  pthread_setname_np(pthread_self(), name);
   stack_t present;
-  if (sigaltstack(NULL, &present) != 0) return -errno;
-  if (!(present.ss_flags & SS_DISABLE)) return 0;
+  if (sigaltstack(NULL, &present) != 0 || !(present.ss_flags & SS_DISABLE)) return;
   stack_t stack = {.ss_size = 65536};
-  stack.ss_sp = malloc(stack.ss_size);  // lives as long as the thread may fault: for good
-  if (stack.ss_sp == NULL) return -ENOMEM;
-  return sigaltstack(&stack, NULL) == 0 ? 0 : -errno;
+  stack.ss_sp = malloc(stack.ss_size);
+  if (stack.ss_sp == NULL) return;
+  if (sigaltstack(&stack, NULL) == 0) own_alternate_stack = stack.ss_sp;
+  else free(stack.ss_sp);
+}
+
+void csignals_thread_end(void) {
+  if (own_alternate_stack == NULL) return;
+  stack_t none = {.ss_flags = SS_DISABLE};
+  if (sigaltstack(&none, NULL) != 0) return;
+  free(own_alternate_stack);
+  own_alternate_stack = NULL;
 }
 
 int csignals_instance_open(const char *folder, int maximum) {

@@ -106,6 +106,7 @@ private final class Loop {
         pollfd(fd: exitFD, events: Int16(POLLIN), revents: 0),
       ]
       let ready = poll(&polled, nfds_t(polled.count), wakeFD < 0 ? 500 : -1)
+      // A signal may be a window that changed its size: that is drawn first.
       if ready < 0 {
         if errno == EINTR { continue }
         return .inputClosed

@@ -60,9 +60,8 @@ public enum HostFile {
     var failure: Int32 = 0
     withUnsafeTemporaryAllocation(byteCount: 16384, alignment: 16) { buffer in
       while result.count < limit {
-        let count = read(descriptor, buffer.baseAddress, min(buffer.count, limit - result.count))
+        let count = retrying { read(descriptor, buffer.baseAddress, min(buffer.count, limit - result.count)) }
         if count < 0 {
-          if errno == EINTR { continue }
           failure = errno
           return
         }
@@ -81,8 +80,7 @@ public enum HostFile {
     defer { close(descriptor) }
     withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { buffer in
       for _ in 0..<4096 {
-        let count = read(descriptor, buffer.baseAddress, buffer.count)
-        if count < 0, errno == EINTR { continue }
+        let count = retrying { read(descriptor, buffer.baseAddress, buffer.count) }
         if count <= 0 || !body(UnsafeRawBufferPointer(rebasing: buffer[..<count])) { return }
       }
     }
@@ -109,12 +107,8 @@ public enum HostFile {
     defer { close(descriptor) }
     var copy = text
     let failure: Int32 = copy.withUTF8 { bytes in
-      while true {
-        let count = Glibc.write(descriptor, bytes.baseAddress, bytes.count)
-        if count == bytes.count { return 0 }
-        if count >= 0 { return EIO }
-        if errno != EINTR { return errno }
-      }
+      let count = retrying { Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
+      return count == bytes.count ? 0 : count >= 0 ? EIO : errno
     }
     if failure != 0 { throw FileError(operation: "write", path: path, number: failure) }
   }

@@ -177,7 +177,9 @@ public struct QMPDiscovery: Sendable {
     let vmm = VMMCommandLine(bytes).vmm
     guard vmm == "qemu" else {
       return .failure(
-        QMPFailure("\(vmm ?? "a VMM without a command line") cannot be asked: only QEMU tells registers, by QMP"))
+        QMPFailure(
+          "\(vmm ?? "a VMM without a command line") cannot be asked: only QEMU tells registers, by QMP",
+          isOtherVMM: true))
     }
     let addresses = QMPAddress.all(in: VMMCommandLine.arguments(bytes))
     var why = "QEMU has no QMP socket"
@@ -273,6 +275,11 @@ public struct QMPDiscovery: Sendable {
 /// Why a VMM was not asked or gave no answer: one line, fit for a terminal.
 struct QMPFailure: Error, Sendable, Hashable {
   var message: String
+  /// It is no QEMU: no socket would help.
+  var isOtherVMM: Bool
 
-  init(_ message: String) { self.message = sanitized(message, limit: 400) }
+  init(_ message: String, isOtherVMM: Bool = false) {
+    self.message = sanitized(message, limit: 400)
+    self.isOtherVMM = isOtherVMM
+  }
 }

@@ -17,6 +17,8 @@ final class QMPConnection {
   /// CLOCK_MONOTONIC in nanoseconds.
   private var deadline: UInt64
   private let began: UInt64
+  /// Ends every waiting once it is readable; -1 for none.
+  private let wake: Int32
   private var buffer: [UInt8] = []
   private var frame = QMPFrame()
   private var messages = 0
@@ -27,11 +29,15 @@ final class QMPConnection {
   /// - Parameters:
   ///   - greetingBefore: a deadline of its own for the greeting; nil for the same.
   ///   - deadline: CLOCK_MONOTONIC in nanoseconds, for everything that is done on it.
-  init(_ socket: QMPSocket, greetingBefore: UInt64? = nil, deadline: UInt64) throws(QMPFailure) {
+  ///   - wake: a descriptor that ends the conversation when it is readable.
+  init(
+    _ socket: QMPSocket, greetingBefore: UInt64? = nil, deadline: UInt64, wake: Int32 = -1
+  ) throws(QMPFailure) {
+    self.wake = wake
     shown = socket.shown
     self.deadline = greetingBefore ?? deadline
     began = monotonicNanoseconds()
-    descriptor = try Self.connect(socket, deadline: greetingBefore ?? deadline)
+    descriptor = try Self.connect(socket, deadline: greetingBefore ?? deadline, wake)
     guard try next(waitingFor: "greeting").isGreeting else {
       throw QMPFailure("\(shown) is no QMP socket: it did not greet")
     }
@@ -82,7 +88,7 @@ final class QMPConnection {
   // MARK: Bytes
 
   /// A non-blocking, connected socket.
-  private static func connect(_ socket: QMPSocket, deadline: UInt64) throws(QMPFailure) -> Int32 {
+  private static func connect(_ socket: QMPSocket, deadline: UInt64, _ wake: Int32) throws(QMPFailure) -> Int32 {
     let shown = socket.shown
     var family = AF_UNIX
     if case .loopback(_, let isIPv6) = socket { family = isIPv6 ? AF_INET6 : AF_INET }
@@ -107,17 +113,19 @@ final class QMPConnection {
     guard length > 0 else { throw QMPFailure("cannot reach \(shown): the path is too long") }
     while true {
       let result = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, length) }
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+          retrying { Glibc.connect(descriptor, address, length) }
+        }
       }
       if result == 0 { break }
       switch errno {
-      case EINTR: continue
       case EAGAIN:
         // The queue of a unix socket is full: somebody before us waits too, and poll(2) does not tell when there is room.
         guard monotonicNanoseconds() < deadline else { throw QMPFailure("\(shown): \(Self.busy)") }
-        usleep(10_000)
+        var end = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
+        guard poll(&end, 1, 10) <= 0 else { throw QMPFailure("\(shown) was not waited for") }
       case EINPROGRESS:
-        guard waits(descriptor, POLLOUT, until: deadline) else { throw QMPFailure("\(shown) does not answer") }
+        guard waits(descriptor, POLLOUT, until: deadline, wake) else { throw QMPFailure("\(shown) does not answer") }
         var error: Int32 = 0
         var size = socklen_t(MemoryLayout<Int32>.size)
         getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size)
@@ -162,12 +170,14 @@ final class QMPConnection {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       // Without SIGPIPE: a monitor may close at any moment.
-      let count = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+      let count = bytes.withUnsafeBytes { bytes in
+        retrying { Glibc.send(descriptor, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL)) }
+      }
       if count > 0 {
         bytes = bytes.dropFirst(count)
       } else if count < 0, errno == EAGAIN {
-        guard waits(descriptor, POLLOUT, until: deadline) else { throw QMPFailure("\(shown) takes no command") }
-      } else if count >= 0 || errno != EINTR {
+        guard waits(descriptor, POLLOUT, until: deadline, wake) else { throw QMPFailure("\(shown) takes no command") }
+      } else {
         throw QMPFailure("\(shown) closed: \(errorText(errno))")
       }
     }
@@ -197,7 +207,7 @@ final class QMPConnection {
       guard buffer.count < Self.longestAnswer else {
         throw QMPFailure("\(shown) sent an answer of more than \(Self.longestAnswer >> 20) MiB")
       }
-      guard monotonicNanoseconds() < deadline, waits(descriptor, POLLIN, until: deadline) else {
+      guard monotonicNanoseconds() < deadline, waits(descriptor, POLLIN, until: deadline, wake) else {
         let isGreeting = what == "greeting"
         let waited = (monotonicNanoseconds() &- began) / 1_000_000
         throw QMPFailure(
@@ -212,12 +222,12 @@ final class QMPConnection {
     var failure: String?
     let shown = self.shown
     withUnsafeTemporaryAllocation(byteCount: 65536, alignment: 16) { bytes in
-      let count = recv(descriptor, bytes.baseAddress, bytes.count, 0)
+      let count = retrying { recv(descriptor, bytes.baseAddress, bytes.count, 0) }
       if count > 0 {
         buffer.append(contentsOf: bytes[..<count])
       } else if count == 0 {
         failure = "\(shown) closed before the \(what) was whole"
-      } else if errno != EINTR, errno != EAGAIN {
+      } else if errno != EAGAIN {
         failure = "\(shown) closed: \(errorText(errno))"
       }
     }
@@ -322,14 +332,17 @@ private let pathOnly: Int32 = 0o10000000
 
 private func errorText(_ number: Int32) -> String { FileError.text(number) }
 
-/// Whether the descriptor is ready before the deadline.
-private func waits(_ descriptor: Int32, _ events: Int32, until deadline: UInt64) -> Bool {
+/// Whether the descriptor is ready before the deadline, and before `wake` is readable.
+private func waits(_ descriptor: Int32, _ events: Int32, until deadline: UInt64, _ wake: Int32) -> Bool {
   while true {
     let now = monotonicNanoseconds()
     guard now < deadline else { return false }
-    var entry = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
-    let count = poll(&entry, 1, Int32(clamping: (deadline - now) / 1_000_000 &+ 1))
-    if count > 0 { return true }
+    var set = [
+      pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0),
+      pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
+    ]
+    let count = poll(&set, 2, Int32(clamping: (deadline - now) / 1_000_000 &+ 1))
+    if count > 0 { return set[1].revents == 0 }
     if count < 0, errno != EINTR { return false }
   }
 }

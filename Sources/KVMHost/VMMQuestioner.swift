@@ -22,18 +22,21 @@ public final class VMMQuestioner: Sendable {
 
   private let roots: HostRoots
   private let patience: UInt64
+  private let wake: Int32
   private let now: @Sendable () -> UInt64
   /// When each VMM was asked last.
   private let asked = Mutex<[Int32: UInt64]>([:])
 
-  public convenience init(roots: HostRoots = HostRoots()) {
-    self.init(roots: roots, patience: Self.patience, now: monotonicNanoseconds)
+  /// - Parameter wake: a descriptor that ends a question under way when it is readable; -1 for none.
+  public convenience init(roots: HostRoots = HostRoots(), wake: Int32 = -1) {
+    self.init(roots: roots, patience: Self.patience, wake: wake, now: monotonicNanoseconds)
   }
 
   /// - Parameter now: the clock of the rate limit; CLOCK_MONOTONIC in nanoseconds.
-  init(roots: HostRoots, patience: UInt64, now: @escaping @Sendable () -> UInt64) {
+  init(roots: HostRoots, patience: UInt64, wake: Int32 = -1, now: @escaping @Sendable () -> UInt64) {
     self.roots = roots
     self.patience = patience
+    self.wake = wake
     self.now = now
   }
 
@@ -92,8 +95,7 @@ public final class VMMQuestioner: Sendable {
     switch QMPDiscovery(roots: roots).sockets(pid: pid) {
     case .success(let found): sockets = found
     case .failure(let failure):
-      let isQEMU = !failure.message.contains("cannot be asked")
-      throw isQEMU ? QMPFailure("\(failure.message); \(QMPDiscovery.remedy)") : failure
+      throw failure.isOtherVMM ? failure : QMPFailure("\(failure.message); \(QMPDiscovery.remedy)")
     }
     var failure = QMPFailure("QEMU has no QMP socket")
     for (index, entry) in sockets.enumerated() {
@@ -101,10 +103,11 @@ public final class VMMQuestioner: Sendable {
       guard now < deadline else { break }
       let isLast = index == sockets.count - 1
       do throws(QMPFailure) {
-        if isLast { return try QMPConnection(entry.socket, deadline: deadline) }
+        if isLast { return try QMPConnection(entry.socket, deadline: deadline, wake: wake) }
         // Only the greeting has the shorter time.
         return try QMPConnection(
-          entry.socket, greetingBefore: now &+ (deadline &- now) / UInt64(sockets.count - index), deadline: deadline)
+          entry.socket, greetingBefore: now &+ (deadline &- now) / UInt64(sockets.count - index), deadline: deadline,
+          wake: wake)
       } catch {
         failure = error
       }

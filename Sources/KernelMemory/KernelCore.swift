@@ -84,8 +84,9 @@ public final class KernelCore: KernelBytes {
     var bytes = [UInt8](repeating: 0, count: count)
     var done = 0
     while done < count {
-      let got = bytes.withUnsafeMutableBytes { pread(file, $0.baseAddress! + done, count - done, Int(offset) + done) }
-      if got < 0, errno == EINTR { continue }
+      let got = bytes.withUnsafeMutableBytes { bytes in
+        retrying { pread(file, bytes.baseAddress! + done, count - done, Int(offset) + done) }
+      }
       guard got > 0 else { return nil }
       done += got
     }

@@ -1,14 +1,24 @@
+import HostFiles
+
 /// Why the kernel's memory cannot be read, in words for its user.
-public struct KernelMemoryError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct KernelMemoryError: CodedError, Hashable {
   /// What is wrong and where, without a final stop.
   public var message: String
   /// What would help, where something would.
   public var hint: String?
 
-  public init(_ message: String, hint: String? = nil) {
+  /// `unsupported` where this host has nothing to read.
+  public var kind: ErrorKind
+
+  public init(_ message: String, hint: String? = nil, kind: ErrorKind = .unavailable) {
+    self.kind = kind
     self.message = message
     self.hint = hint
   }
 
+  /// Whoever wanted it does no more.
+  public static let cancelled = KernelMemoryError("kernel memory was not searched to the end: nobody waits for it")
+
+  /// One line: the message and what would help.
   public var description: String { hint.map { "\(message): \($0)" } ?? message }
 }

@@ -9,12 +9,20 @@ public struct KernelMemoryProbe: Sendable, Hashable {
     case available
     /// Why not, in words without a final stop.
     case missing(String)
+    /// The module of this name is not loaded.
+    case notLoaded(String)
 
     public var isAvailable: Bool { self == .available }
     /// Nil when available.
     public var reason: String? {
-      if case .missing(let reason) = self { reason } else { nil }
+      switch self {
+      case .available: nil
+      case .missing(let reason): reason
+      case .notLoaded(let module): "\(module) is not loaded"
+      }
     }
+    /// To load a module is all that is missing.
+    public var isModuleToLoad: Bool { if case .notLoaded = self { true } else { false } }
   }
 
   /// `/proc/kcore` opens and starts with an ELF header.
@@ -125,7 +133,7 @@ public struct KernelMemoryProbe: Sendable, Hashable {
     if !failure.isAbsence { return .missing("\(failure)") }
     if name == "vmlinux" { return .missing("the kernel was built without CONFIG_DEBUG_INFO_BTF") }
     // A module that is built in, or not loaded, has no file of its own; a loaded one has `initstate`.
-    if !HostFile.exists("\(roots.sys)/module/\(name)") { return .missing("\(name) is not loaded") }
+    if !HostFile.exists("\(roots.sys)/module/\(name)") { return .notLoaded(name) }
     if !HostFile.exists("\(roots.sys)/module/\(name)/initstate") {
       return HostFile.exists("\(roots.sys)/kernel/btf/vmlinux")
         ? .available : .missing("\(name) is built in, and vmlinux has no type information")

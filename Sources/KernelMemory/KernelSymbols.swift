@@ -14,19 +14,23 @@ public struct KernelSymbols: Sendable {
 
   /// Looks for these names only.
   ///
+  /// - Parameter isCancelled: asked every few thousand lines; true gives it up.
   /// - Throws: where the file cannot be read, or shows no addresses.
-  public init(path: String = "/proc/kallsyms", wanted: Set<String>) throws(KernelMemoryError) {
+  public init(
+    path: String = "/proc/kallsyms", wanted: Set<String>, isCancelled: () -> Bool = { false }
+  ) throws(KernelMemoryError) {
     var scanner = Scanner(wanted: wanted)
     do {
       try HostFile.scan(path) { piece in
         for byte in piece { scanner.take(byte) }
         // Without addresses the rest is of no use either.
-        return scanner.hasAddresses || scanner.lines <= 1000
+        return (scanner.hasAddresses || scanner.lines <= 1000) && !isCancelled()
       }
     } catch {
       throw KernelMemoryError(
         "\(error)", hint: error.isAbsence ? "the kernel was built without CONFIG_KALLSYMS" : nil)
     }
+    if isCancelled() { throw .cancelled }
     scanner.endLine()
     guard scanner.hasAddresses else {
       throw KernelMemoryError(

@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 
 /// A file that is written from start to end, and patched behind.
 final class OutputFile {
@@ -56,17 +57,9 @@ final class OutputFile {
   }
 
   private func send(_ bytes: UnsafeRawBufferPointer) throws(RecordingError) {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let part = UnsafeRawBufferPointer(rebasing: rest)
-      let count = Glibc.write(descriptor, part.baseAddress, part.count)
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw RecordingError("cannot write to \(path)", errorNumber: errno)
-      }
-      rest = rest.dropFirst(count)
-      written += UInt64(count)
-    }
+    let (count, failure) = writeAll(bytes, to: descriptor)
+    written += UInt64(count)
+    if failure != 0 { throw RecordingError("cannot write to \(path)", errorNumber: failure) }
   }
 }
 

@@ -129,11 +129,11 @@ extension TraceFileError {
       return
     }
     let code: Code =
-      switch error.kind {
+      switch error.code {
       case .unavailable: .unreadable
       case .notARecording: .notATraceFile
       case .unsupported: .unsupported
-      case .damaged, .failure: .malformed
+      case .damaged, .exists, .failure: .malformed
       }
     self.init(code, error.description, path: path)
   }

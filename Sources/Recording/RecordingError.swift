@@ -1,18 +1,16 @@
 import Glibc
+import HostFiles
 
 /// Why a recording cannot be written or read.
-public struct RecordingError: Error, Sendable, Hashable, CustomStringConvertible {
-  /// What failed, without a final stop.
-  public var message: String
-  /// The system's error number, such as ENOSPC; nil where the caller's data was wrong.
-  public var errorNumber: Int32?
-
-  /// What kind of failure it is, for the exit status.
-  public enum Kind: Sendable, Hashable {
+public struct RecordingError: CodedError, Hashable {
+  /// What kind of failure it is.
+  public enum Code: Sendable, Hashable {
     /// Anything that has no name below.
     case failure
     /// The system would not open the file.
     case unavailable
+    /// There is a file of that name, which is not to be overwritten.
+    case exists
     /// It is some other kind of file.
     case notARecording
     /// It is of a later version.
@@ -20,15 +18,26 @@ public struct RecordingError: Error, Sendable, Hashable, CustomStringConvertible
     /// What is needed to read anything of it is lost.
     case damaged
   }
-  public var kind = Kind.failure
 
-  public init(_ message: String, errorNumber: Int32? = nil, kind: Kind = .failure) {
+  public var code: Code
+  public var message: String
+  public var errorNumber: Int32?
+
+  public init(_ message: String, errorNumber: Int32? = nil, code: Code = .failure) {
     self.message = message
     self.errorNumber = errorNumber
-    self.kind = kind
+    self.code = code
   }
 
-  public var description: String {
-    errorNumber.map { "\(message): \(String(cString: strerror($0)))" } ?? message
+  public var kind: ErrorKind {
+    switch code {
+    case .unavailable: .unavailable
+    case .unsupported: .unsupported
+    case .notARecording, .damaged: .damaged
+    case .failure, .exists: .failure
+    }
   }
+
+  /// True where more privilege would help.
+  public var isPermission: Bool { errorNumber == EACCES || errorNumber == EPERM }
 }

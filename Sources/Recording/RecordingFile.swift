@@ -113,7 +113,7 @@ public final class RecordingFile {
     guard !self.generations.isEmpty else {
       throw RecordingError(
         chunks.isEmpty ? "\(path): not a recording of vmctop" : "\(path): the header of the recording is lost",
-        kind: chunks.isEmpty ? .notARecording : .damaged)
+        code: chunks.isEmpty ? .notARecording : .damaged)
     }
     for item in damage { note(item) }
   }

@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 
 /// Where the bytes of a recording go. Used by the writer's thread alone.
 protocol RecordingOutput: AnyObject {
@@ -28,7 +29,7 @@ final class FileOutput: RecordingOutput {
         let number = errno
         guard number == EEXIST else { throw RecordingError("cannot create \(path)", errorNumber: number) }
         if let writer = Self.writer(of: path) { throw Self.busy(path, writer) }
-        throw RecordingError("\(path) exists")
+        throw RecordingError("\(path) exists", code: .exists)
       }
       guard Self.lock(descriptor) else {
         let writer = Self.writer(of: path) ?? 0
@@ -119,19 +120,9 @@ final class FileOutput: RecordingOutput {
   var watched: Int32? { nil }
 
   func write(_ bytes: UnsafeRawBufferPointer) -> (count: Int, failure: Int32) {
-    var done = 0
-    while done < bytes.count {
-      let count = Glibc.write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-      if count < 0 {
-        if errno == EINTR { continue }
-        size &+= UInt64(done)
-        return (done, errno)
-      }
-      if count == 0 { return (done, EIO) }
-      done += count
-    }
-    size &+= UInt64(done)
-    return (done, 0)
+    let result = writeAll(bytes, to: descriptor)
+    size &+= UInt64(result.count)
+    return result
   }
 
   /// Takes back what was written beyond so many bytes.
@@ -183,19 +174,20 @@ final class StreamOutput: RecordingOutput {
       let rest = UnsafeRawBufferPointer(rebasing: bytes[done...])
       let count: Int
       if isSocket {
-        count = send(descriptor, rest.baseAddress, rest.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
+        count = retrying {
+          send(descriptor, rest.baseAddress, rest.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
+        }
       } else if isOwn {
-        count = Glibc.write(descriptor, rest.baseAddress, rest.count)
+        count = retrying { Glibc.write(descriptor, rest.baseAddress, rest.count) }
       } else {
         // What may block is written only when there is room, and no more than surely fits (pipe(7), PIPE_BUF).
         guard wait() else { return (done, ETIMEDOUT) }
-        count = Glibc.write(descriptor, rest.baseAddress, min(rest.count, 4096))
+        count = retrying { Glibc.write(descriptor, rest.baseAddress, min(rest.count, 4096)) }
       }
       if count > 0 {
         done += count
         continue
       }
-      if count < 0, errno == EINTR { continue }
       if count < 0, errno != EAGAIN { return (done, errno) }
       guard wait() else { return (done, ETIMEDOUT) }
     }

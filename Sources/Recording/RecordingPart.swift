@@ -1,5 +1,6 @@
 import CRecording
 import Glibc
+import HostFiles
 import TraceFormat
 
 /// One file of a recording: where its chunks are, and their bytes. Read with pread(2), not mapped: a file that is cut short
@@ -13,21 +14,21 @@ final class RecordingPart {
     self.path = path
     // Not to hang on a FIFO without a writer.
     descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw RecordingError("cannot open \(path)", errorNumber: errno, kind: .unavailable) }
+    guard descriptor >= 0 else { throw RecordingError("cannot open \(path)", errorNumber: errno, code: .unavailable) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
       let number = errno
       close(descriptor)
-      throw RecordingError("cannot stat \(path)", errorNumber: number, kind: .unavailable)
+      throw RecordingError("cannot stat \(path)", errorNumber: number, code: .unavailable)
     }
     guard status.st_mode & S_IFMT == S_IFREG else {
       close(descriptor)
-      throw RecordingError("\(path): not a regular file", kind: .unavailable)
+      throw RecordingError("\(path): not a regular file", code: .unavailable)
     }
     size = UInt64(max(0, status.st_size))
     guard size > 0 else {
       close(descriptor)
-      throw RecordingError("\(path): empty", kind: .notARecording)
+      throw RecordingError("\(path): empty", code: .notARecording)
     }
     var prefix = [UInt8](repeating: 0, count: RecordingPrefix.size)
     let count = pread(descriptor, &prefix, prefix.count, 0)
@@ -37,7 +38,7 @@ final class RecordingPart {
       close(descriptor)
       throw RecordingError(
         "\(path): a recording of version \(version), this vmctop reads up to \(RecordingPrefix.version)",
-        kind: .unsupported)
+        code: .unsupported)
     }
   }
 
@@ -48,8 +49,9 @@ final class RecordingPart {
     var done = 0
     while done < target.count {
       guard let position = off_t(exactly: offset &+ UInt64(done)) else { return false }
-      let count = pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, position)
-      if count < 0, errno == EINTR { continue }
+      let count = retrying {
+        pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, position)
+      }
       guard count > 0 else { return false }
       done += count
     }

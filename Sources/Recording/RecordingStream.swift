@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 import TraceFormat
 
 /// A recording as it comes through a pipe: whole chunks, one after another. One thread uses it.
@@ -77,12 +78,12 @@ public final class RecordingStream {
       before += taken
       taken = 0
     }
-    let count = read(descriptor, input.baseAddress, input.count)
+    let count = retrying { read(descriptor, input.baseAddress, input.count) }
     let number = errno
     if count > 0 { buffer.append(contentsOf: UnsafeRawBufferPointer(rebasing: input[..<count])) }
     if count == 0 { isAtEnd = true }
-    if count < 0, number != EINTR, number != EAGAIN {
-      throw RecordingError("cannot read the recording", errorNumber: number, kind: .unavailable)
+    if count < 0, number != EAGAIN {
+      throw RecordingError("cannot read the recording", errorNumber: number, code: .unavailable)
     }
   }
 
@@ -107,7 +108,7 @@ public final class RecordingStream {
         if damagedFrom == nil { damagedFrom = before + taken }
         taken += count
         if recording == nil, before + taken > Self.longestSearch {
-          throw RecordingError("this is no recording of vmctop", kind: .notARecording)
+          throw RecordingError("this is no recording of vmctop", code: .notARecording)
         }
       case .chunk(let header, let payload):
         taken += ChunkHeader.size + Int(header.storedLength)
@@ -138,7 +139,7 @@ public final class RecordingStream {
       let version = buffer[taken...].withUnsafeBytes { RecordingPrefix.version($0) }
       if let version, version > RecordingPrefix.version {
         throw RecordingError(
-          "a recording of version \(version), this vmctop reads up to \(RecordingPrefix.version)", kind: .unsupported)
+          "a recording of version \(version), this vmctop reads up to \(RecordingPrefix.version)", code: .unsupported)
       }
       return version == nil ? .damaged(0) : .skip(RecordingPrefix.size)
     }

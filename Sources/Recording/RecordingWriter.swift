@@ -1,6 +1,7 @@
 import Architecture
 import Glibc
 import Synchronization
+import Threads
 
 /// Where a recording goes.
 public enum RecordingTarget: Sendable, Hashable {
@@ -23,8 +24,6 @@ public struct RecordingOptions: Sendable {
   public var compression = RecordingCompression.adaptive
   /// Nanoseconds between two calls of fdatasync(2).
   public var syncPeriod: UInt64 = 5_000_000_000
-  /// Called at the beginning of each thread of the writer.
-  public var prepareThread: @Sendable () -> Void = {}
 
   public init() {}
 
@@ -68,7 +67,9 @@ public final class RecordingWriter {
   private let shared: WriterQueue
   private let options: RecordingOptions
   private let isFile: Bool
-  private var threads: [pthread_t] = []
+  private let packer = WorkerThread("writer")
+  private let syncer = WorkerThread("sync")
+  private var isRunning = false
   private var header: RecordingHeader
   private var states = StateEncoder()
   /// What a part must begin with, as it was written last.
@@ -122,14 +123,13 @@ public final class RecordingWriter {
         StreamOutput(descriptor: descriptor, stop: shared.stop.reading) { shared.state.withLock(\.isEnding) })
     }
     write(header, first: header.startedAt ?? 0)
-    guard let writing = Self.start(thread.run) else {
-      throw RecordingError("no thread for writing", errorNumber: EAGAIN)
-    }
-    threads.append(writing)
-    if isFile, let syncing = Self.start(thread.syncer.run) { threads.append(syncing) }
+    guard packer.start(thread.run) else { throw RecordingError("no thread for writing", errorNumber: EAGAIN) }
+    isRunning = true
+    // Without it the kernel writes back as it likes.
+    if isFile { _ = syncer.start(thread.syncer.run) }
   }
 
-  deinit { if !threads.isEmpty { _ = finish() } }
+  deinit { if isRunning { _ = finish() } }
 
   /// Parts of an older recording of the same name must not be taken for this one's.
   private static func clear(_ path: String, _ options: RecordingOptions) throws(RecordingError) {
@@ -143,16 +143,6 @@ public final class RecordingWriter {
   private static func randomBytes(_ count: Int) -> [UInt8] {
     var generator = SystemRandomNumberGenerator()
     return (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
-  }
-
-  private static func start(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
-    let start = Unmanaged.passRetained(ThreadBody(body))
-    var thread = pthread_t()
-    guard pthread_create(&thread, nil, runWriterThread, start.toOpaque()) == 0 else {
-      start.release()
-      return nil
-    }
-    return thread
   }
 
   // MARK: What is written
@@ -280,11 +270,12 @@ public final class RecordingWriter {
   /// some seconds.
   @discardableResult
   public func finish(commandStatus: UInt32? = nil) -> RecordingProgress {
-    guard !threads.isEmpty else { return progress }
+    guard isRunning else { return progress }
     endGap()
     shared.end(commandStatus: commandStatus)
-    for thread in threads { pthread_join(thread, nil) }
-    threads = []
+    packer.join()
+    syncer.join()
+    isRunning = false
     return progress
   }
 }
@@ -407,21 +398,4 @@ func now() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return UInt64(truncatingIfNeeded: time.tv_sec) &* 1_000_000_000 &+ UInt64(truncatingIfNeeded: time.tv_nsec)
-}
-
-private final class ThreadBody {
-  let body: @Sendable () -> Void
-  init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-}
-
-/// A free function: a closure made on the main actor would trap on another thread.
-private func runWriterThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  // Signals are the main thread's; so is not SIGPIPE, which then becomes EPIPE, nor SIGXFSZ.
-  var all = sigset_t()
-  sigfillset(&all)
-  for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
-  pthread_sigmask(SIG_BLOCK, &all, nil)
-  Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().body()
-  return nil
 }

@@ -41,7 +41,7 @@ final class WriterThread: @unchecked Sendable {
     self.queue = queue
     self.options = options
     self.path = path
-    syncer = FileSyncer(period: options.syncPeriod, prepare: options.prepareThread)
+    syncer = FileSyncer(period: options.syncPeriod)
   }
 
   func begin(_ file: FileOutput) throws(RecordingError) {
@@ -60,7 +60,6 @@ final class WriterThread: @unchecked Sendable {
   }
 
   @Sendable func run() {
-    options.prepareThread()
     while true {
       let (chunks, isOver) = queue.take()
       if isOver { break }
@@ -326,12 +325,8 @@ final class FileSyncer: Sendable {
   private let state = Mutex(State())
   private let bell = Bell()
   private let period: UInt64
-  private let prepare: @Sendable () -> Void
 
-  init(period: UInt64, prepare: @escaping @Sendable () -> Void) {
-    self.period = period
-    self.prepare = prepare
-  }
+  init(period: UInt64) { self.period = period }
 
   deinit {
     state.withLock { state in
@@ -361,7 +356,6 @@ final class FileSyncer: Sendable {
   }
 
   @Sendable func run() {
-    prepare()
     var isStopped = false
     while !isStopped {
       var set = pollfd(fd: bell.reading, events: Int16(POLLIN), revents: 0)

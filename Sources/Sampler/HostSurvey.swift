@@ -71,7 +71,7 @@ public struct HostSurvey: Sendable {
     let canMakeInstances = root.map { access("\($0.path)/instances", W_OK) == 0 } ?? false
     let tracefsState =
       root.map { canMakeInstances ? $0.path : "\($0.path) is there, but instances cannot be made in it" }
-      ?? traceFailure?.description ?? "not found"
+      ?? traceFailure?.text ?? "not found"
     add(
       "tracefs", canMakeInstances, tracefsState, adds: "every exit as it happens: counts, times, details",
       enable: root == nil ? traceFailure?.hint : "sudo vmctop")
@@ -124,7 +124,7 @@ public struct HostSurvey: Sendable {
         : "\(vms.count) VM\(vms.count == 1 ? "" : "s"), \(vcpus) vCPU\(vcpus == 1 ? "" : "s"): "
           + shown.joined(separator: ", ") + (vms.count > shown.count ? " ..." : ""),
       adds: "names of VMs and vCPUs beside their exits", enable: privileges.suffices ? "start a guest" : "sudo vmctop")
-    // Only looked for: nothing is asked.
+    // Only looked for: nothing is asked. Whose processes are hidden may have a QEMU all the same.
     let discovery = QMPDiscovery(roots: roots)
     let sockets = vms.filter { $0.vmm == "qemu" }.map { vm in
       (vm: vm.name.map { "\($0) (\(vm.pid))" } ?? "pid \(vm.pid)", finding: discovery.finding(pid: vm.pid))
@@ -133,10 +133,10 @@ public struct HostSurvey: Sendable {
     add(
       "qmp", !sockets.isEmpty && sockets.allSatisfy(\.finding.isFound),
       sockets.isEmpty
-        ? "no QEMU runs now"
+        ? privileges.suffices ? "no QEMU runs now" : "none seen; other users' processes are hidden from us"
         : socketTexts.prefix(8).joined(separator: "; ") + (socketTexts.count > 8 ? " ..." : ""),
       adds: "QEMU's own view of the registers, when asked for (vmctop state --ask-vmm)",
-      enable: sockets.isEmpty ? "start a guest" : QMPDiscovery.remedy)
+      enable: !sockets.isEmpty ? QMPDiscovery.remedy : privileges.suffices ? "start a guest" : "sudo vmctop")
 
     // debugfs.
     let debugfsFailure = folderFailure(roots.debugfs)
@@ -193,7 +193,7 @@ public struct HostSurvey: Sendable {
         ? "\(roots.sys)/kernel/btf: \(memory.typeInformation.keys.sorted().joined(separator: ", "))"
         : absent.compactMap { $0.value.reason }.joined(separator: "; "),
       adds: "how KVM's structures are laid out",
-      enable: absent.allSatisfy { $0.value.reason?.hasSuffix("is not loaded") == true }
+      enable: absent.allSatisfy { $0.value.isModuleToLoad }
         ? loadCommand : "boot a kernel with CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES")
     let security = "\(roots.sys)/kernel/security"
     let isSecurityMounted = (try? HostFile.names(security))?.isEmpty == false
@@ -217,7 +217,7 @@ public struct HostSurvey: Sendable {
     self.sources = sources
     if canMakeInstances, hasExit {
       live = .possible
-    } else if root == nil, traceFailure?.message == "this kernel has no tracefs" {
+    } else if root == nil, traceFailure?.code == .noTracing {
       live = .unsupported
     } else if canMakeInstances, !hasKVM, flag == nil {
       live = .unsupported

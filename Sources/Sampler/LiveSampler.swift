@@ -41,41 +41,6 @@ public struct LiveOptions: Sendable {
   }
 }
 
-/// Why live sampling cannot be.
-public struct SamplerError: Error, Sendable, CustomStringConvertible {
-  public enum Kind: Sendable, Hashable {
-    /// No permission, or the source is missing: exit status 3.
-    case unavailable
-    /// The host cannot do it: exit status 4.
-    case unsupported
-    /// A run-time error: exit status 1.
-    case failed
-  }
-  public var kind: Kind
-  /// One line: what and where.
-  public var message: String
-  /// What to do about it.
-  public var hint: String?
-
-  public init(_ kind: Kind, _ message: String, hint: String? = nil) {
-    self.kind = kind
-    self.message = message
-    self.hint = hint
-  }
-
-  init(_ error: TracefsError) {
-    switch error.code {
-    case .notMounted, .noPermission, .absent, .busy: kind = .unavailable
-    case .unexpectedFormat, .unsupported: kind = .unsupported
-    default: kind = .failed
-    }
-    message = error.description
-    hint = error.hint
-  }
-
-  public var description: String { hint.map { "\(message); \($0)" } ?? message }
-}
-
 /// How often to drain. Each tick costs one read per CPU and each CPU's partly filled sub-buffer one copy; a wake-up by
 /// the kernel at every event would cost the vCPU thread itself.
 public enum Tick {
@@ -140,25 +105,18 @@ public final class LiveSampler: PageSource {
   private var isClosed = false
 
   /// Makes the instance and starts tracing. Without the module kvm it waits: see `isWaitingForKVM`.
-  public init(options: LiveOptions = LiveOptions()) throws(SamplerError) {
+  public init(options: LiveOptions = LiveOptions()) throws(TracefsError) {
     self.options = options
-    let root: TracefsRoot
-    let instance: TraceInstance
-    let formats: [EventFormat]
-    do {
-      root = try TracefsRoot.find(roots: options.roots)
-      sweep = options.sweepsOrphans ? InstanceSweep.run(in: root) : InstanceSweep()
-      instance = try TraceInstance(
-        in: root,
-        options: TraceInstance.Options(
-          events: options.events, clock: options.clock, bufferKiBPerCPU: options.bufferKiBPerCPU,
-          subBufferKiB: options.subBufferKiB, threads: LiveSampler.chosenThreads(options)))
-      clock = PresentClock(named: instance.clock)
-      startedAt = clock.now(instance)
-      formats = try instance.formats()
-    } catch {
-      throw SamplerError(error)
-    }
+    let root = try TracefsRoot.find(roots: options.roots)
+    sweep = options.sweepsOrphans ? InstanceSweep.run(in: root) : InstanceSweep()
+    let instance = try TraceInstance(
+      in: root,
+      options: TraceInstance.Options(
+        events: options.events, clock: options.clock, bufferKiBPerCPU: options.bufferKiBPerCPU,
+        subBufferKiB: options.subBufferKiB, threads: LiveSampler.chosenThreads(options)))
+    clock = PresentClock(named: instance.clock)
+    startedAt = clock.now(instance)
+    let formats = try instance.formats()
     self.instance = instance
     pageSize = instance.page.subBufferSize
     queueLimit = max(2, min(4096, options.memoryLimit / max(1, pageSize) / max(1, instance.streams.count)))
@@ -370,7 +328,7 @@ public final class LiveSampler: PageSource {
 
   /// Removes the instance and gives the memory back; pages still lent become invalid. Returns what prevented the removal.
   @discardableResult
-  public func close() -> SamplerError? {
+  public func close() -> TracefsError? {
     guard !isClosed else { return nil }
     isClosed = true
     let failure = instance.close()
@@ -384,7 +342,7 @@ public final class LiveSampler: PageSource {
     pollSet = []
     for buffer in pool { buffer.deallocate() }
     pool = []
-    return failure.map { SamplerError($0) }
+    return failure
   }
 
   // MARK: System

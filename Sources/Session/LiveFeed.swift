@@ -165,16 +165,8 @@ extension Snapshot {
     var states = states
     for vcpu in vms.lazy.flatMap(\.vcpus) {
       guard let state = states[vcpu.tid], let exit = vcpu.lastExit else { continue }
-      states[vcpu.tid] = state.updated(by: ExitEvent(exit))
+      states[vcpu.tid] = state.updated(by: exit.exit, at: exit.timestamp)
     }
     return states
-  }
-}
-
-extension ExitEvent {
-  fileprivate init(_ exit: LastExit) {
-    self.init(
-      timestamp: exit.timestamp, isa: ISA(rawValue: exit.isa), reason: exit.reason, rip: exit.rip, info1: exit.info1,
-      info2: exit.info2, interruptionInformation: exit.interruptionInformation, errorCode: exit.errorCode)
   }
 }

@@ -172,7 +172,7 @@ final class LivePipeline {
 
   /// Removes the trace instance. Returns what prevented that.
   @discardableResult
-  func close() -> SamplerError? {
+  func close() -> TracefsError? {
     stateWatch?.stop()
     return sampler.close()
   }

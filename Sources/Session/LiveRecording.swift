@@ -75,8 +75,6 @@ final class LiveRecording: LiveConsumer {
   func start(
     _ target: RecordingTarget, level: RecordingLevel = .events, options: RecordingOptions = RecordingOptions()
   ) throws(SessionError) -> UInt64 {
-    var options = options
-    options.prepareThread = beginThread
     present = monotonicNanoseconds()
     let now = present
     if lookBack != nil {
@@ -95,8 +93,7 @@ final class LiveRecording: LiveConsumer {
       let writer = try RecordingWriter(to: target, header: header, options: options)
       self.writer = writer
     } catch {
-      throw SessionError(
-        error.errorNumber == EACCES || error.errorNumber == EPERM ? .unavailable : .failure, "\(error)")
+      throw SessionError(error, as: error.isPermission ? .unavailable : .failure)
     }
     self.level = level
     if case .stream = target { flushPeriod = 200_000_000 } else { flushPeriod = 1_000_000_000 }

@@ -221,9 +221,3 @@ extension SessionOptions {
     return threads
   }
 }
-
-extension SessionError {
-  init(_ error: TraceFileError) {
-    self.init(error.code == .unreadable ? .unavailable : .damaged, error.description)
-  }
-}

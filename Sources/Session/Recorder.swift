@@ -3,6 +3,7 @@ import Glibc
 import HostFiles
 import Recording
 import Sampler
+import Tracefs
 
 /// What to record, and where to.
 public struct RecorderOptions: Sendable {
@@ -169,7 +170,7 @@ public final class Recorder {
 
   /// Removes the trace instance. Returns what prevented that.
   @discardableResult
-  public func close() -> SamplerError? {
+  public func close() -> TracefsError? {
     guard !isClosed else { return nil }
     isClosed = true
     return pipeline.close()

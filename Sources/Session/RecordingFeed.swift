@@ -50,7 +50,7 @@ final class RecordingFeed: Feed {
     do {
       _ = try Aggregator(metadata: source.metadata, options: self.options)
     } catch {
-      throw SessionError(.unsupported, error.description)
+      throw SessionError(error)
     }
   }
 

@@ -4,6 +4,7 @@ import Glibc
 import HostFiles
 import Sampler
 import Synchronization
+import Threads
 import TraceFormat
 import Tracefs
 
@@ -299,7 +300,7 @@ public final class RunningSession: Sendable {
   }
 
   private let shared: Shared
-  private let thread = Mutex<pthread_t?>(nil)
+  private let worker = WorkerThread("session")
 
   /// Hands the session to a thread of its own.
   ///
@@ -309,13 +310,8 @@ public final class RunningSession: Sendable {
   public init(_ session: sending Session, wake: Doorbell, commands: [SessionCommand] = []) {
     shared = Shared(wake: wake)
     for command in commands { shared.add(command) }
-    let start = Unmanaged.passRetained(ThreadStart(session, shared))
-    var thread = pthread_t()
-    if pthread_create(&thread, nil, runSessionThread, start.toOpaque()) == 0 {
-      self.thread.withLock { $0 = thread }
-    } else {
-      start.release()
-    }
+    let shared = shared
+    _ = worker.start { session.loop(shared) }
   }
 
   /// The newest snapshot that was not taken yet.
@@ -335,48 +331,13 @@ public final class RunningSession: Sendable {
   /// recording.
   @discardableResult
   public func stop() -> [String] {
-    let id = thread.withLock { value in
-      defer { value = nil }
-      return value
-    }
-    if let id {
-      shared.isStopped.store(true, ordering: .releasing)
-      shared.order.ring()
-      pthread_join(id, nil)
-    }
+    shared.isStopped.store(true, ordering: .releasing)
+    shared.order.ring()
+    worker.join()
     return shared.damage.withLock { $0 }
   }
 
   deinit { stop() }
-}
-
-private final class ThreadStart {
-  let session: Session
-  let shared: RunningSession.Shared
-
-  init(_ session: Session, _ shared: RunningSession.Shared) {
-    self.session = session
-    self.shared = shared
-  }
-}
-
-/// What each thread of ours begins with: even its stack overflow is cleaned up after, and all signals but those of its own
-/// faults go to the main thread.
-public func beginThread() {
-  CleanupRegistry.prepareThread()
-  var all = sigset_t()
-  sigfillset(&all)
-  for fatal in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT] { sigdelset(&all, fatal) }
-  pthread_sigmask(SIG_BLOCK, &all, nil)
-}
-
-/// A free function: a closure made on the main actor would trap on another thread.
-private func runSessionThread(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  beginThread()
-  let start = Unmanaged<ThreadStart>.fromOpaque(argument).takeRetainedValue()
-  start.session.loop(start.shared)
-  return nil
 }
 
 /// A pipe that wakes the other thread's poll.

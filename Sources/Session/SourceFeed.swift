@@ -98,40 +98,25 @@ public struct SessionOptions: Sendable {
 }
 
 /// Why a session cannot start.
-public struct SessionError: Error, Sendable, CustomStringConvertible {
-  public enum Code: Sendable {
-    /// No permission, or the source is missing.
-    case unavailable
-    /// The host or the event layout is not supported, or no VM matched.
-    case unsupported
-    /// The recording cannot be read.
-    case damaged
-    /// What was asked for makes no sense on this recording.
-    case usage
-    /// Anything else.
-    case failure
-  }
-  public var code: Code
+public struct SessionError: CodedError {
+  public var kind: ErrorKind
   public var message: String
   public var hint: String?
+  public var cause: (any CodedError)?
 
-  public init(_ code: Code, _ message: String, hint: String? = nil) {
-    self.code = code
+  public init(_ kind: ErrorKind, _ message: String, hint: String? = nil) {
+    self.kind = kind
     self.message = message
     self.hint = hint
   }
 
-  init(_ error: SamplerError) {
-    let code: Code =
-      switch error.kind {
-      case .unavailable: .unavailable
-      case .unsupported: .unsupported
-      case .failed: .failure
-      }
-    self.init(code, error.message, hint: error.hint)
+  /// An error of a lower layer, in its words.
+  ///
+  /// - Parameter kind: what it means here; nil for what it means there.
+  init(_ cause: some CodedError, as kind: ErrorKind? = nil) {
+    self.init(kind ?? cause.kind, cause.text, hint: cause.hint)
+    self.cause = cause
   }
-
-  public var description: String { hint.map { "\(message); \($0)" } ?? message }
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.

@@ -3,6 +3,7 @@ import Glibc
 import HostFiles
 import KernelMemory
 import Synchronization
+import Threads
 import VCPUState
 
 /// Reads vCPUs from kernel memory on a thread of its own: the control words of all of them ten times a second, and all of the
@@ -40,6 +41,9 @@ final class StateWatch: Sendable {
 
   private let state = Mutex(State())
   private let roots: HostRoots
+  /// The search must not take the processor from anybody.
+  private let worker = WorkerThread("state", niceness: 19)
+  private let stopping = Doorbell()
 
   /// Between two readings of the control words, nanoseconds.
   private static let period: UInt64 = 100_000_000
@@ -56,13 +60,7 @@ final class StateWatch: Sendable {
 
   init(roots: HostRoots) {
     self.roots = roots
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    defer { pthread_attr_destroy(&attributes) }
-    let reference = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    if pthread_create(&thread, &attributes, runStateWatch, reference.toOpaque()) != 0 { reference.release() }
+    _ = worker.start { [self] in run() }
   }
 
   var latest: Latest { state.withLock(\.latest) }
@@ -91,11 +89,14 @@ final class StateWatch: Sendable {
     }
   }
 
-  /// Ends the thread at its next look.
-  func stop() { state.withLock { $0.isStopped = true } }
+  /// Ends the thread and waits for it: no longer than one reading takes, or one step of the search.
+  func stop() {
+    state.withLock { $0.isStopped = true }
+    stopping.ring()
+    worker.join()
+  }
 
-  fileprivate func run() {
-    beginThread()
+  private func run() {
     var failed: LoadedModules?
     var wasReading = false
     while !isStopped {
@@ -131,11 +132,10 @@ final class StateWatch: Sendable {
   }
 
   private func open() -> Result<StateReader, KernelMemoryError> {
-    // The search must not take the processor from anybody. On Linux, 0 is the calling thread alone (setpriority(2), "C
-    // library/kernel differences").
-    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
-    defer { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 0) }
-    do { return .success(try StateReader(roots: roots)) } catch { return .failure(error) }
+    // The search must not take the processor from anybody.
+    WorkerThread.setNiceness(19)
+    defer { WorkerThread.setNiceness(0) }
+    do { return .success(try StateReader(roots: roots, isCancelled: { isStopped })) } catch { return .failure(error) }
   }
 
   private var isStopped: Bool { state.withLock(\.isStopped) }
@@ -145,7 +145,8 @@ final class StateWatch: Sendable {
     var left = nanoseconds
     while left > 0, !isStopped {
       let step = min(left, Self.period)
-      usleep(UInt32(step / 1000))
+      var end = pollfd(fd: stopping.reading, events: Int16(POLLIN), revents: 0)
+      poll(&end, 1, Int32(step / 1_000_000))
       left -= step
     }
   }
@@ -211,10 +212,4 @@ final class StateWatch: Sendable {
   private func forget() {
     state.withLock { $0.latest = Latest(failure: "KVM's modules were unloaded, or loaded anew") }
   }
-}
-
-private func runStateWatch(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  Unmanaged<StateWatch>.fromOpaque(argument).takeRetainedValue().run()
-  return nil
 }

@@ -177,7 +177,7 @@ final class StreamFeed: Feed {
           vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
           fallbackName: fallbackNames(metadata.formats)))
     } catch {
-      throw SessionError(.unsupported, error.description)
+      throw SessionError(error)
     }
   }
 
@@ -631,17 +631,4 @@ final class StreamFeed: Feed {
   var damage: [String] { ownDamage + reader.damage.map { "\($0)" } }
 
   func close() { reader.stop() }
-}
-
-extension SessionError {
-  init(_ error: RecordingError) {
-    let code: Code =
-      switch error.kind {
-      case .unavailable: .unavailable
-      case .unsupported: .unsupported
-      case .notARecording, .damaged: .damaged
-      case .failure: .failure
-      }
-    self.init(code, error.description)
-  }
 }

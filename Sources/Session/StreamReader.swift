@@ -2,6 +2,7 @@ import Glibc
 import HostFiles
 import Recording
 import Synchronization
+import Threads
 import TraceFormat
 
 /// Reads and unpacks a stream on a thread of its own, so that its pipe is always drained. Where nobody takes what came, it stops
@@ -29,7 +30,7 @@ final class StreamReader: Sendable {
   private let stopping = Doorbell()
   private let descriptor: Int32
   private let state = Mutex(State())
-  private let thread = Mutex<pthread_t?>(nil)
+  private let worker = WorkerThread("stream")
 
   /// Bytes, unpacked, that may wait to be taken; one chunk may go beyond.
   static let limit = 16 << 20
@@ -37,24 +38,15 @@ final class StreamReader: Sendable {
   /// - Parameter descriptor: stays open, and is not closed.
   init(descriptor: Int32) throws(SessionError) {
     self.descriptor = descriptor
-    let start = Unmanaged.passRetained(self)
-    var id = pthread_t()
-    guard pthread_create(&id, nil, runStreamReader, start.toOpaque()) == 0 else {
-      start.release()
+    guard worker.start({ [self] in run() }) else {
       throw SessionError(.failure, "no thread to read the stream on")
     }
-    thread.withLock { $0 = id }
   }
 
   /// Ends the thread and waits for it.
   func stop() {
-    let id = thread.withLock { value in
-      defer { value = nil }
-      return value
-    }
-    guard let id else { return }
     stopping.ring()
-    pthread_join(id, nil)
+    worker.join()
   }
 
   /// Everything that came since the last call.
@@ -71,7 +63,7 @@ final class StreamReader: Sendable {
   /// What of the stream is damaged or missing so far.
   var damage: [TraceDamage] { state.withLock(\.damage) }
 
-  fileprivate func run() {
+  private func run() {
     let stream = RecordingStream(descriptor: descriptor)
     var isOver = false
     while !isOver {
@@ -109,12 +101,4 @@ final class StreamReader: Sendable {
       }
     }
   }
-}
-
-/// A free function: a closure made on the main actor would trap on another thread.
-private func runStreamReader(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  beginThread()
-  Unmanaged<StreamReader>.fromOpaque(argument).takeRetainedValue().run()
-  return nil
 }

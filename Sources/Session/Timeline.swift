@@ -2,6 +2,7 @@ import Aggregator
 import Architecture
 import Glibc
 import Synchronization
+import Threads
 import TraceFormat
 
 /// What was counted when, over a whole recording: sums of intervals one after another, and of sixteen of them, and of
@@ -71,6 +72,8 @@ final class Timeline: Sendable {
   }
 
   private let state = Mutex(State())
+  /// Whoever plays the recording meanwhile goes first.
+  private let worker = WorkerThread("timeline", niceness: 5)
   /// Raw timestamps of the first and the last event.
   let bounds: (first: UInt64, last: UInt64)
   private let scale: TimeScale
@@ -211,17 +214,16 @@ final class Timeline: Sendable {
       return !state.isStarted
     }
     guard isFirst, let own = source.another() else { return }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    defer { pthread_attr_destroy(&attributes) }
-    let reference = Unmanaged.passRetained(TimelineStart(self, own))
-    var thread = pthread_t()
-    if pthread_create(&thread, &attributes, runTimeline, reference.toOpaque()) != 0 { reference.release() }
+    // Nobody else has it.
+    nonisolated(unsafe) let another = own
+    _ = worker.start { [self] in build(another) }
   }
 
-  /// Ends the thread at its next step.
-  func stop() { state.withLock { $0.isStopped = true } }
+  /// Ends the thread and waits for it: no longer than the counting of one interval takes.
+  func stop() {
+    state.withLock { $0.isStopped = true }
+    worker.join()
+  }
 
   private var isStopped: Bool { state.withLock(\.isStopped) }
 
@@ -374,25 +376,4 @@ final class Timeline: Sendable {
       state.version += 1
     }
   }
-}
-
-private final class TimelineStart {
-  let timeline: Timeline
-  let source: any TimelineSource
-
-  init(_ timeline: Timeline, _ source: any TimelineSource) {
-    self.timeline = timeline
-    self.source = source
-  }
-}
-
-private func runTimeline(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  beginThread()
-  // Whoever plays the recording meanwhile goes first. On Linux, 0 is the calling thread alone (setpriority(2), "C
-  // library/kernel differences").
-  setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 5)
-  let start = Unmanaged<TimelineStart>.fromOpaque(argument).takeRetainedValue()
-  start.timeline.build(start.source)
-  return nil
 }

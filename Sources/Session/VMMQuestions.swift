@@ -4,6 +4,7 @@ import Glibc
 import HostFiles
 import KVMHost
 import Synchronization
+import Threads
 
 /// Asks VMMs for their own view of a vCPU, one after the other, on a thread of its own: an answer may take two seconds, and
 /// nothing else is to wait for it. Nothing is asked that nobody wanted.
@@ -29,8 +30,10 @@ final class VMMQuestions: Sendable {
 
   private let questioner: VMMQuestioner
   private let state = Mutex(State())
+  private let worker = WorkerThread("ask")
+  private let stopping = Doorbell()
 
-  init(roots: HostRoots) { questioner = VMMQuestioner(roots: roots) }
+  init(roots: HostRoots) { questioner = VMMQuestioner(roots: roots, wake: stopping.reading) }
 
   /// The answers so far, newest of each thread; without those of vCPUs that are gone.
   func readings(of host: HostView) -> [Int32: VMMReading] {
@@ -51,14 +54,7 @@ final class VMMQuestions: Sendable {
     }
     guard let begins else { return question.say(.info, "\(question.name) was not asked: too many questions wait") }
     guard begins else { return }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    defer { pthread_attr_destroy(&attributes) }
-    let reference = Unmanaged.passRetained(self)
-    var thread = pthread_t()
-    if pthread_create(&thread, &attributes, runVMMQuestions, reference.toOpaque()) != 0 {
-      reference.release()
+    if !worker.start({ [self] in run() }) {
       state.withLock { state in
         state.isRunning = false
         state.pending = []
@@ -67,16 +63,17 @@ final class VMMQuestions: Sendable {
     }
   }
 
-  /// Asks nothing more; a question under way ends by itself, unheard.
+  /// Asks nothing more, ends a question under way, unheard, and waits for the thread.
   func stop() {
     state.withLock { state in
       state.isStopped = true
       state.pending = []
     }
+    stopping.ring()
+    worker.join()
   }
 
-  fileprivate func run() {
-    beginThread()
+  private func run() {
     while true {
       let next: Question? = state.withLock { state in
         guard !state.isStopped, !state.pending.isEmpty else {
@@ -113,10 +110,4 @@ final class VMMQuestions: Sendable {
       }
     }
   }
-}
-
-private func runVMMQuestions(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  Unmanaged<VMMQuestions>.fromOpaque(argument).takeRetainedValue().run()
-  return nil
 }

@@ -1,5 +1,7 @@
+import HostFiles
+
 /// Why a trace.dat file cannot be read at all.
-public struct TraceFileError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct TraceFileError: CodedError, Hashable {
   /// The kind of failure; more may be added.
   public struct Code: RawRepresentable, Sendable, Hashable {
     public var rawValue: String
@@ -34,7 +36,10 @@ public struct TraceFileError: Error, Sendable, Hashable, CustomStringConvertible
   /// A name from a file as messages show it: at most 40 characters, control characters as dots.
   public static func shown(_ name: String) -> String { printable(name) }
 
-  public var description: String {
+  public var kind: ErrorKind { code == .unreadable ? .unavailable : .damaged }
+
+  /// The path, the message and the place.
+  public var text: String {
     (path.map { "\($0): " } ?? "") + message + (offset.map { " (at byte \($0))" } ?? "")
   }
 }

@@ -24,9 +24,6 @@ public enum CleanupRegistry {
 
   /// To be called once the terminal has been restored in the normal way.
   public static func unregisterTerminal() { csignals_terminal_clear() }
-
-  /// To be called at the start of each thread, so that even its stack overflow is cleaned up after.
-  public static func prepareThread() { _ = csignals_use_alternate_stack() }
 }
 
 /// Signals that ask the program to end, taken in as a readable descriptor, so that the main loop can quit in the normal

@@ -406,14 +406,13 @@ public final class TraceInstance {
     let size = page.subBufferSize
     var filled = 0
     while filled < size {
-      let count = read(descriptors[index], buffer + filled, size &- filled)
+      let count = retrying { read(descriptors[index], buffer + filled, size &- filled) }
       if count > 0 {
         filled &+= count
         if filled < size { shortReads &+= 1 }
         continue
       }
       let number = count == 0 ? EAGAIN : errno
-      if number == EINTR { continue }
       if filled > 0 {
         // The rest does not come: the bytes there are still are a page, whose unused end is zero.
         (buffer + filled).initializeMemory(as: UInt8.self, repeating: 0, count: size &- filled)
@@ -477,12 +476,8 @@ extension HostFile {
     while !rest.isEmpty {
       var part = rest.prefix(4000)
       if part.count < rest.count, let blank = part.lastIndex(of: UInt8(ascii: " ")) { part = part[...blank] }
-      let count = part.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw FileError(operation: "write", path: path, number: errno)
-      }
-      if count == 0 { throw FileError(operation: "write", path: path, number: EIO) }
+      let count = part.withUnsafeBytes { part in retrying { Glibc.write(descriptor, part.baseAddress, part.count) } }
+      guard count > 0 else { throw FileError(operation: "write", path: path, number: count < 0 ? errno : EIO) }
       rest = rest.dropFirst(count)
     }
   }

@@ -2,14 +2,18 @@ import Glibc
 import HostFiles
 
 /// What went wrong with tracefs, where, and what to do about it.
-public struct TracefsError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct TracefsError: CodedError, Hashable {
   /// The kind of failure. Open: cases may be added.
   public struct Code: Sendable, Hashable {
-    private enum Value { case notMounted, noPermission, absent, busy, noMemory, unsupported, unexpectedFormat, failed }
+    private enum Value {
+      case notMounted, noTracing, noPermission, absent, busy, noMemory, unsupported, unexpectedFormat, failed
+    }
     private let value: Value
 
-    /// tracefs is not mounted, or the kernel has no tracing.
+    /// tracefs is not mounted.
     public static let notMounted = Code(value: .notMounted)
+    /// The kernel was built without tracing.
+    public static let noTracing = Code(value: .noTracing)
     /// EACCES or EPERM.
     public static let noPermission = Code(value: .noPermission)
     /// A file or folder that should be there is not.
@@ -28,14 +32,13 @@ public struct TracefsError: Error, Sendable, Hashable, CustomStringConvertible {
 
   public var code: Code
   public var path: String
-  /// The `errno` value, 0 where no system call failed.
-  public var errorNumber: Int32
+  public var errorNumber: Int32?
   /// What was tried or found, in words.
   public var message: String
   /// What to do: a command, where there is one.
   public var hint: String?
 
-  public init(_ code: Code, path: String, errorNumber: Int32 = 0, message: String, hint: String? = nil) {
+  public init(_ code: Code, path: String, errorNumber: Int32? = nil, message: String, hint: String? = nil) {
     self.code = code
     self.path = path
     self.errorNumber = errorNumber
@@ -43,11 +46,16 @@ public struct TracefsError: Error, Sendable, Hashable, CustomStringConvertible {
     self.hint = hint
   }
 
-  /// One line, without the hint.
-  public var description: String {
-    let cause = errorNumber == 0 ? "" : ": \(FileError.text(errorNumber))"
-    return "\(message): \(path)\(cause)"
+  public var kind: ErrorKind {
+    switch code {
+    case .notMounted, .noTracing, .noPermission, .absent, .busy: .unavailable
+    case .unexpectedFormat, .unsupported: .unsupported
+    default: .failure
+    }
   }
+
+  /// The message, the path and the system's words.
+  public var text: String { "\(message): \(path)" + (errorNumber.map { ": \(FileError.text($0))" } ?? "") }
 
   static let privilegeHint = "run as root, or give CAP_DAC_OVERRIDE and CAP_SYS_ADMIN"
   static let mountHint = "mount -t tracefs tracefs /sys/kernel/tracing"

@@ -10,7 +10,8 @@ public struct TracefsRoot: Sendable, Hashable {
 
   /// Finds tracefs: where /proc/mounts has it, else `/sys/kernel/tracing`, else `/sys/kernel/debug/tracing` (kernels
   /// before 4.1, and an automount since).
-  /// - Throws: `notMounted` where there is none, `noPermission` where it cannot be entered.
+  /// - Throws: `notMounted` where there is none, `noTracing` where there can be none, `noPermission` where it cannot be
+  ///   entered.
   public static func find(roots: HostRoots = HostRoots()) throws(TracefsError) -> TracefsRoot {
     var candidates: [String] = []
     if let mounts = try? HostFile.text("\(roots.proc)/mounts") {
@@ -39,7 +40,7 @@ public struct TracefsRoot: Sendable, Hashable {
         .notMounted, path: standard, message: "tracefs is not mounted", hint: TracefsError.mountHint)
     }
     throw TracefsError(
-      .notMounted, path: standard, message: "this kernel has no tracefs",
+      .noTracing, path: standard, message: "this kernel has no tracefs",
       hint: "a kernel with CONFIG_FTRACE and CONFIG_EVENT_TRACING is needed")
   }
 

@@ -14,15 +14,20 @@ struct KernelSource {
   /// Of the module, by name.
   let parameters: [String: String]
 
-  /// - Parameter wanted: the symbols that the module's reader looks for, beside those that every reader needs.
+  /// - Parameters:
+  ///   - wanted: the symbols that the module's reader looks for, beside those that every reader needs.
+  ///   - isCancelled: asked between the steps; true gives it up.
   /// - Throws: where one of the sources is missing; the error says what helps.
-  init(module: String, symbols wanted: Set<String>, roots: HostRoots) throws(KernelMemoryError) {
+  init(
+    module: String, symbols wanted: Set<String>, roots: HostRoots, _ isCancelled: () -> Bool
+  ) throws(KernelMemoryError) {
     self.roots = roots
     self.module = module
     core = try KernelCore(path: "\(roots.proc)/kcore")
-    types = try Self.types(module, roots)
+    types = try Self.types(module, roots, isCancelled)
     symbols = try KernelSymbols(
-      path: "\(roots.proc)/kallsyms", wanted: wanted.union([VirtualMachines.symbol, "page_offset_base"]))
+      path: "\(roots.proc)/kallsyms", wanted: wanted.union([VirtualMachines.symbol, "page_offset_base"]),
+      isCancelled: isCancelled)
     // Without CONFIG_RANDOMIZE_MEMORY it is a constant, __PAGE_OFFSET_BASE_L4.
     if let variable = symbols.address("page_offset_base", in: [nil]) {
       pageOffset = core.integer(at: variable)
@@ -32,8 +37,11 @@ struct KernelSource {
     parameters = Self.parameters(of: module, roots)
   }
 
-  private static func types(_ module: String, _ roots: HostRoots) throws(KernelMemoryError) -> TypeInformation {
+  private static func types(
+    _ module: String, _ roots: HostRoots, _ isCancelled: () -> Bool
+  ) throws(KernelMemoryError) -> TypeInformation {
     func read(_ name: String) throws(KernelMemoryError) -> [UInt8] {
+      if isCancelled() { throw .cancelled }
       let path = "\(roots.sys)/kernel/btf/\(name)"
       do {
         return try HostFile.bytes(path, limit: 64 << 20)

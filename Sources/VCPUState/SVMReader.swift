@@ -16,8 +16,8 @@ final class SVMReader: StateBackend {
   private var core: KernelCore { source.core }
 
   /// - Throws: where one of the sources is missing; the error says what helps.
-  init(roots: HostRoots) throws(KernelMemoryError) {
-    source = try KernelSource(module: Self.module, symbols: [], roots: roots)
+  init(roots: HostRoots, _ isCancelled: () -> Bool = { false }) throws(KernelMemoryError) {
+    source = try KernelSource(module: Self.module, symbols: [], roots: roots, isCancelled)
     layout = try SVMLayout(source.types)
     machines = try VirtualMachines(source, layout.kvm)
     var parameters: [String: String] = [:]

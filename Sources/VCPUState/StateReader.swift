@@ -24,15 +24,18 @@ protocol StateBackend: AnyObject {
 public final class StateReader {
   private let backend: any StateBackend
 
+  /// - Parameter isCancelled: asked between the steps of the search; true gives it up.
   /// - Throws: where the host runs neither kvm_intel nor kvm_amd, or one of the sources is missing; the error says what helps.
-  public init(roots: HostRoots = HostRoots()) throws(KernelMemoryError) {
+  public init(
+    roots: HostRoots = HostRoots(), isCancelled: () -> Bool = { false }
+  ) throws(KernelMemoryError) {
     switch Self.module(roots: roots) {
-    case VMXReader.module: backend = try VMXReader(roots: roots)
-    case SVMReader.module: backend = try SVMReader(roots: roots)
+    case VMXReader.module: backend = try VMXReader(roots: roots, isCancelled)
+    case SVMReader.module: backend = try SVMReader(roots: roots, isCancelled)
     default:
       throw KernelMemoryError(
         "neither kvm_intel nor kvm_amd is loaded: there is no VMCS and no VMCB on this host",
-        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM")
+        hint: "modprobe kvm_intel or kvm_amd, where the processor has VMX or SVM", kind: .unsupported)
     }
   }
 

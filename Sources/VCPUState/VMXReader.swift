@@ -18,10 +18,11 @@ final class VMXReader: StateBackend {
   private var core: KernelCore { source.core }
 
   /// - Throws: where one of the sources is missing; the error says what helps.
-  init(roots: HostRoots) throws(KernelMemoryError) {
+  init(roots: HostRoots, _ isCancelled: () -> Bool = { false }) throws(KernelMemoryError) {
     source = try KernelSource(
       module: Self.module,
-      symbols: VMXHost.symbols.union(["vmcs_config", "vmx_capability", "vmx_vmexit", "host_idt_base"]), roots: roots)
+      symbols: VMXHost.symbols.union(["vmcs_config", "vmx_capability", "vmx_vmexit", "host_idt_base"]), roots: roots,
+      isCancelled)
     layout = try VMXLayout(source.types)
     machines = try VirtualMachines(source, layout.kvm)
     vmExitHandler = source.symbols.address("vmx_vmexit", in: [Self.module, nil])

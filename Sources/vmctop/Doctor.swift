@@ -1,6 +1,5 @@
 import ArgumentParser
 import FoundationEssentials
-import Glibc
 import Report
 import Sampler
 
@@ -26,14 +25,15 @@ struct DoctorCommand: ParsableCommand {
       case .text: DoctorCommand.text(survey)
       case .json: try DoctorCommand.json(survey)
       }
-    guard DoctorCommand.write(text) else { throw ExitCode(ExitStatus.failure.rawValue) }
+    Output.standard.write(text)
     let status: ExitStatus =
       switch survey.live {
       case .possible: .ok
       case .unavailable: .unavailable
       case .unsupported: .unsupported
       }
-    if status != .ok { throw ExitCode(status.rawValue) }
+    // The page has said it, source by source.
+    if status != .ok { throw ToldStatus(status.rawValue) }
   }
 
   /// The page for people: one row per source, and below a missing one what it would add and how to get it.
@@ -101,16 +101,5 @@ struct DoctorCommand: ParsableCommand {
     let document = Document(
       host: survey.hostName, kernel: survey.kernelRelease, live: survey.live, sources: survey.sources)
     return String(decoding: try encoder.encode(document), as: UTF8.self) + "\n"
-  }
-
-  private static func write(_ text: String) -> Bool {
-    var bytes = Array(text.utf8)[...]
-    while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-      if count < 0, errno == EINTR { continue }
-      if count <= 0 { return false }
-      bytes = bytes.dropFirst(count)
-    }
-    return true
   }
 }

@@ -2,6 +2,7 @@ import Aggregator
 import CDemo
 import Front
 import Glibc
+import HostFiles
 import KVMHost
 import Report
 import Sampler
@@ -106,16 +107,17 @@ func openEngine(_ input: Input, _ selection: Selection) throws -> any Engine {
 }
 
 extension Failure {
-  init(_ error: SessionError) {
+  /// What an error of any layer comes to: the one place that gives each kind its exit status.
+  init(_ error: some CodedError) {
     let status: ExitStatus =
-      switch error.code {
+      switch error.kind {
       case .unavailable: .unavailable
       case .unsupported: .unsupported
       case .damaged: .damaged
       case .usage: .usage
       case .failure: .failure
       }
-    self.init(status, error.message, hint: error.hint)
+    self.init(status, error.text, hint: error.hint)
   }
 }
 
@@ -124,6 +126,8 @@ final class SessionEngine: Engine {
   /// Nil while or after a screen has run it.
   private var session: Session?
   private var running: RunningSession?
+  /// Where the terminal is another program's too.
+  private var keyRelay: KeyRelay?
   private let settings: LiveSettings
   private let selection: Selection
   private let isLive: Bool
@@ -255,19 +259,20 @@ final class SessionEngine: Engine {
   /// Keys come from the terminal even where standard input is something else, as in a pipeline.
   ///
   /// - Parameter isShared: another program of the pipeline may read them.
-  private static func takeKeysFromTerminal(isShared: Bool) throws(Failure) {
+  private func takeKeysFromTerminal(isShared: Bool) throws(Failure) {
     guard isatty(STDIN_FILENO) == 0 else { return }
-    let terminal = isShared ? KeyRelay.start() ?? -1 : open("/dev/tty", O_RDWR | O_CLOEXEC)
+    if isShared { keyRelay = KeyRelay() }
+    let terminal = isShared ? keyRelay?.keys ?? -1 : open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else {
       throw Failure(.failure, "no terminal to read keys from", hint: "-b prints the table as text")
     }
     dup2(terminal, STDIN_FILENO)
-    _ = Glibc.close(terminal)
+    if !isShared { _ = Glibc.close(terminal) }
   }
 
   func screen(_ options: ScreenOptions) throws -> Snapshot? {
     guard let session else { return nil }
-    try Self.takeKeysFromTerminal(isShared: isStream)
+    try takeKeysFromTerminal(isShared: isStream)
     let bell = Doorbell()
     var model = FrontModel(names: CatalogueNames(), interval: options.interval, before: options.before)
     if let filter = options.filter { model.setFilter(filter) }
@@ -357,6 +362,7 @@ final class SessionEngine: Engine {
 
   func close() {
     running?.stop()
+    keyRelay?.stop()
     session?.close()
     session = nil
   }

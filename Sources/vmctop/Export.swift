@@ -2,6 +2,7 @@ import Aggregator
 import ArgumentParser
 import Export
 import Glibc
+import HostFiles
 import Recording
 import Report
 import Session
@@ -77,10 +78,8 @@ struct ExportCommand: ParsableCommand {
       host: HostView(source.metadata, threads: threads), producer: "vmctop \(vmctopVersion)")
     do {
       try write(context, to: target)
-    } catch let error as AggregatorError {
-      throw Failure(.unsupported, error.description)
-    } catch let error as RecordingError {
-      throw Failure(.failure, error.description)
+    } catch let error as any CodedError {
+      throw Failure(error)
     }
     if let first = source.damage.first {
       let more = source.damage.count > 1 ? " (and \(source.damage.count - 1) more)" : ""

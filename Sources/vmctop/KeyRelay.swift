@@ -1,5 +1,7 @@
 import Glibc
-import Session
+import HostFiles
+import Synchronization
+import Threads
 
 /// Keys of the terminal where another program of the same pipeline may want them too: in `ssh HOST ... | vmctop replay -` ssh reads
 /// the terminal for its remote command. It would take keys, and once it waits for one that we took it does nothing else, the stream
@@ -8,7 +10,7 @@ import Session
 /// ssh reads when poll(2) says that there is something. With VMIN above 1 and VTIME 0, the terminal says so only once so many
 /// bytes wait (input_available_p() in the kernel's drivers/tty/n_tty.c), while a read that does not block gets what there is.
 /// So a thread of ours looks without being told, and hands keys on through a pipe.
-enum KeyRelay {
+final class KeyRelay: Sendable {
   /// How often it looks, in milliseconds: sooner than a person notices, and than what takes a sequence of an escape for a key
   /// waits for its rest.
   private static let tick: Int32 = 10
@@ -16,52 +18,56 @@ enum KeyRelay {
   /// Nobody types so many bytes within a tick.
   private static let leastForOthers: UInt8 = 255
 
-  /// Opens the terminal and starts the thread.
-  ///
-  /// - Returns: The descriptor that keys come from: its end is the terminal's. Nil where there is no terminal.
-  static func start(_ path: String = "/dev/tty") -> Int32? {
+  /// Keys come from here: its end is the terminal's.
+  let keys: Int32
+  private let terminal: Int32
+  private let writing: Int32
+  private let isStopped = Atomic<Bool>(false)
+  private let worker = WorkerThread("keys")
+
+  /// Opens the terminal and starts the thread; nil where there is no terminal.
+  init?(_ path: String = "/dev/tty") {
     let terminal = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
     guard terminal >= 0 else { return nil }
     var ends: [Int32] = [-1, -1]
-    let relay = UnsafeMutablePointer<Relay>.allocate(capacity: 1)
     guard pipe(&ends) == 0 else {
       close(terminal)
-      relay.deallocate()
       return nil
     }
     for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    relay.initialize(to: Relay(terminal: terminal, keys: ends[1]))
-    var thread = pthread_t()
-    guard pthread_create(&thread, nil, runKeyRelay, relay) == 0 else {
-      for descriptor in [terminal] + ends { close(descriptor) }
-      relay.deallocate()
+    // Keys that nobody takes are not waited for: a full pipe holds 64 KiB of them.
+    _ = fcntl(ends[1], F_SETFL, O_NONBLOCK)
+    (self.terminal, keys, writing) = (terminal, ends[0], ends[1])
+    guard worker.start({ [self] in run() }) else {
+      for descriptor in [terminal, ends[1]] { close(descriptor) }
       return nil
     }
-    pthread_detach(thread)
-    return ends[0]
   }
 
-  fileprivate struct Relay {
-    var terminal: Int32
-    var keys: Int32
+  deinit { close(keys) }
+
+  /// Ends the thread and waits for it: a tick at most.
+  func stop() {
+    isStopped.store(true, ordering: .releasing)
+    worker.join()
   }
 
-  fileprivate static func run(_ relay: Relay) {
+  private func run() {
     var bytes = [UInt8](repeating: 0, count: 256)
-    while keepFromOthers(relay.terminal) {
-      var set = pollfd(fd: relay.terminal, events: 0, revents: 0)
-      poll(&set, 1, tick)
+    while !isStopped.load(ordering: .acquiring), Self.keepFromOthers(terminal) {
+      var set = pollfd(fd: terminal, events: 0, revents: 0)
+      poll(&set, 1, Self.tick)
       if set.revents != 0 { break }
-      guard isOurs(relay.terminal) else { continue }
-      let count = read(relay.terminal, &bytes, bytes.count)
+      guard Self.isOurs(terminal) else { continue }
+      let count = retrying { read(terminal, &bytes, bytes.count) }
       if count > 0 {
-        guard write(relay.keys, &bytes, count) == count else { break }
-      } else if count == 0 || errno != EAGAIN && errno != EINTR {
+        guard retrying({ write(writing, &bytes, count) }) >= 0 || errno == EAGAIN else { break }
+      } else if count == 0 || errno != EAGAIN {
         break
       }
     }
-    close(relay.terminal)
-    close(relay.keys)
+    close(terminal)
+    close(writing)
   }
 
   /// Whether the screen is open: lines that are typed before and after it are a shell's.
@@ -74,23 +80,13 @@ enum KeyRelay {
   /// gone.
   private static func keepFromOthers(_ terminal: Int32) -> Bool {
     var modes = termios()
-    guard tcgetattr(terminal, &modes) == 0 else { return errno == EINTR }
+    guard retrying({ tcgetattr(terminal, &modes) }) == 0 else { return false }
     guard modes.c_lflag & tcflag_t(ICANON) == 0 else { return true }
     return withUnsafeMutableBytes(of: &modes.c_cc) { characters in
       guard characters[Int(VMIN)] != leastForOthers || characters[Int(VTIME)] != 0 else { return true }
       characters[Int(VMIN)] = leastForOthers
       characters[Int(VTIME)] = 0
       return false
-    } || tcsetattr(terminal, TCSANOW, &modes) == 0 || errno == EINTR
+    } || retrying { tcsetattr(terminal, TCSANOW, &modes) } == 0
   }
-}
-
-/// A free function: a closure made on the main actor would trap on another thread.
-private func runKeyRelay(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-  guard let argument else { return nil }
-  beginThread()
-  let relay = argument.assumingMemoryBound(to: KeyRelay.Relay.self)
-  KeyRelay.run(relay.move())
-  relay.deallocate()
-  return nil
 }

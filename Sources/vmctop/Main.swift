@@ -13,53 +13,49 @@ struct Program {
   }
 
   private static func run(_ arguments: [String]) -> Int32 {
-    var status = ExitStatus.ok
-    do throws(CommandStatus) { status = try execute(arguments) } catch { return error.status }
-    do {
-      try Output.standard.flush()
-    } catch {
-      // A command that failed by this very write has told already.
-      if status == .ok {
-        complain(error.description)
-        status = error.status
-      }
-    }
-    return status.rawValue
+    var end: (line: String?, status: Int32) = (nil, ExitStatus.ok.rawValue)
+    do { try execute(arguments) } catch { end = ending(of: error, arguments: arguments) }
+    // A command that failed by this very write says so itself; one that tells by what it prints has told nobody.
+    do { try Output.standard.flush() } catch  where end.line == nil {
+      end = (error.description, error.status.rawValue)
+    } catch {}
+    if let line = end.line { complain(line) }
+    return end.status
   }
 
-  /// - Throws: The status of a command that was recorded.
-  private static func execute(_ arguments: [String]) throws(CommandStatus) -> ExitStatus {
+  private static func execute(_ arguments: [String]) throws {
+    if asksForHelp(arguments) {
+      Output.standard.write(DocumentedVmctop.helpMessage(columns: 80) + "\n")
+      return
+    }
+    if let first = arguments.first, !first.hasPrefix("-"), first != "help", !commandNames.contains(first) {
+      let names = commandNames.filter { $0 != Top.configuration.commandName }.joined(separator: ", ")
+      throw Failure(.usage, "no command '\(first)'", hint: "there are \(names); see 'vmctop --help'")
+    }
     do {
-      if asksForHelp(arguments) {
-        Output.standard.write(DocumentedVmctop.helpMessage(columns: 80) + "\n")
-        return .ok
-      }
-      if let first = arguments.first, !first.hasPrefix("-"), first != "help", !commandNames.contains(first) {
-        let names = commandNames.filter { $0 != Top.configuration.commandName }.joined(separator: ", ")
-        throw Failure(.usage, "no command '\(first)'", hint: "there are \(names); see 'vmctop --help'")
-      }
       var command = try Vmctop.parseAsRoot(arguments)
       try command.run()
-      return .ok
-    } catch let status as CommandStatus {
-      throw status
-    } catch let failure as Failure {
-      complain(failure.description)
-      return failure.status
-    } catch {
-      let code = DocumentedVmctop.exitCode(for: error)
+    } catch  where DocumentedVmctop.exitCode(for: error) == .success {
+      // Help and version are thrown too.
       let message = DocumentedVmctop.message(for: error)
-      if code == .success {
-        Output.standard.write(message.hasSuffix("\n") ? message : message + "\n")
-        return .ok
-      }
-      if code == .validationFailure {
-        complain("\(oneLine(message)); see '\(helpCommand(arguments))'")
-        return .usage
-      }
-      complain(message.isEmpty ? "failed" : oneLine(message))
-      return .failure
+      Output.standard.write(message.hasSuffix("\n") ? message : message + "\n")
     }
+  }
+
+  /// What an error that ended a command comes to: the line for standard error, which always says something, or nil where
+  /// all was said already; and the exit status.
+  static func ending(of error: any Error, arguments: [String]) -> (line: String?, status: Int32) {
+    switch error {
+    case let told as ToldStatus: return (nil, told.status)
+    case let failure as Failure: return (failure.description, failure.status.rawValue)
+    default: break
+    }
+    let message = oneLine(DocumentedVmctop.message(for: error))
+    if DocumentedVmctop.exitCode(for: error) == .validationFailure {
+      return ("\(message); see '\(helpCommand(arguments))'", ExitStatus.usage.rawValue)
+    }
+    // The parser has no words for an exit code, nor for some errors of the library.
+    return (message.isEmpty ? "unexpected error: \(error)" : message, ExitStatus.failure.rawValue)
   }
 
   /// Help for the program as a whole, rather than for one of its commands.
@@ -86,4 +82,12 @@ struct Program {
     while text.hasSuffix(".") { text.removeLast() }
     return text
   }
+}
+
+/// Ends a command with a status and without a line: what it printed, or what the recorded command printed, has said it.
+struct ToldStatus: Error {
+  /// The exit status, not 0.
+  var status: Int32
+
+  init(_ status: Int32) { self.status = status }
 }

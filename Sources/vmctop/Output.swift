@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 import Report
 import Synchronization
 
@@ -67,11 +68,9 @@ final class Output: Sendable {
       var done = 0
       while done < bytes.count {
         guard let base = bytes.baseAddress else { return }
-        let written = Glibc.write(descriptor, base + done, bytes.count - done)
+        let written = retrying { Glibc.write(descriptor, base + done, bytes.count - done) }
         if written > 0 {
           done += written
-        } else if written < 0, errno == EINTR {
-          continue
         } else if written < 0, errno == EAGAIN {
           // Standard output may share a description that somebody made non-blocking.
           var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
@@ -93,11 +92,7 @@ func errorText(_ number: Int32) -> String {
 /// One line on standard error, `vmctop: ...`. Where that fails too there is nobody left to tell.
 func complain(_ message: String) {
   let line = message.split(whereSeparator: \.isNewline).map { printable(String($0)) }.joined(separator: " ")
-  var bytes = Array("vmctop: \(line)\n".utf8)[...]
-  while !bytes.isEmpty {
-    let written = bytes.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-    if written > 0 { bytes = bytes.dropFirst(written) } else if written == 0 || errno != EINTR { return }
-  }
+  _ = Array("vmctop: \(line)\n".utf8).withUnsafeBytes { writeAll($0, to: STDERR_FILENO) }
 }
 
 /// A process may be started with its standard files closed; the next file it opens would then take their place, and a

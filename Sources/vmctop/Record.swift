@@ -147,7 +147,7 @@ struct Record: ParsableCommand {
     let recorder: Recorder
     do { recorder = try Recorder(options(target)) } catch {
       var failure = Failure(error)
-      if case .file(let path) = target, failure.message == "\(path) exists" { failure.hint = "--force overwrites it" }
+      if (error.cause as? RecordingError)?.code == .exists { failure.hint = "--force overwrites it" }
       throw failure
     }
     defer { recorder.close() }
@@ -165,7 +165,8 @@ struct Record: ParsableCommand {
     if strict, last.lost > 0 || last.writing.dropped > 0 {
       throw Failure(.lostEvents, "\(last.lost &+ last.writing.dropped) events were lost")
     }
-    if let status = child?.status, status != 0 { throw CommandStatus(status: status) }
+    // It was not we who failed.
+    if let status = child?.status, status != 0 { throw ToldStatus(status) }
   }
 
   private func options(_ target: RecordingTarget) -> RecorderOptions {
@@ -222,11 +223,6 @@ struct Record: ParsableCommand {
     if writing.hasReaderLeft { text += "; the reader left" }
     return text
   }
-}
-
-/// The status of the command that was recorded, where it is not 0. Nothing is to be said about it: it was not we who failed.
-struct CommandStatus: Error {
-  var status: Int32
 }
 
 private func tenths(_ number: Double) -> String {

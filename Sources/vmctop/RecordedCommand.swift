@@ -1,4 +1,5 @@
 import Glibc
+import HostFiles
 import Report
 
 /// A command that runs while it is recorded.
@@ -33,8 +34,8 @@ struct RecordedCommand {
   mutating func hasEnded() -> Bool {
     if status != nil { return true }
     var raw: Int32 = 0
-    let result = waitpid(process, &raw, WNOHANG)
-    if result == 0 || result < 0 && errno == EINTR { return false }
+    let result = retrying { waitpid(process, &raw, WNOHANG) }
+    if result == 0 { return false }
     // Lost to somebody else who waits for all children: how it ended is not known.
     status = result < 0 ? 0 : raw & 0x7f == 0 ? raw >> 8 & 0xff : 128 + raw & 0x7f
     return true

@@ -84,7 +84,7 @@ func openStateReader() throws(Failure) -> StateReader {
   do {
     return try StateReader()
   } catch {
-    throw Failure(StateReader.module() == nil ? .unsupported : .unavailable, error.message, hint: error.hint)
+    throw Failure(error)
   }
 }
 

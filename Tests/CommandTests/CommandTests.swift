@@ -26,9 +26,33 @@ enum StandardOutput {
 
 /// - Parameter input: a file as standard input; nothing without.
 func vmctop(_ arguments: [String], output: StandardOutput = .kept, input: String? = nil) throws -> Run {
+  try run(program, arguments, output: output, input: input)
+}
+
+/// Runs the program as the user `nobody`, without home, in a folder that it may not read. Needs root and setpriv(1).
+func vmctopAsNobody(_ arguments: [String]) throws -> Run {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("vmctop-test-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  // Where it was built may be closed to others.
+  let copy = folder.appendingPathComponent("vmctop")
+  try FileManager.default.copyItem(at: program, to: copy)
+  try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: copy.path)
+  try FileManager.default.setAttributes([.posixPermissions: 0o711], ofItemAtPath: folder.path)
+  return try run(
+    URL(fileURLWithPath: "/usr/bin/setpriv"),
+    ["--reuid=65534", "--regid=65534", "--clear-groups", copy.path] + arguments, environment: [:], folder: folder)
+}
+
+private func run(
+  _ program: URL, _ arguments: [String], output: StandardOutput = .kept, input: String? = nil,
+  environment: [String: String]? = nil, folder: URL? = nil
+) throws -> Run {
   let process = Process()
   process.executableURL = program
   process.arguments = arguments
+  process.environment = environment
+  process.currentDirectoryURL = folder
   process.standardInput = input.flatMap { FileHandle(forReadingAtPath: $0) } ?? FileHandle.nullDevice
   let errors = Pipe()
   process.standardError = errors

@@ -64,8 +64,8 @@ struct ReplayStreamTests {
     var modes = termios()
     #expect(tcgetattr(other, &modes) == 0)
     let path = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let keys = try #require(KeyRelay.start(path))
-    defer { close(keys) }
+    let relay = try #require(KeyRelay(path))
+    let keys = relay.keys
     // As the screen does when it opens.
     modes.c_lflag &= ~tcflag_t(ICANON | ECHO)
     withUnsafeMutableBytes(of: &modes.c_cc) { ($0[Int(VMIN)], $0[Int(VTIME)]) = (1, 0) }
@@ -87,5 +87,47 @@ struct ReplayStreamTests {
     #expect(poll(&set, 1, 5000) == 1)
     var read = [UInt8](repeating: 0, count: 16)
     #expect(Glibc.read(keys, &read, read.count) == 0)
+    relay.stop()
+  }
+
+  @Test("lets the terminal go when it is told to") func relayEnds() throws {
+    var (own, other): (Int32, Int32) = (-1, -1)
+    var name = [CChar](repeating: 0, count: 128)
+    try #require(openpty(&own, &other, &name, nil, nil) == 0)
+    defer { for end in [own, other] { close(end) } }
+    let path = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let relay = try #require(KeyRelay(path))
+    relay.stop()
+    var byte: UInt8 = 0
+    #expect(Glibc.read(relay.keys, &byte, 1) == 0)
+  }
+
+  @Test("is read on a thread of its own, which takes no signals") func thread() throws {
+    let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: bundle).resolvingSymlinksInPath().deletingLastPathComponent()
+      .appendingPathComponent("vmctop")
+    process.arguments = ["replay", "-b", "-"]
+    let input = Pipe()
+    process.standardInput = input
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    let tasks = "/proc/\(process.processIdentifier)/task"
+    func text(_ path: String) -> String { (try? String(contentsOfFile: path, encoding: .utf8)) ?? "" }
+    var blocked: UInt64?
+    while blocked == nil, process.isRunning {
+      for task in (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+      where text("\(tasks)/\(task)/comm") == "vmctop-stream\n" {
+        let line = text("\(tasks)/\(task)/status").split(separator: "\n").first { $0.hasPrefix("SigBlk:") }
+        blocked = line.flatMap { UInt64($0.dropFirst(8), radix: 16) }
+      }
+      usleep(10_000)
+    }
+    for number in [SIGINT, SIGTERM, SIGHUP] { #expect((blocked ?? 0) >> UInt64(number - 1) & 1 == 1) }
+    process.terminate()
+    process.waitUntilExit()
+    #expect(process.terminationReason == .exit, "the main thread takes the signal and ends in the normal way")
+    try input.fileHandleForWriting.close()
   }
 }

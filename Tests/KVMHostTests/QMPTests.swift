@@ -71,6 +71,19 @@ private func failure(
     #expect(message == "QEMU refused query-cpus-fast: no \u{FFFD}[31mquery\u{FFFD}")
   }
 
+  @Test func isGivenUpByWhoNoLongerWaitsForIt() throws {
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    defer { for end in ends { close(end) } }
+    var byte: UInt8 = 1
+    try #require(write(ends[1], &byte, 1) == 1)
+    // Nobody takes the connection, and the queue fills up; without the wake this waits for ever.
+    let server = try QMPServer(nil)
+    for _ in 0..<3 {
+      #expect(throws: QMPFailure.self) { _ = try QMPConnection(server.socket, deadline: .max, wake: ends[0]) }
+    }
+  }
+
   @Test func withASocketThatAnotherClientHoldsEndsInTimeAndSaysSo() throws {
     // libvirt's monitor: the connection is queued, and nobody takes it.
     let server = try QMPServer(nil)

@@ -260,7 +260,7 @@ import TraceFormat
   func notARecording(text: String) throws {
     try Data(text.utf8).write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: RecordingError.self) { try RecordingFile(path: path) }
-    #expect(error?.kind == .notARecording)
+    #expect(error?.code == .notARecording)
   }
 
   @Test("of a later version is refused, and says so") func laterVersion() throws {
@@ -270,7 +270,7 @@ import TraceFormat
     bytes.replaceSubrange(12..<16, with: [UInt8](littleEndian: bytes[..<12].withUnsafeBytes { crc32c($0) }))
     try Data(bytes).write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: RecordingError.self) { try RecordingFile(path: path) }
-    #expect(error?.kind == .unsupported)
+    #expect(error?.code == .unsupported)
   }
 }
 

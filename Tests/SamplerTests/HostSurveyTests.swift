@@ -76,6 +76,17 @@ import Testing
     #expect(survey.sources.filter { !$0.isAvailable }.allSatisfy { !$0.adds.isEmpty && $0.enable != nil })
   }
 
+  @Test func whoCannotSeeOthersProcessesIsNotToldThatTheyRunNothing() throws {
+    try makeIntelHost()
+    try file("proc/self/status", "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n")
+    let survey = survey()
+    for id in ["vms", "qmp"] {
+      let source = try #require(survey.sources.first { $0.id == id })
+      #expect(source.state.contains("hidden from us"))
+      #expect(source.enable == "sudo vmctop")
+    }
+  }
+
   @Test func privilegesAreNamedTruthfully() throws {
     try file("proc/self/status", "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n")
     #expect(Privileges(roots: HostRoots(prefix: prefix)).description == "not root, no capabilities")

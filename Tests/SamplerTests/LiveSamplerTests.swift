@@ -183,13 +183,13 @@ struct LiveSamplerTests {
   }
 }
 
-@Suite struct SamplerErrorTests {
+@Suite struct SamplingWithoutTracefsTests {
   @Test func withoutTracefsTheErrorNamesTheCommandThatMountsIt() {
     let empty = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
     try? FileManager.default.createDirectory(atPath: empty + "/sys/kernel/tracing", withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: empty) }
     #expect { try LiveSampler(options: LiveOptions(roots: HostRoots(prefix: empty))) } throws: {
-      let error = $0 as? SamplerError
+      let error = $0 as? TracefsError
       return error?.kind == .unavailable && error?.hint == "mount -t tracefs tracefs /sys/kernel/tracing"
     }
   }

@@ -194,8 +194,8 @@ struct PlayingTests {
   @Test("a file that is missing and one that is no recording are told apart")
   func errors() throws {
     #expect(throws: SessionError.self) { try Session(.file(path: "/nonexistent")) }
-    do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.code == .unavailable) }
-    do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.code == .damaged) }
+    do { _ = try Session(.file(path: "/nonexistent")) } catch { #expect(error.kind == .unavailable) }
+    do { _ = try Session(.file(path: #filePath)) } catch { #expect(error.kind == .damaged) }
   }
 
   @Test("answers each request itself: what it shows changes, or it says why it cannot")

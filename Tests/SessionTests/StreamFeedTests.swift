@@ -462,14 +462,14 @@ struct StreamFeedTests {
         return nil
       } catch { return error as? SessionError }
     }
-    #expect(error([])?.code == .damaged)
-    #expect(error(Array("hello\n".utf8))?.code == .damaged)
-    #expect(error([UInt8](repeating: 0xd7, count: 3 << 20))?.code == .damaged)
+    #expect(error([])?.kind == .damaged)
+    #expect(error(Array("hello\n".utf8))?.kind == .damaged)
+    #expect(error([UInt8](repeating: 0xd7, count: 3 << 20))?.kind == .damaged)
     var later = RecordingPrefix.encoded
     later[8] = 9
     let checksum = later[..<12].withUnsafeBytes { crc32c($0) }
     later.replaceSubrange(12..., with: [UInt8](littleEndian: checksum))
-    #expect(error(later)?.code == .unsupported)
+    #expect(error(later)?.kind == .unsupported)
   }
 
   @Test("that does not begin is waited for until somebody wants to leave")

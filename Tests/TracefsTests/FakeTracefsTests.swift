@@ -43,7 +43,7 @@ import TraceFormat
       ($0 as? TracefsError)?.hint == "mount -t tracefs tracefs /sys/kernel/tracing"
     }
     #expect { try TracefsRoot.find(roots: Tree().roots) } throws: {
-      ($0 as? TracefsError)?.message == "this kernel has no tracefs"
+      ($0 as? TracefsError)?.code == .noTracing
     }
   }
 

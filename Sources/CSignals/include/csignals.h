@@ -9,8 +9,11 @@
 // again; returns 0, or -errno.
 int csignals_install(void);
 
-// Gives the calling thread a stack for handlers of its own, so that even a stack overflow is cleaned up after.
-int csignals_use_alternate_stack(void);
+// What a thread begins with: its name, of which 15 bytes count, and a stack of its own for handlers, so that even a stack
+// overflow is cleaned up after.
+void csignals_thread_begin(const char *name);
+// What it ends with.
+void csignals_thread_end(void);
 
 // Notes a trace instance's folder, to be switched off and removed if the process ends. `maximum` bounds the descriptors
 // in it that are open at a time. Returns a slot, or -errno.

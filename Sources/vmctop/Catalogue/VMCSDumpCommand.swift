@@ -1,6 +1,7 @@
 import Architecture
 import ArgumentParser
 import Glibc
+import HostFiles
 import Report
 
 /// `vmctop decode vmcs-dump`: the VMCS or VMCB that the kernel printed when an entry failed, and the rules it breaks.
@@ -56,13 +57,11 @@ struct VMCSDumpCommand: ParsableCommand {
     var error: Int32 = 0
     withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 16) { buffer in
       while true {
-        let count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+        let count = retrying { Glibc.read(descriptor, buffer.baseAddress, buffer.count) }
         if count > 0 {
           parser.feed(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-        } else if count == 0 {
-          return
-        } else if errno != EINTR {
-          error = errno
+        } else {
+          if count < 0 { error = errno }
           return
         }
       }
