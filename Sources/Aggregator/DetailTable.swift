@@ -119,6 +119,9 @@ struct DetailTable {
   /// Its counts as a value.
   var sum: DetailSum {
     var sum = DetailSum(evicted: evicted, mostEvicted: mostEvicted, isApproximate: isApproximate)
+    var used = 0
+    each { _ in used += 1 }
+    sum.entries.reserveCapacity(used)
     each { sum.entries.append($0) }
     sum.entries.sort { $0.key < $1.key }
     return sum
@@ -203,13 +206,16 @@ struct FrequentValues {
   mutating func take(total: UInt64) -> DetailSum {
     guard entries != nil else { return DetailSum() }
     var sum = DetailSum()
+    var used = 0
+    for index in 0..<Self.pairs * 2 where self[index].count != 0 { used += 1 }
+    sum.entries.reserveCapacity(used)
     var left = total
     for pair in 0..<Self.pairs {
       let (first, second) = (self[2 * pair], self[2 * pair + 1])
-      for entry in [first, second] where entry.count != 0 {
-        sum.entries.append(entry)
-        left &-= entry.count
-      }
+      if first.count == 0, second.count == 0 { continue }
+      if first.count != 0 { sum.entries.append(first) }
+      if second.count != 0 { sum.entries.append(second) }
+      left = left &- first.count &- second.count
       if first.error | second.error != 0 {
         // A value of the pair that is not here can have been no more frequent than either that is.
         sum.isApproximate = true

@@ -46,7 +46,9 @@ struct Histogram {
   mutating func take(from low: UInt64, to high: UInt64) -> [BucketSum] {
     guard let buckets, low <= high else { return [] }
     var sums: [BucketSum] = []
-    for index in Self.index(of: low)...Self.index(of: high) where count(at: index) != 0 {
+    let range = Self.index(of: low)...Self.index(of: high)
+    sums.reserveCapacity(range.reduce(0) { count(at: $1) == 0 ? $0 : $0 + 1 })
+    for index in range where count(at: index) != 0 {
       sums.append(BucketSum(bucket: index, count: count(at: index)))
       buckets[index] = 0
       carries?[index] = 0

@@ -312,11 +312,17 @@ struct SnapshotBuilder {
   private func fillPercentiles(_ handling: inout LatencySummary, _ places: [Int]) {
     var buckets = cells[places[0]].counts.histogram
     if places.count > 1 {
-      var dense = [UInt64](repeating: 0, count: Histogram.bucketCount)
-      for place in places {
-        for bucket in cells[place].counts.histogram { dense[bucket.bucket] &+= bucket.count }
+      buckets = withUnsafeTemporaryAllocation(of: UInt64.self, capacity: Histogram.bucketCount) { dense in
+        dense.initialize(repeating: 0)
+        for place in places {
+          for bucket in cells[place].counts.histogram { dense[bucket.bucket] &+= bucket.count }
+        }
+        var sums: [BucketSum] = []
+        for bucket in 0..<Histogram.bucketCount where dense[bucket] > 0 {
+          sums.append(BucketSum(bucket: bucket, count: dense[bucket]))
+        }
+        return sums
       }
-      buckets = dense.indices.lazy.filter { dense[$0] > 0 }.map { BucketSum(bucket: $0, count: dense[$0]) }
     }
     let recorded = buckets.reduce(0) { $0 &+ $1.count }
     guard recorded > 0 else { return }

@@ -437,6 +437,7 @@ struct VCPUSlot {
 
   private mutating func takeCells(into sum: inout ThreadSum) {
     guard let touched else { return }
+    if sum.stays.count == 1 { sum.stays[0].reasons.reserveCapacity(touchedCount) }
     for place in 0..<touchedCount {
       let cell = touched[place]
       let index: Int

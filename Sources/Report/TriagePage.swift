@@ -143,6 +143,9 @@ extension TriageReport {
         "\(printable(halting.name)): \(Figures.share(idle, of: halting.handling.total)) % of its time"
           + " the vCPU was halted, which is idle, no cost, and not in TIME%.")
     }
+    if snapshot.isHaltShared {
+      lines.append("(This recording tells how long vCPUs were halted, but not in which exits: taken for HLT's.)")
+    }
     return lines + [""]
   }
 

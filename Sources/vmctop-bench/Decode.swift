@@ -167,6 +167,20 @@ final class PagesInMemory: PageSource {
     rewind()
   }
 
+  /// Composed pages of one stream.
+  init(_ pages: [[UInt8]], pageSize: Int) {
+    streams = [PageStream(cpu: 0)]
+    self.pageSize = pageSize
+    bytes = .allocate(byteCount: max(1, pages.count) * pageSize, alignment: 4096)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0, count: pages.count * pageSize)
+    for (place, page) in pages.enumerated() {
+      UnsafeMutableRawBufferPointer(start: bytes + place * pageSize, count: pageSize).copyBytes(
+        from: page.prefix(pageSize))
+    }
+    ranges = [0..<pages.count]
+    rewind()
+  }
+
   deinit { bytes.deallocate() }
 
   func rewind() { next = ranges.map(\.lowerBound) }

@@ -86,9 +86,11 @@ struct Jump: ParsableCommand {
 
   private func milliseconds(_ nanoseconds: UInt64) -> UInt64 { nanoseconds / 1_000_000 }
 
-  private func fixed(_ value: Double) -> String {
-    guard value.isFinite, value < 1e12 else { return "-" }
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
-  }
+}
+
+/// With one decimal place.
+func fixed(_ value: Double) -> String {
+  guard value.isFinite, value < 1e12 else { return "-" }
+  let tenths = Int((value * 10).rounded())
+  return "\(tenths / 10).\(tenths % 10)"
 }

@@ -8,7 +8,7 @@ import TraceFormat
 struct VmctopBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "vmctop-bench", abstract: "Benchmarks of vmctop, and the recordings they run on.",
-    subcommands: [Generate.self, Decode.self, Jump.self, Guest.self, GenerateRecording.self])
+    subcommands: [Generate.self, Decode.self, Jump.self, Guest.self, GenerateRecording.self, Counting.self])
 }
 
 func demoRecording() throws -> TraceFile {
