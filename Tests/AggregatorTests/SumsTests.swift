@@ -396,6 +396,38 @@ struct SumsTests {
     #expect(accepted > 20)
   }
 
+  @Test("of version 1 know how long a vCPU was halted, not in which exits: that is taken for HLT's, and said")
+  func version1() throws {
+    let thread: [UInt8] = [
+      0, 1, 0, 0,  // no vcpu_id, setting 1, no renaming, no changes
+      0, 100, 0, 0x84, 7,  // kernel 100 ns, halted 900 ns
+      1, 1, 0, 0, 100, 0, 0x84, 7,  // in setting 1, the same time
+      2,
+      1, 12, 2, 0, 2, 0xe8, 7, 1, 100, 0xa0, 6, 0, 0, 0, 0, 0,  // HLT: 2 exits, 1000 ns
+      1, 40, 1, 0, 1, 0x64, 1, 100, 0, 0, 0, 0, 0, 0,  // PAUSE: 1 exit, 100 ns
+    ]
+    let bytes: [UInt8] = [
+      1, 0, 100, 6, 0, 10, 80,  // version, 0 to 100, 6 events, from 10 to 90
+      1, 0, 10, 3,  // one thread, 5, with 3 exits
+      1, 0, 0, 0, 0, 0, 0, 0,  // the first setting; no other reasons, event kinds, losses, threads that ended
+    ]
+    let sums = try Sums(bytes: bytes + thread + [0])
+    #expect(sums.isHaltShared)
+    let reasons = try #require(sums.threads.first?.stays.first?.reasons)
+    #expect(reasons.map(\.code) == [12, 40])
+    #expect(
+      reasons.map(\.exits) == [
+        ExitCounts(count: 2, handling: 1000, halted: 900), ExitCounts(count: 1, handling: 100, halted: 0),
+      ])
+    var counter = try counter()
+    counter.add(sums)
+    let snapshot = counter.snapshot(now: 100)
+    #expect(snapshot.isHaltShared)
+    #expect(snapshot.reason("HLT")?.busy == 100)
+    // Written again they are of the present version, which has no word for it.
+    #expect(try Sums(bytes: sums.bytes()).threads == sums.threads)
+  }
+
   @Test("count only the vCPUs that are asked for")
   func selection() throws {
     let trace = EventfulTrace(seed: 41, steps: 1000, usesHost: false)
