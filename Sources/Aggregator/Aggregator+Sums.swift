@@ -102,12 +102,11 @@ extension Aggregator {
         ?? insertSlot(thread.tid, vcpuID: thread.vcpuID, setting: thread.setting, at: sums.end)
       slot.pointee.resume(thread, countedUntil: sums.end)
       slot.pointee.machine.mark.stream = places[Int(thread.machine.mark.stream)] ?? .max
-      for setting in thread.past { _ = slot.pointee.cells(of: setting) }
+      for setting in thread.past { slot.pointee.know(setting) }
       guard let setting = thread.exitSetting else { continue }
-      let cells = slot.pointee.cells(of: setting)
       let (isa, code) = (thread.machine.lastExit.isa.rawValue, thread.machine.lastExit.code)
       let index = reasonIndex(isa: isa, code: code)
-      let cell = cells[index] ?? makeCell(cells, index, isa: isa, code: code, setting: setting)
+      let cell = cell(slot, index, isa: isa, code: code, in: setting)
       slot.pointee.openCell = cell
       if let charge = thread.charge, !cell.pointee.isChargeFixed {
         slot.pointee.openCharge = cell.pointee.charges.index(of: charge)

@@ -405,9 +405,8 @@ public struct Aggregator: ~Copyable {
     if let known = slot.pointee.cells[index] {
       cell = known
     } else {
-      cell = makeCell(slot, index, isa: isa, code: code)
+      cell = self.cell(slot, index, isa: isa, code: code)
     }
-    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     cell.pointee.exits.count &+= 1
 
     let guest = slot.pointee.machine.exit(at: timestamp, mark, gaps, awaiting: cell.pointee.rule.awaited)
@@ -453,7 +452,6 @@ public struct Aggregator: ~Copyable {
     guard let span = slot.pointee.machine.entry(at: timestamp, mark, gaps) else { return }
     guard let cell = slot.pointee.openCell else { return slot.pointee.machine.forgetAway() }
     let handling = nanoseconds(span)
-    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     cell.pointee.paired &+= 1
     cell.pointee.exits.handling &+= handling
     if handling < cell.pointee.minimum { cell.pointee.minimum = handling }
@@ -506,7 +504,6 @@ public struct Aggregator: ~Copyable {
     let control = governingControl(of: slot.pointee.machine.lastExit, msr: msr).control
     guard entries[slot.pointee.openCharge].control != control else { return }
     let old = slot.pointee.openCharge
-    if !cell.pointee.isTouched { slot.pointee.noteCounting(cell) }
     entries[old].exits.count &-= 1
     slot.pointee.openCharge = cell.pointee.charges.add(control)
   }
@@ -550,21 +547,24 @@ public struct Aggregator: ~Copyable {
     return slot
   }
 
+  /// The cell of a reason in which nothing was counted since the last cut, in the slot's present setting.
   @inline(never)
-  private mutating func makeCell(
+  private mutating func cell(
     _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32
   ) -> UnsafeMutablePointer<ReasonCell> {
-    makeCell(slot.pointee.cells, index, isa: isa, code: code, setting: slot.pointee.setting)
+    cell(slot, index, isa: isa, code: code, in: slot.pointee.setting)
   }
 
-  mutating func makeCell(
-    _ cells: VCPUSlot.Cells, _ index: Int, isa: UInt32, code: UInt32, setting: VCPUSetting
+  /// The cell of a reason in a setting: from now on the next cut takes what is counted in it.
+  mutating func cell(
+    _ slot: UnsafeMutablePointer<VCPUSlot>, _ index: Int, isa: UInt32, code: UInt32, in setting: VCPUSetting
   ) -> UnsafeMutablePointer<ReasonCell> {
+    if let known = slot.pointee.wake(index, in: setting) { return known }
     let (isa, code) = index == ReasonIndex.capacity - 1 ? (UInt32.max, UInt32.max) : (isa, code)
     let cell = ReasonCell.make(
-      isa: isa, code: code, setting: setting, hasHistogram: cellCount < Self.cellLimit)
+      isa: isa, code: code, index: index, setting: setting, hasHistogram: cellCount < Self.cellLimit)
     cellCount += 1
-    cells[index] = cell
+    slot.pointee.take(in: cell)
     return cell
   }
 

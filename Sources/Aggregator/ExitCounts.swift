@@ -88,6 +88,8 @@ struct ReasonCounts: Sendable, Equatable {
   /// By which they are ordered.
   var key: UInt64 { UInt64(isa) << 32 | UInt64(code) }
 
+  var isEmpty: Bool { exits.isZero && paired == 0 && charges.isEmpty && details.total == 0 }
+
   mutating func merge(_ other: ReasonCounts) {
     exits.add(other.exits)
     paired &+= other.paired

@@ -14,10 +14,8 @@ struct ReasonCell {
   var rule: DetailRule
   /// Every exit of this reason is charged to one control: `fixedControl`. Else `charges` says it exit by exit.
   let isChargeFixed: Bool
-  /// Something was counted since the last cut: the slot has it on its list (see `VCPUSlot.noteCounting`).
-  var isTouched = false
-  var details = DetailTable()
   var instructionPointers = FrequentValues()
+  var details = DetailTable()
   /// Exits without an instruction pointer.
   var unlocated: UInt64 = 0
 
@@ -27,11 +25,13 @@ struct ReasonCell {
   var charges = ChargeTable()
   /// Kind of the main detail, and where it comes from.
   let detail: DetailSource
+  /// Its place in the tables of cells.
+  let index: Int
   /// The setting that it is of.
   var setting: VCPUSetting
 
   static func make(
-    isa: UInt32, code: UInt32, setting: VCPUSetting, hasHistogram: Bool
+    isa: UInt32, code: UInt32, index: Int, setting: VCPUSetting, hasHistogram: Bool
   ) -> UnsafeMutablePointer<ReasonCell> {
     let detail = DetailSource(isa: isa, code: code)
     let fixedControl = fixedGoverningControl(isa: isa, code: code)
@@ -40,7 +40,7 @@ struct ReasonCell {
     cell.initialize(
       to: ReasonCell(
         histogram: hasHistogram ? Histogram() : .none, rule: DetailRule(detail), isChargeFixed: fixedControl != nil,
-        isa: isa, code: code, fixedControl: fixedControl, detail: detail, setting: setting))
+        isa: isa, code: code, fixedControl: fixedControl, detail: detail, index: index, setting: setting))
     return cell
   }
 
@@ -68,7 +68,6 @@ struct ReasonCell {
     minimum = .max
     maximum = 0
     unlocated = 0
-    isTouched = false
     return counts
   }
 }
@@ -257,7 +256,7 @@ struct DetailRule {
 struct VCPUSlot {
   typealias Cells = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>?>
 
-  /// The cells of the present setting, by dense reason index.
+  /// The cells of the present setting in which something was counted since the last cut, by dense reason index.
   var cells: Cells
   /// What is open: all but the cell it is counted in.
   var machine = ExitMachine()
@@ -288,10 +287,9 @@ struct VCPUSlot {
   var isContinued = false
   /// What `learn` made of a setting that an earlier cut has counts of.
   private(set) var renaming: SettingRenaming?
-  /// The cells in which something was counted.
-  private var touched: UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>?
-  private var touchedCount = 0
-  private var touchedCapacity = 0
+  /// All cells, of all settings, and those of them that the next cut takes.
+  private var made = CellList()
+  private var awake = CellList()
 
   /// What was counted in a setting.
   private struct Stay {
@@ -320,35 +318,32 @@ struct VCPUSlot {
   }
 
   mutating func deallocate() {
-    for cells in past.values.map(\.cells) + [cells] {
-      for index in 0..<ReasonIndex.capacity {
-        guard let cell = cells[index] else { continue }
-        cell.pointee.deallocate()
-        cell.deallocate()
-      }
-      cells.deallocate()
-    }
+    for cells in past.values.map(\.cells) + [cells] { cells.deallocate() }
     past = [:]
-    touched?.deallocate()
-    touched = nil
+    for place in 0..<made.count {
+      made[place].pointee.deallocate()
+      made[place].deallocate()
+    }
+    made.deallocate()
+    awake.deallocate()
   }
 
-  /// Puts a cell on the list of those that the next cut takes; called for the first thing that is counted in it.
-  @inline(never)
-  mutating func noteCounting(_ cell: UnsafeMutablePointer<ReasonCell>) {
-    cell.pointee.isTouched = true
-    if touchedCount == touchedCapacity {
-      let larger = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>.allocate(
-        capacity: max(16, touchedCapacity * 2))
-      if let touched {
-        larger.moveInitialize(from: touched, count: touchedCount)
-        touched.deallocate()
-      }
-      touched = larger
-      touchedCapacity = max(16, touchedCapacity * 2)
+  /// The cell of a reason in a setting, if there is one: the next cut takes it.
+  mutating func wake(_ index: Int, in setting: VCPUSetting) -> UnsafeMutablePointer<ReasonCell>? {
+    let cells = cells(of: setting)
+    if let known = cells[index] { return known }
+    for place in 0..<made.count where made[place].pointee.index == index && made[place].pointee.setting == setting {
+      cells[index] = made[place]
+      awake.append(made[place])
+      return made[place]
     }
-    touched?.advanced(by: touchedCount).initialize(to: cell)
-    touchedCount += 1
+    return nil
+  }
+
+  /// Takes in a new cell.
+  mutating func take(in cell: UnsafeMutablePointer<ReasonCell>) {
+    made.append(cell)
+    _ = wake(cell.pointee.index, in: cell.pointee.setting)
   }
 
   /// Counting goes on in that setting's cells. What the open exit still costs stays with the cell it was counted in.
@@ -386,17 +381,16 @@ struct VCPUSlot {
   private mutating func rename(_ renaming: SettingRenaming) {
     guard renaming.to != setting, past[renaming.to] == nil else { return }
     for index in changes.indices { changes[index].rename(renaming) }
-    let renamed: Cells
     if setting == renaming.from {
       setting = renaming.to
-      renamed = cells
     } else if let stay = past.removeValue(forKey: renaming.from) {
       past[renaming.to] = stay
-      renamed = stay.cells
     } else {
       return
     }
-    for index in 0..<ReasonIndex.capacity { renamed[index]?.pointee.setting = renaming.to }
+    for place in 0..<made.count where made[place].pointee.setting == renaming.from {
+      made[place].pointee.setting = renaming.to
+    }
   }
 
   private func present(until timestamp: UInt64) -> Stay {
@@ -436,10 +430,12 @@ struct VCPUSlot {
   }
 
   private mutating func takeCells(into sum: inout ThreadSum) {
-    guard let touched else { return }
-    if sum.stays.count == 1 { sum.stays[0].reasons.reserveCapacity(touchedCount) }
-    for place in 0..<touchedCount {
-      let cell = touched[place]
+    if sum.stays.count == 1 { sum.stays[0].reasons.reserveCapacity(awake.count) }
+    for place in 0..<awake.count {
+      let cell = awake[place]
+      cells(of: cell.pointee.setting)[cell.pointee.index] = nil
+      let counts = cell.pointee.take()
+      guard !counts.isEmpty else { continue }
       let index: Int
       if let known = sum.stays.firstIndex(where: { $0.setting == cell.pointee.setting }) {
         index = known
@@ -447,10 +443,14 @@ struct VCPUSlot {
         index = sum.stays.count
         sum.stays.append(StaySum(setting: cell.pointee.setting))
       }
-      sum.stays[index].reasons.append(cell.pointee.take())
+      sum.stays[index].reasons.append(counts)
     }
-    touchedCount = 0
+    awake.count = 0
     for index in sum.stays.indices { sum.stays[index].reasons.sort { $0.key < $1.key } }
+    // What the open exit still costs is counted without looking for its cell.
+    if machine.activity == .handlingExit, let openCell {
+      _ = wake(openCell.pointee.index, in: openCell.pointee.setting)
+    }
   }
 
   // MARK: - Going on
@@ -458,8 +458,11 @@ struct VCPUSlot {
   /// The settings that it was in before, ascending.
   var pastSettings: [VCPUSetting] { past.keys.sorted() }
 
+  /// It has been in a setting, before anything was counted here.
+  mutating func know(_ setting: VCPUSetting) { _ = cells(of: setting) }
+
   /// The cells of a setting, which it may never have been in.
-  mutating func cells(of other: VCPUSetting) -> Cells {
+  private mutating func cells(of other: VCPUSetting) -> Cells {
     if other == setting { return cells }
     if let known = past[other] { return known.cells }
     let stay = Stay(cells: Self.makeCells(), isQuiet: true)
@@ -480,6 +483,40 @@ struct VCPUSlot {
     takenResidence = end > since ? end - since : 0
     isContinued = true
     renaming = nil
+  }
+}
+
+/// Some cells, in raw memory.
+private struct CellList {
+  private var cells: UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>?
+  private var capacity = 0
+  /// To be made smaller only.
+  var count = 0
+
+  subscript(place: Int) -> UnsafeMutablePointer<ReasonCell> {
+    guard let cells, place < count else { fatalError("there are only \(count) cells") }
+    return cells[place]
+  }
+
+  mutating func append(_ cell: UnsafeMutablePointer<ReasonCell>) {
+    if count == capacity {
+      capacity = max(16, capacity * 2)
+      let larger = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>.allocate(capacity: capacity)
+      if let cells {
+        larger.moveInitialize(from: cells, count: count)
+        cells.deallocate()
+      }
+      cells = larger
+    }
+    cells?.advanced(by: count).initialize(to: cell)
+    count += 1
+  }
+
+  mutating func deallocate() {
+    cells?.deallocate()
+    cells = nil
+    count = 0
+    capacity = 0
   }
 }
 
