@@ -246,7 +246,8 @@ public struct RunningTotal: Sendable {
 
   /// What was counted in a span, as a snapshot.
   private func show(
-    _ span: CountedSpan, from start: UInt64, until now: UInt64, _ present: PresentState, _ commandNames: [Int32: String],
+    _ span: CountedSpan, from start: UInt64, until now: UInt64, _ present: PresentState,
+    _ commandNames: [Int32: String],
     _ rates: inout RateHistory
   ) -> Snapshot {
     // The last interval is that of the span, where it began within.

@@ -226,10 +226,10 @@ struct SnapshotComparisonTests {
     let same = compare(Side(early), Side(late)).scope(.vm(.known(1)))
     #expect(same?.total.a.count == 5100)
     #expect(same?.total.b.count == 50)
-    late.vms[1].number = nil
+    (late.vms[1].number, late.vms[1].name) = (nil, nil)
     late.vms[1].endedThreads = 9
     #expect(compare(Side(early), Side(late)).scope(.vm(.ended)) == nil, "none had ended before")
-    early.vms[1].number = nil
+    (early.vms[1].number, early.vms[1].name) = (nil, nil)
     early.vms[1].endedThreads = 3
     #expect(compare(Side(early), Side(late)).scope(.vm(.ended))?.total.b.count == 50)
   }

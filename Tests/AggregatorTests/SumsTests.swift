@@ -318,7 +318,6 @@ struct SumsTests {
           whole.compare(with: shown)
           #expect(whole.totals.isComparing)
           trace.count(&fresh.engine, pages, after: times[1], through: times[3])
-          trace.count(&whole.engine, others, after: times[2], through: times[3])
           continue
         }
         if place > 3 { trace.count(&fresh.engine, pages, after: times[place - 1], through: times[place]) }
@@ -331,7 +330,7 @@ struct SumsTests {
         #expect(mark.before.total.exits &+ after.total.exits == snapshot.total.exits)
         #expect(mark.before.events &+ after.events == snapshot.events)
         #expect(mark.before.losses.lost &+ after.losses.lost == snapshot.losses.lost)
-        expectSumsToHold(after)
+        expectChargesToHold(after)
       }
       whole.endComparison()
       #expect(whole.snapshot(now: trace.last, start: 1000).sinceMark == nil)
@@ -342,7 +341,9 @@ struct SumsTests {
     "what is replaced by sums is right after a mark too, whichever came first, and in the last interval",
     arguments: [71, 72, 73] as [UInt64])
   func replaced(seed: UInt64) throws {
-    let trace = EventfulTrace(seed: seed, steps: 900, usesHost: false)
+    var trace = EventfulTrace(seed: seed, steps: 900, usesHost: false)
+    // Of a thread that gave up its slot and came again, what was taken out of the rest cannot be told apart.
+    trace.acts.removeAll { if case .retire = $0.act { true } else { false } }
     var dice = Dice(state: seed)
     for isMarkInside in [false, true] {
       let times = (0..<4).map { _ in UInt64.random(in: 1000...trace.last, using: &dice) }.sorted() + [trace.last]
@@ -391,8 +392,17 @@ struct SumsTests {
         let (a, b) =
           isMarkInside ? (figures(additive(expected)), figures(additive(after))) : (figures(expected), figures(after))
         #expect(a == b, "\(isMarkInside): \(difference(a, b))")
-        expectSumsToHold(after)
+        expectChargesToHold(after)
       }
+    }
+  }
+
+  /// What came of an exit after a part began may be more than its exits; these are not.
+  private func expectChargesToHold(_ snapshot: Snapshot) {
+    for scope in snapshot.scopes {
+      #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits)
+      #expect(scope.controls.reduce(0) { $0 + $1.count } == scope.exits)
+      #expect(scope.settings.reduce(0) { $0 + $1.count } == scope.exits)
     }
   }
 
@@ -404,7 +414,14 @@ struct SumsTests {
       for vcpu in snapshot.vms[vm].vcpus.indices { snapshot.vms[vm].vcpus[vcpu].settingChanges = [] }
     }
     for scope in snapshot.scopes.indices {
+      snapshot.scopes[scope].reasons.removeAll { $0.count | $0.handling.paired == 0 }
+      snapshot.scopes[scope].settings.removeAll { $0.count | $0.residence == 0 }
+      for setting in snapshot.scopes[scope].settings.indices {
+        snapshot.scopes[scope].settings[setting].reasons.removeAll { $0.count | $0.figures.total.handling == 0 }
+      }
       for reason in snapshot.scopes[scope].reasons.indices {
+        snapshot.scopes[scope].reasons[reason].settings = 1
+        snapshot.scopes[scope].reasons[reason].details = []
         var handling = LatencySummary()
         handling.paired = snapshot.scopes[scope].reasons[reason].handling.paired
         handling.total = snapshot.scopes[scope].reasons[reason].handling.total
