@@ -103,8 +103,8 @@ struct ReasonCounts: Sendable, Equatable {
     instructionPointers.add(other.instructionPointers)
   }
 
-  /// Takes out what is part of it: all that adds up. Which were the shortest and the longest, and details, cannot be told of the
-  /// rest: they stay those of the whole.
+  /// Takes out what is part of it: all that adds up. Which were the shortest and the longest cannot be told of the rest: they stay
+  /// those of the whole.
   mutating func subtract(_ part: ReasonCounts) {
     exits.subtract(part.exits)
     paired &-= part.paired
@@ -120,7 +120,12 @@ struct ReasonCounts: Sendable, Equatable {
     }
     mergeAscending(&charges, negative, by: { $0.control }) { $0.exits.add($1.exits) }
     charges.removeAll { $0.exits.isZero }
+    details.subtract(part.details)
+    instructionPointers.subtract(part.instructionPointers)
   }
+
+  /// Nothing was counted.
+  var isZero: Bool { exits.isZero && paired == 0 }
 }
 
 /// What was charged to one control.
@@ -200,6 +205,19 @@ struct DetailSum: Sendable, Equatable {
     mostEvicted &+= theirs
     isApproximate = isApproximate || other.isApproximate
     truncate(to: Aggregator.detailLimit)
+  }
+
+  /// Takes out what is part of it. What of a value gave way since is taken from what did.
+  mutating func subtract(_ part: DetailSum) {
+    guard part.total > 0 else { return }
+    var left = Dictionary(part.entries.map { ($0.key, $0.count) }, uniquingKeysWith: &+)
+    for index in entries.indices {
+      let own = min(entries[index].count, left[entries[index].key] ?? 0)
+      entries[index].count -= own
+      left[entries[index].key]? -= own
+    }
+    entries.removeAll { $0.count == 0 }
+    evicted -= min(evicted, left.values.reduce(part.evicted, &+))
   }
 
   private mutating func truncate(to limit: Int) {

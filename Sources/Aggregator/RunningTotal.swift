@@ -22,86 +22,123 @@ struct PresentState {
   var fallbackName: @Sendable (_ isa: UInt32, _ code: UInt32) -> String?
 }
 
-/// Everything counted since counting began, and in the last interval: the sum of what the engine cut, or of what a recording has.
-public struct RunningTotal: Sendable {
-  public private(set) var total = Sums()
-  /// What came since the last snapshot, or since `beginInterval`.
-  private(set) var interval = Sums()
-  private var hasCounts = false
-  private var isIntervalEmpty = true
-  private var sequence: UInt64 = 0
-  private var rates = RateHistory()
-  /// When the last interval began, and what was running then in each thread.
-  private var beganAt: UInt64?
-  private var runningBefore: [Int32: TimeSplit] = [:]
-  private var lostBefore: [PageStream: UInt64] = [:]
-  /// Events lost by stream since counting began, by the buffers' own counters.
-  private var counters: [PageStream: UInt64] = [:]
-  private var marked: Mark?
+/// What came since a moment, and what was known then of which a part is in it: since counting began, since the last snapshot, since
+/// the moment that it is compared with.
+struct CountedSpan: Sendable {
+  /// Nothing was added yet.
+  private(set) var isEmpty = true
+  private(set) var sums = Sums()
+  /// When it began, raw; nil: when counting did.
+  private(set) var beganAt: UInt64?
+  /// What was running then in each thread, and has been counted before.
+  private(set) var runningBefore: [Int32: TimeSplit] = [:]
+  /// Events that were lost before it, by stream.
+  private(set) var lostBefore: [PageStream: UInt64] = [:]
+  /// What of it came before the place from which on all may be replaced; nil for nothing.
+  private var kept: Sums?
+  /// What came after that place, but before the span began.
+  private var passed: Sums?
 
-  /// What was counted up to a moment: what came since then can be replaced.
-  private struct Mark {
-    var total: Sums
-    /// Nothing was counted before it.
-    var isFirst: Bool
-    /// What of the last interval came before it; nil for nothing.
-    var interval: Sums?
-    /// Everything since, and what of that snapshots showed.
-    var since: Sums?
-    var shown: Sums?
+  init() {}
+
+  /// Begins now.
+  init(at now: UInt64, running: [Int32: TimeSplit], lost: [PageStream: UInt64], replaceable: Sums?) {
+    beganAt = now
+    runningBefore = running
+    lostBefore = lost
+    passed = replaceable
   }
 
+  /// Adds what comes next, in its numbers of settings.
+  mutating func add(_ next: Sums) {
+    if isEmpty { sums = next } else { sums.add(next) }
+    sums.open = nil
+    isEmpty = false
+  }
+
+  mutating func apply(_ change: (inout CountedSpan) -> Void) { change(&self) }
+
+  /// As `Sums.numbered`.
+  mutating func numbered(_ next: Sums) -> Sums { sums.numbered(next) }
+
+  /// What comes from here on may be replaced.
+  mutating func mark() {
+    kept = isEmpty || sums.end == 0 ? nil : sums
+    passed = nil
+  }
+
+  mutating func unmark() {
+    kept = nil
+    passed = nil
+  }
+
+  /// Puts an interval that begins at the mark in the place of all since then; what of it came before the span is not in it.
+  mutating func replaceSinceMark(with next: Sums) {
+    var rest = next
+    if let passed { rest.subtract(passed) }
+    isEmpty = kept == nil
+    if let kept { sums = kept }
+    add(rest)
+  }
+}
+
+/// Everything counted since counting began, in the last interval, and since a moment that is compared with: the sum of what the
+/// engine cut, or of what a recording has.
+public struct RunningTotal: Sendable {
+  private var whole = CountedSpan()
+  /// What came since the last snapshot, or since `beginInterval`.
+  private var interval = CountedSpan()
+  /// What came since a moment, beside what was shown then.
+  private var comparison: (before: Snapshot, after: CountedSpan)?
+  private var sequence: UInt64 = 0
+  private var rates = RateHistory()
+  /// Events lost by stream since counting began, by the buffers' own counters.
+  private var counters: [PageStream: UInt64] = [:]
+  /// Whether what comes may be replaced (see `mark`), and what came since it may.
+  public private(set) var isMarked = false
+  private var sinceMark: Sums?
+
   public init() {}
+
+  /// Everything since counting began.
+  public var total: Sums { whole.sums }
 
   // MARK: - Adding
 
   /// Adds an interval that begins where what was counted ends.
   public mutating func add(_ next: Sums) {
-    let next = total.numbered(next)
-    if hasCounts { total.add(next) } else { total = next }
-    total.open = nil
-    hasCounts = true
-    addToInterval(next)
-    if marked != nil {
-      if marked?.since == nil { marked?.since = next } else { marked?.since?.add(next) }
-    }
+    let next = whole.numbered(next)
+    forEachSpan { $0.add(next) }
+    guard isMarked else { return }
+    if sinceMark == nil { sinceMark = next } else { sinceMark?.add(next) }
   }
 
-  private mutating func addToInterval(_ next: Sums) {
-    if isIntervalEmpty { interval = next } else { interval.add(next) }
-    interval.open = nil
-    isIntervalEmpty = false
+  private mutating func forEachSpan(_ body: (inout CountedSpan) -> Void) {
+    body(&whole)
+    body(&interval)
+    comparison?.after.apply(body)
   }
 
   /// Remembers what is counted now: what comes from here on may be replaced.
   public mutating func mark() {
-    marked = Mark(total: total, isFirst: total.end == 0, interval: isIntervalEmpty ? nil : interval)
+    forEachSpan { $0.mark() }
+    sinceMark = nil
+    isMarked = true
   }
 
   /// What comes from here on is not replaced any more.
-  public mutating func unmark() { marked = nil }
-
-  public var isMarked: Bool { marked != nil }
+  public mutating func unmark() {
+    forEachSpan { $0.unmark() }
+    sinceMark = nil
+    isMarked = false
+  }
 
   /// Puts an interval in the place of all that came since the mark, of which that is a part: what was shown of it is not shown once
   /// more. Marks again. Without a mark it is added.
   public mutating func replaceSinceMark(with next: Sums) {
-    let next = total.numbered(next)
-    guard let marked else { return add(next) }
-    self.marked = nil
-    if marked.isFirst {
-      total = next
-    } else {
-      total = marked.total
-      total.add(next)
-    }
-    total.open = nil
-    hasCounts = true
-    interval = marked.interval ?? Sums()
-    isIntervalEmpty = marked.interval == nil
-    var rest = next
-    if let shown = marked.shown { rest.subtract(shown) }
-    addToInterval(rest)
+    guard isMarked else { return add(next) }
+    let next = whole.numbered(next)
+    forEachSpan { $0.replaceSinceMark(with: next) }
     mark()
   }
 
@@ -112,12 +149,20 @@ public struct RunningTotal: Sendable {
   ///   - all: every stream; else only those that lost an unknown number, since reading the counters costs something.
   ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
   public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
-    for loss in total.losses where all || loss.uncounted > 0 {
+    for loss in whole.sums.losses where all || loss.uncounted > 0 {
       if let lost = counter(loss.stream.cpu) { counters[loss.stream] = max(counters[loss.stream] ?? 0, lost) }
     }
   }
 
-  // MARK: - Showing
+  // MARK: - Spans
+
+  /// A span that begins now.
+  private func span(at now: UInt64, _ present: PresentState) -> CountedSpan {
+    CountedSpan(
+      at: now, running: present.threads.compactMapValues { $0.running.total == 0 ? nil : $0.running },
+      lost: Dictionary(whole.sums.losses.map { ($0.stream, lost($0)) }, uniquingKeysWith: { $1 }),
+      replaceable: sinceMark)
+  }
 
   /// The next snapshot's interval begins here.
   ///
@@ -125,19 +170,37 @@ public struct RunningTotal: Sendable {
   ///   - now: on the trace clock, raw.
   ///   - engine: stands there.
   public mutating func beginInterval(at now: UInt64, _ engine: borrowing Aggregator) {
-    beginInterval(at: now, engine.present(at: now))
+    interval = span(at: now, engine.present(at: now))
   }
 
-  private mutating func beginInterval(at now: UInt64, _ present: PresentState) {
-    interval = Sums()
-    isIntervalEmpty = true
-    let since = marked?.since
-    marked?.interval = nil
-    marked?.shown = since
-    beganAt = now
-    runningBefore = present.threads.compactMapValues { $0.running.total == 0 ? nil : $0.running }
-    lostBefore = Dictionary(total.losses.map { ($0.stream, lost($0)) }, uniquingKeysWith: { $1 })
+  /// Counting begins here: what is running is counted from now on.
+  mutating func begin(at now: UInt64, _ engine: borrowing Aggregator) {
+    whole = span(at: now, engine.present(at: now))
+    interval = whole
   }
+
+  /// Counts what comes after the last snapshot as a value of its own, too, from now on: each snapshot has both (see
+  /// `Snapshot.sinceMark`).
+  ///
+  /// - Parameter before: the last snapshot.
+  public mutating func compare(with before: Snapshot) { comparison = (before.countsAlone, interval) }
+
+  /// The same of what comes from now on.
+  ///
+  /// - Parameters:
+  ///   - before: what was counted up to now.
+  ///   - now: on the trace clock, raw.
+  ///   - engine: stands there.
+  public mutating func compare(with before: Snapshot, at now: UInt64, _ engine: borrowing Aggregator) {
+    comparison = (before.countsAlone, span(at: now, engine.present(at: now)))
+  }
+
+  /// Ends that.
+  public mutating func endComparison() { comparison = nil }
+
+  public var isComparing: Bool { comparison != nil }
+
+  // MARK: - Showing
 
   private func lost(_ loss: StreamSum) -> UInt64 { max(loss.lost, counters[loss.stream] ?? 0) }
 
@@ -151,7 +214,7 @@ public struct RunningTotal: Sendable {
   ) {
     rates.set(
       intervals.suffix(RateHistory.length), engine.machines,
-      total.threads.map { MachineRegistry.Member(tid: $0.tid, vcpuID: $0.vcpuID) })
+      whole.sums.threads.map { MachineRegistry.Member(tid: $0.tid, vcpuID: $0.vcpuID) })
   }
 
   /// Publishes what was counted up to now, and begins the next interval.
@@ -164,24 +227,46 @@ public struct RunningTotal: Sendable {
     _ engine: borrowing Aggregator, now: UInt64, start: UInt64? = nil, commandNames: [Int32: String] = [:]
   ) -> Snapshot {
     let present = engine.present(at: now)
-    let start = start ?? total.firstTimestamp
-    var snapshot = Snapshot()
+    let start = start ?? whole.sums.firstTimestamp
     sequence += 1
+    var courses = RateHistory()
+    swap(&courses, &rates)
+    var snapshot = show(whole, from: start, until: now, present, commandNames, &courses)
+    swap(&courses, &rates)
+    if let (before, span) = comparison {
+      // The course of the rates is that of the whole.
+      var none = RateHistory()
+      var after = show(span, from: span.beganAt ?? start, until: now, present, commandNames, &none)
+      for scope in after.scopes.indices { after.scopes[scope].history = [] }
+      snapshot.sinceMark = SinceMark(before: before, after: after)
+    }
+    interval = span(at: now, present)
+    return snapshot
+  }
+
+  /// What was counted in a span, as a snapshot.
+  private func show(
+    _ span: CountedSpan, from start: UInt64, until now: UInt64, _ present: PresentState,
+    _ commandNames: [Int32: String],
+    _ rates: inout RateHistory
+  ) -> Snapshot {
+    // The last interval is that of the span, where it began within.
+    let recent = span.beganAt ?? 0 > interval.beganAt ?? start ? span : interval
+    var snapshot = Snapshot()
     snapshot.sequence = sequence
-    snapshot.firstTimestamp = total.firstTimestamp
-    snapshot.lastTimestamp = total.lastTimestamp
+    snapshot.firstTimestamp = span.sums.firstTimestamp
+    snapshot.lastTimestamp = span.sums.lastTimestamp
     snapshot.windowNanoseconds = now > start ? present.scale.nanoseconds(now - start) : 0
-    let since = beganAt ?? start
+    let since = recent.beganAt ?? start
     snapshot.intervalNanoseconds = now > since ? present.scale.nanoseconds(now - since) : 0
-    snapshot.events = total.events
-    snapshot.intervalEvents = interval.events
-    snapshot.malformedRecords = total.malformed
-    snapshot.losses = losses()
-    snapshot.eventCounts = eventCounts(present.eventNames)
-    snapshot.settings = total.settings
-    snapshot.isHaltShared = total.isHaltShared
-    var builder = SnapshotBuilder(
-      total: total, interval: interval, runningBefore: runningBefore, present: present, commandNames: commandNames)
+    snapshot.events = span.sums.events
+    snapshot.intervalEvents = recent.sums.events
+    snapshot.malformedRecords = span.sums.malformed
+    snapshot.losses = losses(span, recent)
+    snapshot.eventCounts = Self.eventCounts(span.sums, recent.sums, present.eventNames)
+    snapshot.settings = whole.sums.settings
+    snapshot.isHaltShared = span.sums.isHaltShared
+    var builder = SnapshotBuilder(total: span, interval: recent, present: present, commandNames: commandNames)
     builder.fill(&snapshot, &rates)
     snapshot.source.isa = snapshot.total.reasons.first.map {
       switch $0.isa {
@@ -190,26 +275,29 @@ public struct RunningTotal: Sendable {
       default: "isa-\($0.isa)"
       }
     }
-    beginInterval(at: now, present)
     return snapshot
   }
 
-  private func eventCounts(_ names: [String]) -> [EventCount] {
+  private static func eventCounts(_ total: Sums, _ interval: Sums, _ names: [String]) -> [EventCount] {
     let recent = Dictionary(interval.eventCounts.map { ($0.id, $0.count) }, uniquingKeysWith: { $1 })
     return total.eventCounts.compactMap { event in
-      guard names.indices.contains(Int(event.id)) else { return nil }
+      guard event.count > 0, names.indices.contains(Int(event.id)) else { return nil }
       let name = names[Int(event.id)].isEmpty ? "event \(event.id)" : names[Int(event.id)]
       return EventCount(name: name, count: event.count, intervalCount: recent[event.id] ?? 0)
     }.sorted { ($1.count, $0.name) < ($0.count, $1.name) }
   }
 
-  private func losses() -> Losses {
+  private func losses(_ span: CountedSpan, _ interval: CountedSpan) -> Losses {
+    func since(_ before: [PageStream: UInt64], _ loss: StreamSum) -> UInt64 {
+      let (lost, before) = (lost(loss), before[loss.stream] ?? 0)
+      return lost > before ? lost - before : 0
+    }
+    let unknown = Dictionary(span.sums.losses.map { ($0.stream, $0.uncounted) }, uniquingKeysWith: { $1 })
     var losses = Losses()
-    for loss in total.losses {
-      let lost = lost(loss)
-      let before = lostBefore[loss.stream] ?? 0
-      let uncounted = counters[loss.stream] == nil ? loss.uncounted : 0
-      let recent = lost > before ? lost - before : 0
+    for loss in whole.sums.losses {
+      let lost = since(span.lostBefore, loss)
+      let recent = since(interval.lostBefore, loss)
+      let uncounted = counters[loss.stream] == nil ? unknown[loss.stream] ?? 0 : 0
       losses.lost &+= lost
       losses.intervalLost &+= recent
       losses.uncounted &+= uncounted
@@ -346,7 +434,7 @@ public struct Counter: ~Copyable {
   public mutating func forget(at now: UInt64) {
     _ = engine.cut(at: now, resumable: false)
     totals = RunningTotal()
-    totals.beginInterval(at: now, engine)
+    totals.begin(at: now, engine)
   }
 
   /// Remembers what is counted now (see `RunningTotal.mark`).
@@ -369,6 +457,18 @@ public struct Counter: ~Copyable {
     bringIn(at: now)
     totals.beginInterval(at: now, engine)
   }
+
+  /// As `RunningTotal.compare`: with what came after the last snapshot.
+  public mutating func compare(with before: Snapshot) { totals.compare(with: before) }
+
+  /// As `RunningTotal.compare`: with what comes from now on, where the engine stands.
+  public mutating func compare(with before: Snapshot, at now: UInt64) {
+    bringIn(at: now)
+    totals.compare(with: before, at: now, engine)
+  }
+
+  /// As `RunningTotal.endComparison`.
+  public mutating func endComparison() { totals.endComparison() }
 
   /// As `RunningTotal.setHistory`.
   public mutating func setHistory(_ intervals: [(seconds: Double, exits: [Int32: Double])]) {

@@ -52,6 +52,8 @@ public struct Snapshot: Sendable {
   public var stream: StreamState?
   /// Present while a recording is played.
   public var playback: PlaybackState?
+  /// Present while what comes after a moment is counted by itself, too.
+  public var sinceMark: SinceMark?
   /// What vmctop itself uses; nil before the first interval is over.
   public var ownUse: OwnUse?
   /// Messages for the log pane, oldest first, bounded.
@@ -72,6 +74,19 @@ public struct Snapshot: Sendable {
 
   /// Everything, over all VMs.
   public var total: ScopeStatistics { scopes.first ?? ScopeStatistics() }
+}
+
+/// What was shown at a moment, and what came after it: each a counting of its own.
+public final class SinceMark: Sendable {
+  /// All until then, without details.
+  public let before: Snapshot
+  /// All since then; nil where nothing came after it, as at an earlier place of a recording.
+  public let after: Snapshot?
+
+  public init(before: Snapshot, after: Snapshot?) {
+    self.before = before
+    self.after = after
+  }
 }
 
 /// A control of several vCPUs.

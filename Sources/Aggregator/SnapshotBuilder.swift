@@ -3,8 +3,6 @@ import Architecture
 /// Makes the VMs, vCPUs and scopes of a snapshot: a function of what was counted and of what is known beside it.
 struct SnapshotBuilder {
   private let total: Sums
-  private let interval: Sums
-  private let runningBefore: [Int32: TimeSplit]
   private let present: PresentState
   private let commandNames: [Int32: String]
   /// What each thread counted; the last one, where there is one, is that of all that ended.
@@ -43,38 +41,46 @@ struct SnapshotBuilder {
     var intervalCharges: [ChargeCounts]
   }
 
-  init(
-    total: Sums, interval: Sums, runningBefore: [Int32: TimeSplit], present: PresentState,
-    commandNames: [Int32: String]
-  ) {
+  /// - Parameters:
+  ///   - total: what is shown.
+  ///   - interval: the last part of it.
+  init(total span: CountedSpan, interval recent: CountedSpan, present: PresentState, commandNames: [Int32: String]) {
+    let (total, interval) = (span.sums, recent.sums)
     self.total = total
-    self.interval = interval
-    self.runningBefore = runningBefore
     self.present = present
     self.commandNames = commandNames
-    var recent = 0
+    func before(_ span: CountedSpan, _ threads: [Int32]) -> TimeSplit {
+      var before = TimeSplit()
+      for thread in threads { before.add(span.runningBefore[thread] ?? TimeSplit()) }
+      return before
+    }
+    var next = 0
     for place in total.threads.indices {
       let tid = total.threads[place].tid
-      while recent < interval.threads.count, interval.threads[recent].tid < tid { recent += 1 }
-      let isRecent = recent < interval.threads.count && interval.threads[recent].tid == tid
+      while next < interval.threads.count, interval.threads[next].tid < tid { next += 1 }
+      let isRecent = next < interval.threads.count && interval.threads[next].tid == tid
       add(
-        total.threads[place], place: place, isRecent ? interval.threads[recent] : nil,
-        running: present.threads[tid]?.running ?? TimeSplit(), before: runningBefore[tid] ?? TimeSplit())
+        total.threads[place], place: place, isRecent ? interval.threads[next] : nil,
+        running: present.threads[tid]?.running ?? TimeSplit(), before: before(span, [tid]),
+        intervalBefore: before(recent, [tid]))
     }
     if let ended = total.ended {
-      var before = TimeSplit()
-      for thread in interval.retired { before.add(runningBefore[thread.tid] ?? TimeSplit()) }
-      add(ended, place: nil, interval.ended, running: TimeSplit(), before: before)
+      add(
+        ended, place: nil, interval.ended, running: TimeSplit(), before: before(span, total.retired.map(\.tid)),
+        intervalBefore: before(recent, interval.retired.map(\.tid)))
     }
   }
 
   /// - Parameters:
   ///   - running: what is still running.
-  ///   - before: what of the time was running when the interval began, and counted then.
+  ///   - before: what of the time was running when counting began, and is counted before.
+  ///   - intervalBefore: the same of the interval.
   private mutating func add(
-    _ thread: ThreadSum, place: Int?, _ recent: ThreadSum?, running: TimeSplit, before: TimeSplit
+    _ thread: ThreadSum, place: Int?, _ recent: ThreadSum?, running: TimeSplit, before: TimeSplit,
+    intervalBefore: TimeSplit
   ) {
     let first = cells.count
+    var left = before
     var stays: [Residence] = []
     for stay in thread.stays {
       // Of an interval alone, time that one before it counted too much may be more than its own.
@@ -82,6 +88,9 @@ struct SnapshotBuilder {
         setting: stay.setting, residence: Int64(bitPattern: stay.residence) < 0 ? 0 : stay.residence, time: stay.time,
         isPresent: stay.setting == thread.setting)
       if residence.isPresent { residence.time.add(running) }
+      let time = residence.time
+      residence.time = time.since(left)
+      left = left.since(time)
       stays.append(residence)
       let other = recent?.stays.firstIndex { $0.setting == stay.setting }
       var next = 0
@@ -105,8 +114,8 @@ struct SnapshotBuilder {
     intervalTime.add(running)
     members.append(
       Counted(
-        place: place, tid: thread.tid, vcpuID: thread.vcpuID, cells: first..<cells.count, time: time,
-        intervalTime: intervalTime.since(before), stays: stays))
+        place: place, tid: thread.tid, vcpuID: thread.vcpuID, cells: first..<cells.count, time: time.since(before),
+        intervalTime: intervalTime.since(intervalBefore), stays: stays))
   }
 
   // MARK: - VMs and vCPUs
@@ -248,7 +257,7 @@ struct SnapshotBuilder {
     return scope
   }
 
-  static func controls(_ charges: [ChargeStatistics]) -> [ChargeStatistics] {
+  private static func controls(_ charges: [ChargeStatistics]) -> [ChargeStatistics] {
     var sums: [ControlID: ChargeStatistics] = [:]
     for charge in charges {
       sums[charge.control, default: ChargeStatistics(control: charge.control)].figures.add(charge.figures)

@@ -10,26 +10,17 @@ public struct SnapshotComparison: Sendable {
   public struct Side: Sendable {
     /// All of its figures are of its window.
     public var snapshot: Snapshot
-    /// An earlier snapshot of the same counting: the side is what was counted after it, by subtraction. Nil: all that the
-    /// snapshot counted.
-    public var earlier: Snapshot?
 
-    public init(_ snapshot: Snapshot, since earlier: Snapshot? = nil) {
-      self.snapshot = snapshot
-      self.earlier = earlier
-    }
+    public init(_ snapshot: Snapshot) { self.snapshot = snapshot }
 
     /// Length of what was counted, ns.
-    public var windowNanoseconds: UInt64 {
-      saturating(snapshot.windowNanoseconds, earlier?.windowNanoseconds ?? 0)
-    }
-
-    public var exits: UInt64 { saturating(snapshot.total.exits, earlier?.total.exits ?? 0) }
+    public var windowNanoseconds: UInt64 { snapshot.windowNanoseconds }
+    public var exits: UInt64 { snapshot.total.exits }
     /// Events known to be lost in the window; with those that nobody counted a lower bound.
-    public var lost: UInt64 { saturating(snapshot.losses.lost, earlier?.losses.lost ?? 0) }
+    public var lost: UInt64 { snapshot.losses.lost }
     /// How often events were lost in the window without a number.
-    public var uncountedLosses: UInt64 { saturating(snapshot.losses.uncounted, earlier?.losses.uncounted ?? 0) }
-    public var malformedRecords: UInt64 { saturating(snapshot.malformedRecords, earlier?.malformedRecords ?? 0) }
+    public var uncountedLosses: UInt64 { snapshot.losses.uncounted }
+    public var malformedRecords: UInt64 { snapshot.malformedRecords }
 
     /// Seconds that were counted; 0 for a window of no length.
     var seconds: Double { Double(windowNanoseconds) / 1e9 }
@@ -46,8 +37,7 @@ public struct SnapshotComparison: Sendable {
     public var timePerSecond: Double = 0
     /// Handling time of an exit, time halted included, ns; nil where none was paired.
     public var mean: Double?
-    /// Nil where none was paired, where it is not kept, and of a difference of two snapshots: percentiles cannot be
-    /// subtracted.
+    /// Nil where none was paired, and where it is not kept.
     public var p99: UInt64?
     /// Exits that the times are of.
     public var paired: UInt64 = 0
@@ -141,17 +131,17 @@ public struct SnapshotComparison: Sendable {
     switch selection {
     case .all: return everything
     case .vm(let identity):
-      guard let own = b.snapshot.vms.first(where: { VMIdentity($0) == identity }), !b.hasLost(own),
+      guard let own = b.snapshot.vms.first(where: { VMIdentity($0) == identity }),
         let other = counterpart(of: own)
       else { return nil }
       return compare(own.name, a.part(other), b.part(own))
     case .vcpu(let tid):
-      guard let vm = b.snapshot.vms.first(where: { $0.vcpus.contains { $0.tid == tid } }), !b.hasLost(vm),
+      guard let vm = b.snapshot.vms.first(where: { $0.vcpus.contains { $0.tid == tid } }),
         let own = vm.vcpus.first(where: { $0.tid == tid }), let other = counterpart(of: vm)
       else { return nil }
       let same = hasOneSource ? other.vcpus.first { $0.tid == tid } : nil
       guard let before = same ?? other.vcpus.first(where: { $0.id != nil && $0.id == own.id }) else { return nil }
-      return compare(own.threadName, a.part([before], other), b.part([own], vm))
+      return compare(own.threadName, a.part(before), b.part(own))
     }
   }
 
@@ -239,8 +229,7 @@ public struct SnapshotComparison: Sendable {
     cost.timePerSecond = perSecond(reason.busy, side)
     cost.paired = reason.handling.paired
     cost.mean = reason.handling.mean
-    // Percentiles cannot be subtracted.
-    cost.p99 = reason.handling.paired == 0 || side.earlier != nil ? nil : reason.handling.p99
+    cost.p99 = reason.handling.paired == 0 ? nil : reason.handling.p99
     return cost
   }
 
@@ -311,38 +300,13 @@ private struct Part {
 }
 
 extension SnapshotComparison.Side {
-  fileprivate var everything: Part {
-    Part(scope: scope(0, 0), vcpus: snapshot.vms.flatMap(\.vcpus))
-  }
+  fileprivate var everything: Part { Part(scope: scope(0), vcpus: snapshot.vms.flatMap(\.vcpus)) }
 
-  fileprivate func part(_ vm: VirtualMachineStatistics) -> Part {
-    earlier == nil ? Part(scope: scope(vm.scope, nil), vcpus: vm.vcpus) : part(vm.vcpus, vm)
-  }
+  fileprivate func part(_ vm: VirtualMachineStatistics) -> Part { Part(scope: scope(vm.scope), vcpus: vm.vcpus) }
 
-  /// What these vCPUs of a VM counted. Of a difference vCPU by vCPU: the VM itself loses the counts of threads that end
-  /// and give up their rows.
-  fileprivate func part(_ vcpus: [VCPUStatistics], _ vm: VirtualMachineStatistics) -> Part {
-    var sum: ScopeStatistics?
-    for vcpu in vcpus {
-      // A thread id that was another VM's before is another vCPU's.
-      let before = earlier?.vms.first { $0.number == vm.number && $0.vcpus.contains { $0.tid == vcpu.tid } }
-      let own = scope(vcpu.scope, before?.vcpus.first { $0.tid == vcpu.tid }?.scope)
-      if sum == nil { sum = own } else { sum?.add(own) }
-    }
-    return Part(scope: sum ?? ScopeStatistics(), vcpus: vcpus)
-  }
+  fileprivate func part(_ vcpu: VCPUStatistics) -> Part { Part(scope: scope(vcpu.scope), vcpus: [vcpu]) }
 
-  /// Whether a difference cannot tell what it counted: what threads that ended meanwhile had counted before moved to it.
-  fileprivate func hasLost(_ vm: VirtualMachineStatistics) -> Bool { earlier != nil && vm.endedThreads > 0 }
-
-  /// A scope of the snapshot, less that of the earlier one; one that it did not have counted nothing then.
-  private func scope(_ place: Int, _ earlierPlace: Int?) -> ScopeStatistics {
-    let scope = Self.scope(place, snapshot)
-    guard let earlier else { return scope }
-    return scope.less(earlierPlace.map { Self.scope($0, earlier) } ?? ScopeStatistics())
-  }
-
-  private static func scope(_ index: Int, _ snapshot: Snapshot) -> ScopeStatistics {
+  private func scope(_ index: Int) -> ScopeStatistics {
     snapshot.scopes.indices.contains(index) ? snapshot.scopes[index] : ScopeStatistics()
   }
 
@@ -368,92 +332,6 @@ extension SnapshotComparison.Side {
   }
 }
 
-extension ScopeStatistics {
-  /// What was counted since an earlier state of the same counts, as far as it adds up. An exit that was charged to one control
-  /// before, and to another since, is no exit of the difference for either (see `Aggregator.recharge`).
-  fileprivate func less(_ earlier: ScopeStatistics) -> ScopeStatistics {
-    var result = ScopeStatistics()
-    result.exits = saturating(exits, earlier.exits)
-    result.time = time.since(earlier.time)
-    let before = Dictionary(earlier.reasons.map { (ReasonCode($0), $0) }, uniquingKeysWith: { $1 })
-    for reason in reasons {
-      let old = before[ReasonCode(reason)]
-      var row = ReasonStatistics(isa: reason.isa, code: reason.code, name: reason.name)
-      row.figures.total = reason.figures.total.less(old?.figures.total ?? ExitCounts())
-      row.handling.total = row.figures.total.handling
-      row.handling.paired = saturating(reason.handling.paired, old?.handling.paired ?? 0)
-      row.charges = Self.charges(reason.charges, less: old?.charges ?? [])
-      if !row.figures.total.isZero || row.handling.paired > 0 { result.reasons.append(row) }
-    }
-    result.controls = SnapshotBuilder.controls(result.reasons.flatMap(\.charges))
-    let stays = Dictionary(earlier.settings.map { ($0.setting, $0) }, uniquingKeysWith: { $1 })
-    for setting in settings {
-      var own = SettingStatistics(setting: setting.setting)
-      own.figures.total = setting.figures.total.less(stays[setting.setting]?.figures.total ?? ExitCounts())
-      own.residence = saturating(setting.residence, stays[setting.setting]?.residence ?? 0)
-      if own.count | own.residence != 0 { result.settings.append(own) }
-    }
-    return result
-  }
-
-  private static func charges(_ charges: [ChargeStatistics], less earlier: [ChargeStatistics]) -> [ChargeStatistics] {
-    var result = charges.map { ChargeCounts(control: $0.control, exits: $0.figures.total) }.sorted {
-      $0.control < $1.control
-    }
-    let negative = earlier.map { charge in
-      var exits = ExitCounts()
-      exits.subtract(charge.figures.total)
-      return ChargeCounts(control: charge.control, exits: exits)
-    }.sorted { $0.control < $1.control }
-    mergeAscending(&result, negative, by: { $0.control }) { $0.exits.add($1.exits) }
-    return ChargeCounts.settled(result).filter { !$0.exits.isZero }.map {
-      ChargeStatistics(control: $0.control, figures: ExitFigures(total: $0.exits))
-    }
-  }
-
-  /// Adds what another vCPU counted, as far as it adds up.
-  fileprivate mutating func add(_ other: ScopeStatistics) {
-    exits &+= other.exits
-    time.add(other.time)
-    for reason in other.reasons {
-      guard let known = reasons.firstIndex(where: { ReasonCode($0) == ReasonCode(reason) }) else {
-        reasons.append(reason)
-        continue
-      }
-      reasons[known].figures.add(reason.figures)
-      reasons[known].handling.total = reasons[known].figures.total.handling
-      reasons[known].handling.paired &+= reason.handling.paired
-    }
-    controls = SnapshotBuilder.controls(controls + other.controls)
-    for setting in other.settings {
-      guard let known = settings.firstIndex(where: { $0.setting == setting.setting }) else {
-        settings.append(setting)
-        continue
-      }
-      settings[known].figures.add(setting.figures)
-      settings[known].residence &+= setting.residence
-    }
-  }
-}
-
-extension ExitCounts {
-  /// What is more than before, figure by figure; 0 where it is less, which no sound counting has.
-  fileprivate func less(_ earlier: ExitCounts) -> ExitCounts {
-    var result = ExitCounts()
-    for figure in 0..<Self.figureCount {
-      result[figure: figure] = saturating(self[figure: figure], earlier[figure: figure])
-    }
-    return result
-  }
-}
-
-extension ReasonCode {
-  fileprivate init(_ reason: ReasonStatistics) { self.init(isa: reason.isa, code: reason.code) }
-}
-
-/// What is more than before; 0 where it is less, which no sound counting has.
-private func saturating(_ now: UInt64, _ before: UInt64) -> UInt64 { now > before ? now - before : 0 }
-
 extension Snapshot {
   /// The same without what no comparison needs: details, courses, state, messages. What is kept to compare with is small
   /// then.
@@ -467,6 +345,7 @@ extension Snapshot {
     snapshot.vmmReadings = [:]
     snapshot.hostControls = nil
     snapshot.messages = []
+    snapshot.sinceMark = nil
     snapshot.playback?.course = nil
     return snapshot
   }

@@ -357,6 +357,7 @@ struct ThreadSum: Sendable, Equatable {
         for index in candidates {
           guard let place = stays[index].reasons.firstIndex(where: { $0.key == reason.key }) else { continue }
           stays[index].reasons[place].subtract(reason)
+          if stays[index].reasons[place].isZero { stays[index].reasons.remove(at: place) }
           break
         }
       }

@@ -18,7 +18,7 @@ public struct Before: Sendable {
     isUntilMark = false
   }
 
-  /// What is shown now.
+  /// What is shown now, or was when what comes after it began to be counted.
   init(marking shown: Snapshot) {
     snapshot = shown.countsAlone
     isUntilMark = shown.playback?.range == nil
@@ -62,18 +62,19 @@ extension FrontModel {
   var differenceFromBefore: Difference {
     guard let before else { return .nothing("nothing to compare with: D takes what is shown as the before") }
     guard let snapshot else { return .nothing("nothing was counted yet") }
-    var after = SnapshotComparison.Side(snapshot)
+    var after = snapshot
     var title = snapshot.playback.map { Before.part($0) } ?? "all that was counted"
     if before.isUntilMark, snapshot.playback?.range == nil, snapshot.source.isSame(as: before.snapshot.source) {
       let mark = before.snapshot.playback.map { Before.place($0.position, in: $0) }
-      guard snapshot.windowNanoseconds > before.snapshot.windowNanoseconds else {
+      let counted = snapshot.sinceMark.flatMap { $0.before.sequence == before.snapshot.sequence ? $0.after : nil }
+      guard let counted, counted.windowNanoseconds > 0 else {
         let isBehind = snapshot.windowNanoseconds < before.snapshot.windowNanoseconds
+        guard isBehind else { return .nothing("nothing was counted since D was pressed") }
         return .nothing(
-          isBehind
-            ? "D was pressed at \(mark ?? "a later time"), which is after this: go on to there, or select a range"
-            : "nothing was counted since D was pressed")
+          mark.map { "D was pressed at \($0), which is after this: go on to there, or select a range" }
+            ?? "counting began afresh since D was pressed: D takes what is shown as the before")
       }
-      after.earlier = before.snapshot
+      after = counted
       title =
         mark.flatMap { mark in snapshot.playback.map { "\(mark) to \(Before.place($0.position, in: $0))" } }
         ?? "since D was pressed"
@@ -84,7 +85,7 @@ extension FrontModel {
     }
     let names = names
     let comparison = SnapshotComparison(
-      SnapshotComparison.Side(before.snapshot), after,
+      SnapshotComparison.Side(before.snapshot), SnapshotComparison.Side(after),
       controlName: { id in
         // Bitmaps and masks are told apart by their titles only.
         let name = names.control(id)

@@ -131,6 +131,12 @@ public struct FrontModel {
     }
     let position = snapshot?.playback?.position
     snapshot = next
+    // What was shown last when the key was read may be another than what was seen when it was pressed.
+    if let before, before.isUntilMark, let marked = next.sinceMark?.before,
+      marked.sequence > before.snapshot.sequence, marked.source.isSame(as: before.snapshot.source)
+    {
+      self.before = Before(marking: marked)
+    }
     if awaitsMark, let playback = next.playback, playback.position != position {
       awaitsMark = false
       let mark = playback.course?.marks.last { $0.position == playback.position }
@@ -300,7 +306,7 @@ public struct FrontModel {
       return travel(command)
     case .drill: drill()
     case .back: return goBack()
-    case .markBefore: markBefore()
+    case .markBefore: return markBefore()
     case .whatIf: toggleWhatIf()
     case .clearWhatIf: struck = []
     case .nextVCPU: nextVCPU(by: 1)
@@ -545,15 +551,20 @@ public struct FrontModel {
     states[Pane.details.rawValue] = PaneState()
   }
 
-  private mutating func markBefore() {
+  private mutating func markBefore() -> [Action] {
     guard let snapshot, snapshot.windowNanoseconds > 0 else {
       message = "D: nothing was counted yet"
-      return
+      return []
     }
     let next = Before(marking: snapshot)
+    let actions = next.isUntilMark ? [.markBefore] : endOfComparison
     before = next
     message = "the before: \(next.title)\(pane == .diff ? "" : "; \(Pane.diff.key) shows the difference")"
+    return actions
   }
+
+  /// A before that is given up needs nothing to be counted after it.
+  private var endOfComparison: [Action] { before?.isUntilMark == true ? [.forgetBefore] : [] }
 
   private mutating func goBack() -> [Action] {
     if pins.count == 2, pane == .controls || pane == .guest || pane == .host {
@@ -572,8 +583,10 @@ public struct FrontModel {
       scope = .all
       earlierCounts = [:]
     } else if pane == .diff, before != nil {
+      let actions = endOfComparison
       before = nil
       message = "the before is given up"
+      return actions
     } else if pane != .exits {
       show(.exits)
     }

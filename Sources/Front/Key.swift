@@ -64,6 +64,10 @@ public enum Action: Sendable, Hashable {
   case setRange(from: UInt64, to: UInt64)
   /// Figures are of all up to the position again.
   case clearRange
+  /// What comes after what is shown now is to be counted by itself, too.
+  case markBefore
+  /// And not any more.
+  case forgetBefore
   /// 1 is the pace of the recording.
   case setSpeed(Double)
   /// The threads of the vCPUs whose whole state is on the screen: of them it is to be read with each interval, of no

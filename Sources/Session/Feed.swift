@@ -108,12 +108,25 @@ extension SessionCommand {
   /// asked for that holds its picture.
   var outcomeOfTimeThatPasses: CommandOutcome {
     switch self {
-    case .setPaused, .setInterval, .say, .watch: .done
+    case .setPaused, .setInterval, .say, .watch, .markBefore, .forgetBefore: .done
     case .toggleRecording: .refused("it is recorded where it comes from")
     case .askVMM: .refused("a recording has no VMM that could be asked")
     case .seek, .seekBy, .step, .setSpeed, .seekToExit, .stepExit, .seekToChange, .seekToFieldChange, .seekToWallClock,
       .setRange, .clearRange:
       .refused("for recordings only")
     }
+  }
+}
+
+extension Snapshot {
+  /// Says of what came after the mark what is known of all of it beside the counts.
+  ///
+  /// - Parameter uncounted: losses without a number that no buffer told.
+  mutating func describeSinceMark(uncounted: UInt64 = 0) {
+    guard let sinceMark, var after = sinceMark.after else { return }
+    after.source = source
+    after.controlWords = controlWords
+    after.losses.uncounted &+= uncounted
+    self.sinceMark = SinceMark(before: sinceMark.before, after: after)
   }
 }

@@ -14,6 +14,8 @@ final class LiveFeed: Feed {
   private let description: SourceDescription
   private var questions: VMMQuestions?
   private var messages: [LogMessage] = []
+  /// What was shown last of what is counted now.
+  private var shown: Snapshot?
   private let began = monotonicNanoseconds()
 
   init(_ liveOptions: LiveOptions, _ options: SessionOptions) throws(SessionError) {
@@ -38,6 +40,13 @@ final class LiveFeed: Feed {
     switch command {
     case .watch(let threads):
       pipeline.watch(threads)
+      return .done
+    case .markBefore:
+      guard let shown else { return .refused("nothing was counted yet") }
+      pipeline.compare(with: shown)
+      return .done
+    case .forgetBefore:
+      pipeline.endComparison()
       return .done
     case .toggleRecording(let path):
       toggleRecording(path: path)
@@ -76,7 +85,10 @@ final class LiveFeed: Feed {
     guard !pipeline.isFinished else { return }
     let isAfresh = pipeline.maintain()
     takePipelineMessages()
-    if isAfresh { note(.info, "the kernel's events changed: counting starts afresh") }
+    if isAfresh {
+      shown = nil
+      note(.info, "the kernel's events changed: counting starts afresh")
+    }
     if let writing = recording.writer?.progress {
       if let failure = writing.failure {
         note(.error, "the recording ended: \(failure)")
@@ -129,6 +141,8 @@ final class LiveFeed: Feed {
   func snapshot() -> Snapshot {
     var snapshot = pipeline.snapshot()
     snapshot.describe(description)
+    snapshot.describeSinceMark()
+    shown = snapshot
     if let recordingPath, let writing = recording.writer?.progress {
       snapshot.recording = RecordingStatus(
         path: recordingPath, bytes: writing.written, events: writing.events, dropped: writing.dropped)

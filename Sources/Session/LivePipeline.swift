@@ -264,6 +264,11 @@ final class LivePipeline {
     return sums
   }
 
+  /// As `Counter.compare`: with what comes after the last snapshot. Counting that begins afresh ends it.
+  func compare(with before: Snapshot) { counter.compare(with: before) }
+
+  func endComparison() { counter.endComparison() }
+
   /// What was counted and read, and begins the next interval.
   func snapshot() -> Snapshot {
     counter.countLosses(all: isFinished) { sampler.lostEvents(cpu: $0) }

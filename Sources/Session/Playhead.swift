@@ -9,6 +9,8 @@ final class Playhead {
   private(set) var counter: Counter
   /// Up to where all is counted, on the trace clock, raw; 0 before the first event.
   private(set) var time: UInt64 = 0
+  /// What lies after this moment is counted by itself, too, beside what was shown there.
+  private var mark: (time: UInt64, before: Snapshot)?
   /// Neither the source nor the engine stands there.
   private var isDetached = false
 
@@ -38,6 +40,17 @@ final class Playhead {
   /// - Parameter target: on the trace clock, raw; the maximum for the recording's end.
   func move(to target: UInt64) {
     if target < time { goToStart() }
+    while let mark, mark.time <= target, !counter.totals.isComparing {
+      // Sums that turned out to be damaged made it begin anew.
+      if time > mark.time { goToStart() }
+      count(to: mark.time)
+      counter.compare(with: mark.before, at: mark.time)
+      count(to: target)
+    }
+    count(to: target)
+  }
+
+  private func count(to target: UInt64) {
     while time < target {
       if let node = timeline.node(from: time, through: target),
         isDetached || node.events >= Self.fewEvents, let sums = timeline.load(node, from: source)
@@ -90,6 +103,21 @@ final class Playhead {
       let sums = timeline.load(node, from: source)
     else { return false }
     return counter.engine.resume(from: sums, streams: source.streams)
+  }
+
+  /// What comes after the last snapshot is counted by itself, too, wherever it goes from here.
+  ///
+  /// - Parameters:
+  ///   - before: that snapshot.
+  ///   - time: where it was made, on the trace clock, raw.
+  func compare(with before: Snapshot, at time: UInt64) {
+    mark = (time, before)
+    counter.compare(with: before)
+  }
+
+  func endComparison() {
+    mark = nil
+    counter.endComparison()
   }
 
   // MARK: - What it counted

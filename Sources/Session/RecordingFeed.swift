@@ -28,8 +28,10 @@ final class RecordingFeed: Feed {
   private var damageOfParts: [String] = []
   /// The figures of the part, once it is read whole.
   private var counted: Snapshot?
-  /// What was shown last: where nothing moved since, its interval is still the last one.
-  private var shown: (position: UInt64, snapshot: Snapshot)?
+  /// What was shown last, and up to where all was counted: where nothing moved since, its interval is still the last one.
+  private var shown: (position: UInt64, time: UInt64, snapshot: Snapshot)?
+  /// What is compared with what comes after it.
+  private var before: Snapshot?
   private var sequence: UInt64 = 0
   private var course: (version: Int, course: RecordingCourse)?
 
@@ -130,6 +132,8 @@ final class RecordingFeed: Feed {
       isPaused = true
       setRange(from: from, to: to)
     case .clearRange: clearRange()
+    case .markBefore: markBefore()
+    case .forgetBefore: forgetBefore()
     case .setInterval, .say, .watch: return .done
     case .toggleRecording: return .refused("this is a recording already")
     case .askVMM: return .refused("a recording has no VMM that could be asked")
@@ -367,13 +371,40 @@ final class RecordingFeed: Feed {
     if isReadWhole { return snapshot }
     // Figures are the range's; what the vCPUs' state was is a matter of the position.
     if range != nil { describe(&snapshot, at: present, isCountedUpTo: false) }
-    var playback = PlaybackState(
-      position: position, duration: duration, isPaused: isPaused, isFinished: isFinished, speed: speed)
+    var playback = playback(at: position)
     playback.range = range?.positions
-    playback.wallClock = wallClock
     playback.course = presentCourse()
     snapshot.playback = playback
     return snapshot
+  }
+
+  private func playback(at position: UInt64) -> PlaybackState {
+    var playback = PlaybackState(
+      position: position, duration: duration, isPaused: isPaused, isFinished: isReadWhole || position >= end,
+      speed: speed)
+    playback.wallClock = wallClock
+    return playback
+  }
+
+  // MARK: - What came after a place
+
+  /// What lies between the place that was shown last and the position is counted by itself, too, wherever that goes.
+  private func markBefore() {
+    guard let head else { return }
+    if shown == nil { _ = countedSnapshot() }
+    guard let shown else { return }
+    var before = shown.snapshot.countsAlone
+    before.sequence = sequence
+    before.playback = playback(at: shown.position)
+    self.before = before
+    head.compare(with: before, at: shown.time)
+    self.shown?.snapshot.sinceMark = SinceMark(before: before, after: nil)
+  }
+
+  private func forgetBefore() {
+    before = nil
+    head?.endComparison()
+    shown?.snapshot.sinceMark = nil
   }
 
   /// All up to the position.
@@ -388,7 +419,10 @@ final class RecordingFeed: Feed {
     var snapshot = head.snapshot(
       now: isAtEnd ? timeline.bounds.last : timeline.moment(of: position), start: firstCounted)
     describe(&snapshot, at: present)
-    shown = (position, snapshot)
+    snapshot.describeSinceMark()
+    // At an earlier place there is nothing to compare with.
+    if let before, snapshot.sinceMark == nil { snapshot.sinceMark = SinceMark(before: before, after: nil) }
+    shown = (position, min(head.time, timeline.bounds.last), snapshot)
     return snapshot
   }
 

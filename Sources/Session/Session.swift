@@ -33,6 +33,11 @@ public enum SessionCommand: Sendable {
   case setRange(from: UInt64, to: UInt64)
   /// Recordings: figures are of all up to the position again.
   case clearRange
+  /// What comes after what was shown last is counted by itself, too (`Snapshot.sinceMark`): in a recording what lies between that
+  /// place and the position, wherever it moves.
+  case markBefore
+  /// Ends that.
+  case forgetBefore
   /// Live: read all of the state of these vCPUs, by thread, and of no others.
   case watch(Set<Int32>)
   /// Live: begin a recording into this file (nil: a name of its own in the working folder), with what the look-back holds;

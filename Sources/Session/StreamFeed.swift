@@ -26,6 +26,9 @@ final class StreamFeed: Feed {
   private var reportedDamage = 0
   /// How often something is missing that nobody counted.
   private var unknownLosses: UInt64 = 0
+  /// The same as it was shown last, and when what is compared with was.
+  private var unknownLossesShown: UInt64 = 0
+  private var unknownLossesBefore: UInt64 = 0
 
   /// Up to where all is counted, and since when, on the recorder's trace clock, raw.
   private var time: UInt64 = 0
@@ -550,7 +553,17 @@ final class StreamFeed: Feed {
 
   func handle(
     _ command: SessionCommand, interval: UInt64, say: @escaping @Sendable (LogMessage.Level, String) -> Void
-  ) -> CommandOutcome { command.outcomeOfTimeThatPasses }
+  ) -> CommandOutcome {
+    switch command {
+    case .markBefore:
+      guard let shown else { return .refused("nothing was counted yet") }
+      counter.compare(with: shown.snapshot)
+      unknownLossesBefore = unknownLossesShown
+    case .forgetBefore: counter.endComparison()
+    default: break
+    }
+    return command.outcomeOfTimeThatPasses
+  }
 
   func wait(milliseconds: Int32, wake: Int32) -> Bool {
     guard isOver else { return Self.waitFor(reader, milliseconds: milliseconds, wake: wake) }
@@ -584,6 +597,7 @@ final class StreamFeed: Feed {
     var snapshot = counter.snapshot(
       now: start.map { max($0, time) }, start: start, commandNames: names)
     snapshot.losses.uncounted &+= unknownLosses
+    unknownLossesShown = unknownLosses
     snapshot.describe(description)
     snapshot.controlWords = words
     let states = self.states.byThread
@@ -602,6 +616,7 @@ final class StreamFeed: Feed {
     snapshot.stream = StreamState(source: source)
     tookSums = false
     lacksEvents = false
+    snapshot.describeSinceMark(uncounted: unknownLosses &- unknownLossesBefore)
     shown = (time, snapshot)
     return snapshot
   }

@@ -324,6 +324,8 @@ final class SessionEngine: Engine {
             current.perform(.seekToFieldChange(tid: tid, field: part, forward: forward))
           case .setRange(let from, let to): current.perform(.setRange(from: from, to: to))
           case .clearRange: current.perform(.clearRange)
+          case .markBefore: current.perform(.markBefore)
+          case .forgetBefore: current.perform(.forgetBefore)
           case .watch(let tids): current.perform(.watch(tids))
           case .askVMM(let tid): current.perform(.askVMM(tid: tid))
           case .toggleRecording: current.perform(.toggleRecording(path: nil))

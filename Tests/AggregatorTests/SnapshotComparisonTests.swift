@@ -217,85 +217,21 @@ struct SnapshotComparisonTests {
     #expect(anew.scope(.vm(.known(7)))?.total.a.count == 900)
   }
 
-  // MARK: - Since an earlier snapshot
-
-  @Test("what came after an earlier snapshot is the difference of the counts, without percentiles")
-  func since() throws {
-    var early = snapshot(seconds: 10, [(10, "CPUID", 1000, 100, Self.none), (54, "WBINVD", 5, 7, Self.none)])
-    var late = snapshot(
-      seconds: 14,
-      [
-        (10, "CPUID", 1800, 110, Self.none), (54, "WBINVD", 5, 7, Self.none), (30, "IO_INSTRUCTION", 60, 50, Self.io),
-      ])
-    (early.losses.lost, late.losses.lost) = (3, 10)
-    (early.malformedRecords, late.malformedRecords) = (1, 1)
-    let side = Side(late, since: early)
-    #expect(side.windowNanoseconds == 4_000_000_000)
-    #expect(side.exits == 860)
-    #expect(side.lost == 7)
-    #expect(side.malformedRecords == 0)
-    let scope = compare(Side(early), side).everything
-    #expect(scope.total.a.count == 1005)
-    #expect(scope.total.b.count == 860)
-    let cpuid = try #require(scope.reasons.first { $0.reason == ReasonCode(isa: 1, code: 10) })
-    #expect(cpuid.b.count == 800)
-    #expect(cpuid.b.paired == 800)
-    #expect(cpuid.b.rate == 200)
-    #expect(cpuid.b.mean == Double(1800 * 110 - 1000 * 100) / 800)
-    #expect(cpuid.b.p99 == nil)
-    #expect(cpuid.a.p99 == 300)
-    let wbinvd = try #require(scope.reasons.first { $0.reason == ReasonCode(isa: 1, code: 54) })
-    #expect(wbinvd.b.count == 0)
-    let io = try #require(scope.controls.first { $0.control == Self.io })
-    #expect(io.b.count == 60)
-    #expect(scope.controls.reduce(0) { $0 + $1.b.count } == scope.total.b.count)
-  }
-
-  @Test(
-    "an exit that is charged to another control than before is no exit of the difference, and none goes below nothing")
-  func recharged() throws {
-    let early = snapshot([(32, "MSR_WRITE", 6, 100, Self.none), (32, "MSR_WRITE", 10, 100, Self.io)])
-    let late = snapshot(seconds: 12, [(32, "MSR_WRITE", 5, 100, Self.none), (32, "MSR_WRITE", 14, 100, Self.io)])
-    let scope = compare(Side(early), Side(late, since: early)).everything
-    #expect(scope.reasons[0].b.count == 3)
-    #expect(scope.controls.first { $0.control == Self.io }?.b.count == 3)
-    #expect(scope.controls.first { $0.control == Self.none }?.b.count == 0)
-  }
-
-  @Test("a VM keeps to its vCPUs that are there: counts of threads that ended do not go below nothing")
+  @Test("a VM whose threads ended is compared as it was with what is left of it, and so are those that ended")
   func endedThreads() {
     var early = host([("a", 1, 100), ("b", 2, 900)])
-    let late = host([("a", 1, 150), ("b", 2, 950)], seconds: 12)
-    // Its second thread has ended since, and its counts went to the sum of those that did.
+    var late = host([("a", 1, 50), ("b", 2, 50)], seconds: 2)
+    // Its second thread has ended since: what it counted after the mark is with those that did.
     early.scopes[early.vms[0].scope] = scope([(10, "CPUID", 100 + 5000, 100, Self.none)])
-    let scope = compare(Side(early), Side(late, since: early)).scope(.vm(.known(1)))
-    #expect(scope?.total.a.count == 5100)
-    #expect(scope?.total.b.count == 50)
-    var ended = late
-    ended.vms[0].endedThreads = 9
-    #expect(compare(Side(early), Side(ended, since: early)).scope(.vm(.ended)) == nil)
-  }
-
-  @Test("a thread id that turns up in another VM counts from nothing")
-  func reusedThread() {
-    let early = host([("a", 1, 1000)])
-    let late = host([("a", 2, 30)], seconds: 12)
-    #expect(compare(Side(early), Side(late, since: early)).scope(.vm(.known(2)))?.total.b.count == 30)
-  }
-
-  @Test("settings that were left before are not among those of the difference")
-  func settings() {
-    var early = snapshot([(10, "CPUID", 1000, 100, Self.none)])
-    var late = snapshot(seconds: 12, [(10, "CPUID", 1200, 100, Self.none)])
-    func stay(_ number: Int, _ residence: UInt64) -> SettingStatistics {
-      var setting = SettingStatistics(setting: VCPUSetting(rawValue: number))
-      setting.residence = residence
-      return setting
-    }
-    early.scopes[0].settings = [stay(1, 5), stay(2, 100)]
-    late.scopes[0].settings = [stay(1, 5), stay(2, 200), stay(3, 1)]
-    let scope = compare(Side(early), Side(late, since: early)).everything
-    #expect(scope.settings == (2, 2))
+    let same = compare(Side(early), Side(late)).scope(.vm(.known(1)))
+    #expect(same?.total.a.count == 5100)
+    #expect(same?.total.b.count == 50)
+    (late.vms[1].number, late.vms[1].name) = (nil, nil)
+    late.vms[1].endedThreads = 9
+    #expect(compare(Side(early), Side(late)).scope(.vm(.ended)) == nil, "none had ended before")
+    (early.vms[1].number, early.vms[1].name) = (nil, nil)
+    early.vms[1].endedThreads = 3
+    #expect(compare(Side(early), Side(late)).scope(.vm(.ended))?.total.b.count == 50)
   }
 
   @Test("what is kept to compare with has the counts, and no details")
@@ -303,11 +239,13 @@ struct SnapshotComparisonTests {
     var full = snapshot([(10, "CPUID", 1000, 100, Self.none)])
     full.scopes[0].history = [1, 2, 3]
     full.scopes[0].reasons[0].details = [DetailStatistics(kind: .rip, total: 1, isApproximate: false, entries: [])]
+    full.sinceMark = SinceMark(before: full, after: full)
     full.messages = [LogMessage(level: .info, seconds: 0, text: "x")]
     let kept = full.countsAlone
     #expect(kept.scopes[0].reasons[0].details.isEmpty)
     #expect(kept.scopes[0].history.isEmpty)
     #expect(kept.messages.isEmpty)
+    #expect(kept.sinceMark == nil)
     #expect(!everything(full, kept).hasSignificantChange)
   }
 }

@@ -284,6 +284,153 @@ struct SumsTests {
     }
   }
 
+  @Test(
+    "what comes after a snapshot is counted by itself, too, as a fresh engine counts it that goes on there",
+    arguments: [false, true], [61, 62, 63] as [UInt64])
+  func sinceSnapshot(usesHost: Bool, seed: UInt64) throws {
+    let trace = EventfulTrace(seed: seed, steps: 900, usesHost: usesHost, haltsInUserSpace: true)
+    let options = AggregatorOptions(countsOpenTime: true)
+    var dice = Dice(state: seed)
+    for _ in 0..<4 {
+      let times = (0..<5).map { _ in UInt64.random(in: 1000...trace.last, using: &dice) }.sorted() + [trace.last]
+      // The state at the mark.
+      var cutting = try aggregator(options)
+      let pages = SeekablePages(trace.pages)
+      trace.count(&cutting, pages, after: 0, through: times[1])
+      let state = cutting.cut(at: times[1])
+      var fresh = try counter(options)
+      fresh.engine.resume(from: state, streams: pages.streams)
+      pages.go(to: fresh.engine.pagesToResume)
+      fresh.forget(at: times[1])
+
+      var whole = try counter(options)
+      let others = SeekablePages(trace.pages)
+      trace.count(&whole.engine, others, after: 0, through: times[0])
+      _ = whole.snapshot(now: times[0], start: 1000)
+      trace.count(&whole.engine, others, after: times[0], through: times[1])
+      let shown = whole.snapshot(now: times[1], start: 1000)
+      #expect(shown.sinceMark == nil)
+      for place in 2..<times.count {
+        trace.count(&whole.engine, others, after: times[place - 1], through: times[place])
+        // The key comes some time after the snapshot.
+        if place == 2 {
+          whole.bringIn(at: times[2])
+          whole.compare(with: shown)
+          #expect(whole.totals.isComparing)
+          trace.count(&fresh.engine, pages, after: times[1], through: times[3])
+          continue
+        }
+        if place > 3 { trace.count(&fresh.engine, pages, after: times[place - 1], through: times[place]) }
+        let snapshot = whole.snapshot(now: times[place], start: 1000)
+        let mark = try #require(snapshot.sinceMark)
+        let after = try #require(mark.after)
+        let expected = fresh.snapshot(now: times[place], start: times[1])
+        let (a, b) = (figures(expected), figures(after))
+        #expect(a == b, "\(difference(a, b))")
+        #expect(mark.before.total.exits &+ after.total.exits == snapshot.total.exits)
+        #expect(mark.before.events &+ after.events == snapshot.events)
+        #expect(mark.before.losses.lost &+ after.losses.lost == snapshot.losses.lost)
+        expectChargesToHold(after)
+      }
+      whole.endComparison()
+      #expect(whole.snapshot(now: trace.last, start: 1000).sinceMark == nil)
+    }
+  }
+
+  @Test(
+    "what is replaced by sums is right after a mark too, whichever came first, and in the last interval",
+    arguments: [71, 72, 73] as [UInt64])
+  func replaced(seed: UInt64) throws {
+    var trace = EventfulTrace(seed: seed, steps: 900, usesHost: false)
+    // Of a thread that gave up its slot and came again, what was taken out of the rest cannot be told apart.
+    trace.acts.removeAll { if case .retire = $0.act { true } else { false } }
+    var dice = Dice(state: seed)
+    for isMarkInside in [false, true] {
+      let times = (0..<4).map { _ in UInt64.random(in: 1000...trace.last, using: &dice) }.sorted() + [trace.last]
+      // From one of them on all is replaced, from the other one on it is compared; the third is a snapshot in between.
+      let (place, mark) = isMarkInside ? (times[0], times[1]) : (times[1], times[0])
+      var cutting = try aggregator()
+      let pages = SeekablePages(trace.pages)
+      trace.count(&cutting, pages, after: 0, through: place)
+      _ = cutting.cut(at: place)
+      trace.count(&cutting, pages, after: place, through: times[3])
+      let sums = cutting.cut(at: times[3])
+
+      var whole = try counter()
+      let others = SeekablePages(trace.pages)
+      var before: UInt64 = 0
+      for time in times[..<3] {
+        trace.count(&whole.engine, others, after: before, through: time)
+        before = time
+        if time == place { whole.mark(at: place) }
+        if time == mark {
+          let shown = whole.snapshot(now: mark, start: 1000)
+          whole.compare(with: shown)
+        } else {
+          _ = whole.snapshot(now: time, start: 1000)
+        }
+      }
+      trace.count(&whole.engine, others, after: times[2], through: (times[2] + times[3]) / 2)
+      whole.replaceSinceMark(with: sums)
+      whole.engine.resume(from: sums, streams: others.streams)
+      others.go(to: whole.engine.pagesToResume)
+      var plain = try counter()
+      let again = SeekablePages(trace.pages)
+      trace.count(&plain.engine, again, after: 0, through: mark)
+      let shown = plain.snapshot(now: mark, start: 1000)
+      plain.compare(with: shown)
+      trace.count(&plain.engine, again, after: mark, through: times[2])
+      _ = plain.snapshot(now: times[2], start: 1000)
+      before = times[2]
+      for time in times[3...] {
+        trace.count(&plain.engine, again, after: before, through: time)
+        if time > times[3] { trace.count(&whole.engine, others, after: before, through: time) }
+        before = time
+        let expected = try #require(plain.snapshot(now: time, start: 1000).sinceMark?.after)
+        let after = try #require(whole.snapshot(now: time, start: 1000).sinceMark?.after)
+        // Of what lies within the replaced part, which exits took longest cannot be told.
+        let (a, b) =
+          isMarkInside ? (figures(additive(expected)), figures(additive(after))) : (figures(expected), figures(after))
+        #expect(a == b, "\(isMarkInside): \(difference(a, b))")
+        expectChargesToHold(after)
+      }
+    }
+  }
+
+  /// What came of an exit after a part began may be more than its exits; these are not.
+  private func expectChargesToHold(_ snapshot: Snapshot) {
+    for scope in snapshot.scopes {
+      #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits)
+      #expect(scope.controls.reduce(0) { $0 + $1.count } == scope.exits)
+      #expect(scope.settings.reduce(0) { $0 + $1.count } == scope.exits)
+    }
+  }
+
+  /// What adds up.
+  private func additive(_ snapshot: Snapshot) -> Snapshot {
+    var snapshot = snapshot
+    (snapshot.firstTimestamp, snapshot.lastTimestamp) = (0, 0)
+    for vm in snapshot.vms.indices {
+      for vcpu in snapshot.vms[vm].vcpus.indices { snapshot.vms[vm].vcpus[vcpu].settingChanges = [] }
+    }
+    for scope in snapshot.scopes.indices {
+      snapshot.scopes[scope].reasons.removeAll { $0.count | $0.handling.paired == 0 }
+      snapshot.scopes[scope].settings.removeAll { $0.count | $0.residence == 0 }
+      for setting in snapshot.scopes[scope].settings.indices {
+        snapshot.scopes[scope].settings[setting].reasons.removeAll { $0.count | $0.figures.total.handling == 0 }
+      }
+      for reason in snapshot.scopes[scope].reasons.indices {
+        snapshot.scopes[scope].reasons[reason].settings = 1
+        snapshot.scopes[scope].reasons[reason].details = []
+        var handling = LatencySummary()
+        handling.paired = snapshot.scopes[scope].reasons[reason].handling.paired
+        handling.total = snapshot.scopes[scope].reasons[reason].handling.total
+        snapshot.scopes[scope].reasons[reason].handling = handling
+      }
+    }
+    return snapshot
+  }
+
   @Test("of an interval alone add up: no exit is charged twice, none is missing", arguments: [21, 22] as [UInt64])
   func alone(seed: UInt64) throws {
     let trace = EventfulTrace(seed: seed, steps: 600, usesHost: false)

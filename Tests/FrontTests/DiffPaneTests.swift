@@ -14,14 +14,25 @@ import Testing
   private func words(_ snapshot: Snapshot, _ words: ControlSetting) -> Snapshot {
     var snapshot = snapshot
     for vcpu in snapshot.vms.flatMap(\.vcpus) { snapshot.controlWords[vcpu.tid] = words }
+    if let mark = snapshot.sinceMark, var after = mark.after {
+      after.controlWords = snapshot.controlWords
+      snapshot.sinceMark = SinceMark(before: mark.before, after: after)
+    }
     return snapshot
+  }
+
+  /// Presses D, and does what a session does then.
+  private func mark(_ model: inout FrontModel, _ host: inout SyntheticHost) {
+    #expect(model.handle(.character("D")) == [.markBefore])
+    host.mark(model.snapshot)
   }
 
   /// A live view of three intervals, then D, then three more with fewer I/O exits, no CPUID and no HLT exiting.
   private func changed(_ host: inout SyntheticHost) -> FrontModel {
     var model = FrontModel(names: FixedNames())
     for _ in 0..<3 { model.observe(words(host.next(), Self.on)) }
-    press(&model, "D0")
+    mark(&model, &host)
+    press(&model, "0")
     host.factors = [30: 0.3, 10: 0, 54: 0, 12: 0.1]
     for _ in 0..<3 { model.observe(words(host.next(), Self.off)) }
     return model
@@ -98,12 +109,44 @@ import Testing
   func again() {
     var host = SyntheticHost()
     var model = changed(&host)
-    press(&model, "D")
+    mark(&model, &host)
     #expect(model.before?.snapshot.windowNanoseconds == 6_000_000_000)
     #expect(render(model).text.contains("nothing was counted since D was pressed"))
     model.observe(words(host.next(), Self.off))
     #expect(render(model).text.contains("A before  all until D was pressed: 6.0s"))
     #expect(render(model).text.contains("the control words are the same on both sides"))
+  }
+
+  @Test("what was shown when the key was read is the before, also where that was not seen yet")
+  func late() {
+    var host = SyntheticHost()
+    var model = FrontModel(names: FixedNames())
+    for _ in 0..<2 { model.observe(host.next()) }
+    press(&model, "D0")
+    let read = host.next()
+    host.mark(read)
+    model.observe(read)
+    #expect(render(model).text.contains("nothing was counted since D was pressed"))
+    model.observe(host.next())
+    #expect(model.before?.snapshot.windowNanoseconds == 3_000_000_000)
+    #expect(render(model).text.contains("A before  all until D was pressed: 3.0s"))
+    #expect(render(model).text.contains("B after   since D was pressed: 1.0s"))
+    // Counted afresh, nothing that came after it is known.
+    var afresh = SyntheticHost()
+    model.observe(afresh.next())
+    #expect(render(model).text.contains("counting began afresh since D was pressed"))
+  }
+
+  @Test("what came after D has the percentiles of its own exits")
+  func percentiles() throws {
+    guard case .scope(let scope, _, _) = changed().differenceFromBefore else {
+      Issue.record("nothing is compared")
+      return
+    }
+    let io = try #require(scope.reasons.first { $0.reason?.code == 30 })
+    #expect(io.a.p99 == 26_500 && io.b.p99 == 26_500)
+    let cpuid = try #require(scope.reasons.first { $0.reason?.code == 10 })
+    #expect(cpuid.b.p99 == nil)
   }
 
   @Test("D before anything was counted takes nothing")
@@ -126,7 +169,7 @@ import Testing
     #expect(model.filter == "" && model.before != nil)
     _ = model.handle(.escape)
     #expect(model.scope == .all && model.before != nil)
-    _ = model.handle(.escape)
+    #expect(model.handle(.escape) == [.forgetBefore])
     #expect(model.before == nil && model.pane == .diff)
     _ = model.handle(.escape)
     #expect(model.pane == .exits)
@@ -238,7 +281,8 @@ import Testing
     var model = FrontModel(names: FixedNames())
     model.observe(recording(&host, at: 1))
     model.observe(recording(&host, at: 2))
-    press(&model, "D0")
+    mark(&model, &host)
+    press(&model, "0")
     model.observe(recording(&host, at: 3))
     #expect(render(model).text.contains("A before  up to 2.000 s: 2.0s"))
     #expect(render(model).text.contains("B after   2.000 s to 3.000 s: 1.0s"))
@@ -246,14 +290,15 @@ import Testing
     model.observe(recording(&host, at: 3, range: 500_000_000..<1_500_000_000))
     #expect(render(model).text.contains("A before  up to 2.000 s: 2.0s"))
     #expect(render(model).text.contains("B after   0.500 s to 1.500 s: 4.0s"))
-    press(&model, "D")
+    #expect(model.handle(.character("D")) == [.forgetBefore])
     model.observe(recording(&host, at: 3, range: 1_500_000_000..<3_000_000_000))
     #expect(render(model).text.contains("A before  0.500 s to 1.500 s: 4.0s"))
     #expect(render(model).text.contains("B after   1.500 s to 3.000 s: 5.0s"))
     var earlier = SyntheticHost()
     model = FrontModel(names: FixedNames())
     model.observe(recording(&host, at: 6))
-    press(&model, "D0")
+    mark(&model, &host)
+    press(&model, "0")
     model.observe(recording(&earlier, at: 1))
     #expect(render(model).text.contains("D was pressed at 6.000 s, which is after this"))
   }
@@ -281,11 +326,14 @@ import Testing
     var host = SyntheticHost()
     var model = FrontModel(names: FixedNames())
     model.observe(host.next())
-    press(&model, "D0")
+    mark(&model, &host)
+    press(&model, "0")
     var next = host.next()
-    next.losses.lost = 17
-    next.losses.uncounted = 1
-    next.malformedRecords = 3
+    var after = next.sinceMark?.after ?? Snapshot()
+    after.losses.lost = 17
+    after.losses.uncounted = 1
+    after.malformedRecords = 3
+    next.sinceMark = next.sinceMark.map { SinceMark(before: $0.before, after: after) }
     model.observe(next)
     let line = render(model).text.split(separator: "\n").first { $0.hasPrefix(" B after") }
     #expect(line?.contains("LOST 17+?: lower bounds  DAMAGED") == true)

@@ -352,6 +352,56 @@ struct StreamFeedTests {
     }
   }
 
+  @Test(
+    "what came after a mark is all of it less what was shown then, whatever came as events and what as sums",
+    arguments: [2, 6, 13, 30])
+  func sinceMark(place: Int) throws {
+    for seed in 1...4 as ClosedRange<UInt64> {
+      let made = try SimulatedRecorder(
+        sumsEvery: 5, gaps: [7..<12, 23..<24, 50..<77], sumsAreEarly: seed % 2 == 0
+      ).make()
+      let sender = Sender(made.bytes, portions: 1...4000, seed: seed, pause: 500)
+      let feed = try StreamFeed(descriptor: sender.reading, SessionOptions())
+      var sequence: UInt64 = 0
+      var shown: Snapshot?
+      var marks = 0
+      func check(_ snapshot: Snapshot) throws {
+        guard let shown, snapshot.sequence > shown.sequence else { return }
+        let after = try #require(snapshot.sinceMark?.after)
+        let before = try #require(snapshot.sinceMark?.before)
+        #expect(before.sequence == shown.sequence)
+        #expect(before.total.exits == shown.total.exits)
+        #expect(shown.total.exits + after.total.exits == snapshot.total.exits)
+        #expect(shown.events + after.events == snapshot.events)
+        #expect(shown.windowNanoseconds + after.windowNanoseconds == snapshot.windowNanoseconds)
+        for reason in snapshot.total.reasons {
+          let old = shown.total.reasons.first { $0.isa == reason.isa && $0.code == reason.code }
+          let new = after.total.reasons.first { $0.isa == reason.isa && $0.code == reason.code }
+          #expect((old?.count ?? 0) + (new?.count ?? 0) == reason.count)
+          #expect((old?.handling.total ?? 0) + (new?.handling.total ?? 0) == reason.handling.total)
+          #expect((old?.handling.paired ?? 0) + (new?.handling.paired ?? 0) == reason.handling.paired)
+        }
+        for scope in after.scopes {
+          #expect(scope.reasons.reduce(0) { $0 + $1.count } == scope.exits)
+          #expect(scope.controls.reduce(0) { $0 + $1.count } == scope.exits)
+        }
+      }
+      let end = follow(feed) { snapshot in
+        guard snapshot.sequence != sequence else { return }
+        sequence = snapshot.sequence
+        marks += 1
+        if marks == place {
+          shown = snapshot
+          #expect(feed.handle(.markBefore, interval: 1, say: { _, _ in }) == .done)
+        }
+        do { try check(snapshot) } catch { Issue.record(error) }
+      }
+      try check(end)
+      #expect(end.total.exits == made.expected.total.exits)
+      #expect(feed.handle(.forgetBefore, interval: 1, say: { _, _ in }) == .done)
+    }
+  }
+
   @Test("without sums says how many events are missing, CPU by CPU, and that figures lack them")
   func gapsWithoutSums() throws {
     let made = try SimulatedRecorder(sumsEvery: 0, gaps: [20..<31, 60..<64]).make()

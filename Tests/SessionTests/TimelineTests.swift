@@ -239,44 +239,104 @@ struct TimelineTests {
     feed.close()
   }
 
-  @Test("what came after a place, by subtraction, is what counting it alone says, to the exit and the nanosecond")
-  func differences() throws {
-    let feed = try RecordingFeed(source(), SessionOptions())
-    let duration = feed.duration
-    for (from, to) in [(1, 2), (1, 9), (3, 4), (7, 10), (2, 10)] {
-      let (start, end) = (duration / 10 * UInt64(from), to == 10 ? duration : duration / 10 * UInt64(to))
-      feed.seek(to: start, interval: 50_000_000)
-      let earlier = feed.snapshot().countsAlone
-      feed.seek(to: end, interval: 50_000_000)
-      let later = feed.snapshot()
-      let counted = try #require(feed.count(start..<end))
-      let thread = try #require(counted.vms.first?.vcpus.first?.tid)
-      for selection in [.all, .vm(VMIdentity(counted.vms[0])), .vcpu(tid: thread)] as [ScopeSelection] {
-        func scope(_ side: SnapshotComparison.Side) throws -> SnapshotComparison.Scope {
-          try #require(
-            SnapshotComparison(SnapshotComparison.Side(earlier), side, controlName: { $0.name }).scope(selection))
-        }
-        let subtracted = try scope(SnapshotComparison.Side(later, since: earlier))
-        let direct = try scope(SnapshotComparison.Side(counted))
-        func costs(_ rows: [SnapshotComparison.Row]) -> [String: SnapshotComparison.Cost] {
-          var costs: [String: SnapshotComparison.Cost] = [:]
-          for var row in rows where row.b.count | row.b.paired > 0 {
-            row.b.p99 = nil
-            costs["\(row.control?.rawValue ?? 0) \(row.name)"] = row.b
-          }
-          return costs
-        }
-        #expect(costs([subtracted.total]) == costs([direct.total]))
-        #expect(costs(subtracted.reasons) == costs(direct.reasons))
-        #expect(costs(subtracted.controls) == costs(direct.controls))
-        #expect(subtracted.time.b == direct.time.b)
-        #expect(subtracted.total.b.count == counted.total.exits)
-        #expect(subtracted.total.b.count > 0)
-        #expect(subtracted.reasons.allSatisfy { $0.b.p99 == nil })
+  @Test("what came after a place is what counting it alone says, figure by figure, whichever way it was gone")
+  func sinceMark() throws {
+    for isSummedUp in [false, true] {
+      let feed = try RecordingFeed(source(), SessionOptions())
+      defer { feed.close() }
+      let duration = feed.duration
+      if isSummedUp { feed.startTimeline() }
+      while isSummedUp, feed.summedUp < duration { usleep(10_000) }
+      func ask(_ command: SessionCommand) {
+        #expect(feed.handle(command, interval: 50_000_000) { _, _ in } == .changed)
       }
-      #expect(SnapshotComparison.Side(later, since: earlier).windowNanoseconds == counted.windowNanoseconds)
+      func place(_ tenth: UInt64) -> UInt64 { tenth == 10 ? duration : duration / 10 * tenth }
+      func expectAfter(_ mark: UInt64, _ comment: Comment, isPlayed: Bool = false) throws {
+        let snapshot = feed.snapshot()
+        let counted = try #require(feed.count(mark..<feed.position))
+        var after = try #require(snapshot.sinceMark?.after, comment)
+        // The last interval of a part alone is all of it; what else there is to a moment is the whole snapshot's.
+        (after.intervalNanoseconds, after.intervalEvents) = (counted.intervalNanoseconds, counted.intervalEvents)
+        let (a, b) = (totals(counted), totals(after))
+        #expect(a == b, "\(comment): \(difference(a, b))")
+        #expect(after.total.exits > 0)
+        let before = try #require(snapshot.sinceMark?.before)
+        #expect(before.total.exits + after.total.exits == snapshot.total.exits)
+        #expect(before.playback?.position == mark)
+      }
+      ask(.seek(place(3)))
+      ask(.markBefore)
+      #expect(feed.snapshot().sinceMark?.before.total.exits == feed.snapshot().total.exits)
+      #expect(feed.snapshot().sinceMark?.after == nil, "nothing was counted since")
+      for tenth in [4, 9, 5, 10, 7, 4] as [UInt64] {
+        ask(.seek(place(tenth)))
+        try expectAfter(place(3), "at \(tenth)")
+      }
+      ask(.seek(place(3) + 10_000_000))
+      try expectAfter(place(3), "a bit after it")
+      for tenth in [2, 0] as [UInt64] {
+        ask(.seek(place(tenth)))
+        #expect(feed.snapshot().sinceMark?.after?.windowNanoseconds ?? 0 == 0)
+        #expect(feed.snapshot().sinceMark?.before.playback?.position == place(3))
+      }
+      feed.playOn(to: place(6))
+      try expectAfter(place(3), "played")
+      _ = feed.snapshot()
+      feed.playOn(to: place(7))
+      try expectAfter(place(3), "played on")
+      // Where it was played on since, what was shown is the before.
+      feed.playOn(to: place(8))
+      ask(.markBefore)
+      try expectAfter(place(7), "marked while it plays")
+      ask(.seek(duration))
+      ask(.markBefore)
+      ask(.seek(place(2)))
+      #expect(feed.snapshot().sinceMark?.after == nil)
+      ask(.seek(duration))
+      #expect(feed.snapshot().sinceMark?.after?.total.exits ?? 0 == 0)
+      ask(.forgetBefore)
+      #expect(feed.snapshot().sinceMark == nil)
+      ask(.seek(place(5)))
+      #expect(feed.snapshot().sinceMark == nil)
     }
-    feed.close()
+  }
+
+  /// Figures without those of the last interval.
+  private func totals(_ snapshot: Snapshot) -> String {
+    var snapshot = snapshot
+    snapshot.source = SourceDescription()
+    snapshot.controlWords = [:]
+    snapshot.states = [:]
+    snapshot.hostControls = nil
+    snapshot.monotonic = nil
+    snapshot.stateFailure = nil
+    snapshot.playback = nil
+    snapshot.losses.intervalLost = 0
+    for cpu in snapshot.losses.perCPU.indices { snapshot.losses.perCPU[cpu].intervalLost = 0 }
+    for event in snapshot.eventCounts.indices { snapshot.eventCounts[event].intervalCount = 0 }
+    for scope in snapshot.scopes.indices {
+      snapshot.scopes[scope].intervalExits = 0
+      snapshot.scopes[scope].intervalTime = TimeSplit()
+      for row in snapshot.scopes[scope].controls.indices {
+        snapshot.scopes[scope].controls[row].figures.interval = ExitCounts()
+      }
+      for row in snapshot.scopes[scope].reasons.indices {
+        snapshot.scopes[scope].reasons[row].figures.interval = ExitCounts()
+        for charge in snapshot.scopes[scope].reasons[row].charges.indices {
+          snapshot.scopes[scope].reasons[row].charges[charge].figures.interval = ExitCounts()
+        }
+      }
+      for row in snapshot.scopes[scope].settings.indices {
+        snapshot.scopes[scope].settings[row].figures.interval = ExitCounts()
+        for reason in snapshot.scopes[scope].settings[row].reasons.indices {
+          snapshot.scopes[scope].settings[row].reasons[reason].figures.interval = ExitCounts()
+        }
+        for control in snapshot.scopes[scope].settings[row].controls.indices {
+          snapshot.scopes[scope].settings[row].controls[control].figures.interval = ExitCounts()
+        }
+      }
+    }
+    return figures(snapshot)
   }
 
   @Test("a part of it is what is shown, until it is given up")

@@ -31,6 +31,9 @@ public struct SyntheticHost {
   let vmNames: [String]
   let vcpusPerVM: Int
   var history: [Double] = []
+  /// What counts since the mark, where there is one, and what was shown then.
+  private var sinceMark: [SyntheticHost] = []
+  private var before: Snapshot?
   /// How many times as often exits of a reason come from now on, by code.
   public var factors: [UInt32: Double] = [:]
 
@@ -122,8 +125,24 @@ public struct SyntheticHost {
     ]
   }
 
+  /// Counts what comes from now on by itself, too, as a session does that is told to.
+  public mutating func mark(_ shown: Snapshot? = nil) {
+    before = (shown ?? snapshot).countsAlone
+    var part = self
+    part.sinceMark = []
+    part.before = nil
+    part.snapshot.windowNanoseconds = 0
+    part.snapshot.scopes = snapshot.scopes.map { _ in ScopeStatistics() }
+    sinceMark = [part]
+  }
+
   /// One interval later.
   public mutating func next(seconds: Double = 1) -> Snapshot {
+    var after: Snapshot?
+    if !sinceMark.isEmpty {
+      sinceMark[0].factors = factors
+      after = sinceMark[0].next(seconds: seconds)
+    }
     let interval = UInt64(seconds * 1e9)
     snapshot.sequence += 1
     snapshot.intervalNanoseconds = interval
@@ -195,6 +214,7 @@ public struct SyntheticHost {
       EventCount(name: "kvm_exit", count: snapshot.total.exits, intervalCount: exits),
     ]
     snapshot.ownUse = OwnUse(cpu: 0.008, residentBytes: 14 << 20)
+    snapshot.sinceMark = before.map { SinceMark(before: $0, after: after) }
     return snapshot
   }
 
@@ -207,6 +227,10 @@ public struct SyntheticHost {
     snapshot.source.path = "/var/tmp/boot.trace.dat"
     snapshot.source.isDemo = isDemo
     snapshot.ownUse = nil
+    if let mark = snapshot.sinceMark, var after = mark.after {
+      after.source = snapshot.source
+      snapshot.sinceMark = SinceMark(before: mark.before, after: after)
+    }
     snapshot.playback = PlaybackState(
       position: min(position, duration), duration: duration, isPaused: false, isFinished: position >= duration, speed: 1
     )

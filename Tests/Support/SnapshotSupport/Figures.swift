@@ -35,6 +35,7 @@ public func figures(_ snapshot: Snapshot) -> String {
   var text = ""
   var rest = snapshot
   rest.sequence = 0
+  rest.sinceMark = nil
   rest.scopes = []
   rest.vms = []
   dump(rest, to: &text)

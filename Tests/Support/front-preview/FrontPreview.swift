@@ -73,6 +73,7 @@ struct FrontPreview {
           switch action {
           case .watch(let tids): watched = tids
           case .askVMM(let tid): asked[tid] = VMMReading(readAt: 0)
+          case .markBefore: host.mark()
           default: break
           }
         })
