@@ -94,6 +94,9 @@ mount --bind /dev/null /proc/kallsyms
 trace-cmd record -q -e kvm -b 20000 -o /out/top.dat exitgen $RECORDED > /out/top.exitgen.json 2> /out/top.stderr
 trace-cmd record -q -B lab -e kvm -b 20000 -o /out/instance.dat exitgen $RECORDED > /out/instance.exitgen.json 2> /out/instance.stderr
 trace-cmd reset > /dev/null 2>&1
+# No local APIC in the kernel: a HLT is the VMM's to wait out.
+trace-cmd record -q -e kvm -b 20000 -o /out/user-hlt.dat exitgen $RECORDED --user-hlt > /out/user-hlt.exitgen.json 2> /out/user-hlt.stderr
+trace-cmd reset > /dev/null 2>&1
 # Two instances, one with a part of what the other has.
 trace-cmd record -q -B few -e kvm:kvm_exit -e kvm:kvm_entry -b 20000 -B all -e kvm -b 20000 -o /out/two.dat exitgen $RECORDED > /out/two.exitgen.json 2> /out/two.stderr
 trace-cmd reset > /dev/null 2>&1
