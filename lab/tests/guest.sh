@@ -88,11 +88,40 @@ for level in events summary; do
   kill -TERM $watcher; wait $watcher; echo $? > /out/record-$level.status
 done
 
+# KVM's modules are unloaded and loaded again while vmctop records: the vendor's alone, then kvm itself too, whose events then
+# have other ids. A machine runs before and after; control words have other places then.
+if [ -e /sys/module/kvm_amd ]; then
+  say reload
+  for modules in "kvm_amd" "kvm_amd kvm"; do
+    name=reload-$(echo $modules | tr ' ' -)
+    $VMCTOP record -o /out/$name.vmctop --level summary --interval 0.5 2> /out/$name.stderr & watcher=$!
+    if tracing $watcher; then echo yes > /out/$name.traced; else echo no > /out/$name.traced; fi
+    for run in before after; do
+      rm -f /run/go
+      exitgen $FLIP -name $run --wait /run/go --linger 1 > /out/$name-$run.exitgen.json 2> /run/reload.ready & machine=$!
+      ready /run/reload.ready
+      sleep "$SECONDS_SEARCH"
+      touch /run/go
+      wait $machine
+      [ $run = before ] || continue
+      status=0
+      for module in $modules; do rmmod $module || status=$?; done
+      cut -d' ' -f1 /proc/modules > /out/$name.unloaded
+      modprobe kvm_amd || status=$?
+      echo $status > /out/$name.modprobe
+    done
+    kill -TERM $watcher; wait $watcher; echo $? > /out/$name.status
+  done
+fi
+
 say recordings
 # trace-cmd copies all of kallsyms into each file; to print that costs an emulated CPU most of a minute, and no event needs it.
 mount --bind /dev/null /proc/kallsyms
 trace-cmd record -q -e kvm -b 20000 -o /out/top.dat exitgen $RECORDED > /out/top.exitgen.json 2> /out/top.stderr
 trace-cmd record -q -B lab -e kvm -b 20000 -o /out/instance.dat exitgen $RECORDED > /out/instance.exitgen.json 2> /out/instance.stderr
+trace-cmd reset > /dev/null 2>&1
+# No local APIC in the kernel: a HLT is the VMM's to wait out.
+trace-cmd record -q -e kvm -b 20000 -o /out/user-hlt.dat exitgen $RECORDED --user-hlt > /out/user-hlt.exitgen.json 2> /out/user-hlt.stderr
 trace-cmd reset > /dev/null 2>&1
 # Two instances, one with a part of what the other has.
 trace-cmd record -q -B few -e kvm:kvm_exit -e kvm:kvm_entry -b 20000 -B all -e kvm -b 20000 -o /out/two.dat exitgen $RECORDED > /out/two.exitgen.json 2> /out/two.stderr

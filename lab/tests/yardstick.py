@@ -7,6 +7,9 @@ It shares nothing with vmctop: trace-cmd reads the file, regular expressions rea
 time from kvm_exit to the same thread's next kvm_entry, in whole nanoseconds. A kvm_exit that another kvm_exit of the thread
 follows first is counted, but not paired. Time in the guest is from kvm_entry to the same thread's next kvm_exit. Where
 trace-cmd says that events were lost, nothing is paired across it.
+
+Within a handling time, user space is from kvm_userspace_exit to the next kvm_fpu load=1, or to the kvm_entry; for the reason
+KVM_EXIT_HLT that is time halted, as is what kvm_vcpu_wakeup says. A halt is no longer than what user space leaves of the handling time.
 """
 import json
 import re
@@ -16,6 +19,7 @@ import sys
 LINE = re.compile(r"^\s*(?:\S+:\s+)?(?P<comm>.*)-(?P<tid>\d+)\s+\[(?P<cpu>\d+)\]\s+(?:\S+\s+)?(?P<s>\d+)\.(?P<ns>\d{9}):\s+(?P<event>\w+):\s*(?P<rest>.*)$")
 LOST = re.compile(r"CPU:\d+ \[(?:(\d+) )?EVENTS DROPPED\]")
 FIELD = re.compile(r"(\w+)=(0x[0-9a-f]+|-?\d+)")
+KVM_EXIT_HLT = 5   # include/uapi/linux/kvm.h
 
 
 def percentile(ordered, share):
@@ -24,8 +28,39 @@ def percentile(ordered, share):
     return ordered[int(rank) - 1]
 
 
+class Exit:
+    """One that is being handled."""
+
+    def __init__(self, key, at):
+        self.key, self.at = key, at
+        self.user = self.halted = 0
+        self.away = None   # since when it is in user space, and whether that is a halt
+
+    def leave(self, at, reason):
+        if self.away is None:
+            self.away = (at, reason == KVM_EXIT_HLT)
+
+    def come_back(self, at):
+        if self.away is None:
+            return
+        since, is_halt = self.away
+        self.away = None
+        if is_halt:
+            self.halted += at - since
+        else:
+            self.user += at - since
+
+    def end(self, at):
+        """Handling time, and what of it was in user space and halted."""
+        self.come_back(at)
+        handling = at - self.at
+        user = min(self.user, handling)
+        return handling, user, min(self.halted, handling - user)
+
+
 def measure(lines):
     reasons, threads, guest, open_exit, open_entry = {}, {}, {}, {}, {}
+    away = {}   # by thread: in the kernel, in user space, halted
     events = lost = exits = 0
     for line in lines:
         match = LINE.match(line)
@@ -38,26 +73,41 @@ def measure(lines):
             continue
         events += 1
         event, tid = match["event"], int(match["tid"])
-        if event not in ("kvm_exit", "kvm_entry"):
+        if event not in ("kvm_exit", "kvm_entry", "kvm_userspace_exit", "kvm_fpu", "kvm_vcpu_wakeup"):
             continue
         at = int(match["s"]) * 1_000_000_000 + int(match["ns"])
+        fields = {name: int(value, 0) for name, value in FIELD.findall(match["rest"])}
+        if event not in ("kvm_exit", "kvm_entry"):
+            if tid not in open_exit:
+                continue
+            if event == "kvm_userspace_exit":
+                open_exit[tid].leave(at, fields["reason"])
+            elif event == "kvm_vcpu_wakeup":
+                open_exit[tid].halted += fields["ns"]
+            elif fields["load"] == 1:
+                open_exit[tid].come_back(at)
+            continue
         if event == "kvm_exit":
-            fields = {name: int(value, 0) for name, value in FIELD.findall(match["rest"])}
             isa, code = fields["isa"], fields["exit_reason"]
             if isa == 1:
                 code &= 0xFFFF
             key = f"{isa}:{code & 0xFFFFFFFF}"
-            reasons.setdefault(key, {"count": 0, "times": []})["count"] += 1
+            reasons.setdefault(key, {"count": 0, "times": [], "halted": 0})["count"] += 1
             threads[tid] = threads.get(tid, 0) + 1
             exits += 1
-            open_exit[tid] = (key, at)
+            open_exit[tid] = Exit(key, at)
             entered = open_entry.pop(tid, None)
             guest[tid] = guest.get(tid, 0) + (at - entered if entered is not None else 0)
         else:
             open_entry[tid] = at
             begun = open_exit.pop(tid, None)
             if begun:
-                reasons[begun[0]]["times"].append(at - begun[1])
+                handling, user, halted = begun.end(at)
+                reasons[begun.key]["times"].append(handling)
+                reasons[begun.key]["halted"] += halted
+                split = away.setdefault(tid, [0, 0, 0])
+                for index, time in enumerate((handling - user - halted, user, halted)):
+                    split[index] += time
     result = {}
     for key, row in reasons.items():
         times = sorted(row["times"])
@@ -66,10 +116,12 @@ def measure(lines):
             handling.update(
                 total=sum(times), min=times[0], mean=sum(times) / len(times), max=times[-1],
                 **{f"p{p}": percentile(times, p) for p in (50, 90, 99)})
-        result[key] = {"count": row["count"], "handling_ns": handling}
+        result[key] = {"count": row["count"], "handling_ns": handling, "halted_ns": row["halted"], "busy_ns": sum(times) - row["halted"]}
     return {"events": events, "lost_events": lost, "exits": exits,
             "threads": {str(tid): count for tid, count in threads.items()},
-            "guest_ns": {str(tid): time for tid, time in guest.items()}, "reasons": result}
+            "guest_ns": {str(tid): time for tid, time in guest.items()},
+            "away_ns": {str(tid): dict(zip(("kernel_ns", "user_ns", "halted_ns"), split)) for tid, split in away.items()},
+            "reasons": result}
 
 
 def report_text(recording, program="trace-cmd"):
