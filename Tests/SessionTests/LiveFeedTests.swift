@@ -88,6 +88,39 @@ struct LiveFeedTests {
     #expect(losses.perCPU.reduce(0) { $0 + $1.lost } == losses.lost)
   }
 
+  @Test("what comes after a mark is counted by itself: each event is before it or after it")
+  func sinceMark() throws {
+    let feed = try LiveFeed(LiveOptions(), SessionOptions())
+    defer { feed.close() }
+    func ask(_ command: SessionCommand) -> CommandOutcome { feed.handle(command, interval: 1) { _, _ in } }
+    #expect(ask(.markBefore) == .refused("nothing was counted yet"))
+    let guest = Guest(outs: 2000)
+    defer { guest.end() }
+    func next() -> Snapshot {
+      usleep(30_000)
+      feed.advance()
+      return feed.snapshot()
+    }
+    _ = next()
+    let shown = next()
+    usleep(10_000)
+    feed.advance()
+    #expect(ask(.markBefore) == .done)
+    for _ in 0..<3 {
+      let snapshot = next()
+      let mark = try #require(snapshot.sinceMark)
+      let after = try #require(mark.after)
+      #expect(mark.before.sequence == shown.sequence)
+      #expect(mark.before.events + after.events == snapshot.events)
+      #expect(mark.before.total.exits + after.total.exits == snapshot.total.exits)
+      #expect(mark.before.windowNanoseconds + after.windowNanoseconds == snapshot.windowNanoseconds)
+      #expect(after.events >= snapshot.intervalEvents)
+      #expect(after.source.isSame(as: snapshot.source))
+    }
+    #expect(ask(.forgetBefore) == .done)
+    #expect(next().sinceMark == nil)
+  }
+
   @Test("refuses to be moved about in, and takes time for its intervals") func requests() throws {
     let feed = try LiveFeed(LiveOptions(bufferKiBPerCPU: 64), SessionOptions())
     defer { feed.close() }
