@@ -17,6 +17,8 @@ final class RecordedSource: TimelineSource {
   private let selection: SessionOptions
   private var standing: (state: Int?, words: Int?, states: [Int32: VCPUReading], controls: HostControls?) =
     (nil, nil, [:], nil)
+  /// Why sums of a summary are not counted: there is nothing else that could be.
+  private var damageOfSums: [String] = []
 
   /// - Parameter path: nil for the bundled recording.
   init(_ recording: any RecordingSource, path: String?, isDemo: Bool = false, _ selection: SessionOptions) {
@@ -76,7 +78,7 @@ final class RecordedSource: TimelineSource {
 
   var metadata: TraceMetadata { recording.metadata }
   var streams: [PageStream] { recording.streams }
-  var damage: [String] { recording.damage.map { "\($0)" } }
+  var damage: [String] { recording.damage.map { "\($0)" } + damageOfSums }
   var remarks: [String] { recording.notes }
 
   /// trace-cmd's OFFSET is that of any time base, DATE that of the wall clock: with the first, what lies after 2001 (10^18 ns) is one,
@@ -110,9 +112,15 @@ final class RecordedSource: TimelineSource {
 
   func sums(_ stored: StoredSums) -> Sums? {
     guard let payload = own?.file.payload(Int(clamping: stored.id)) else { return nil }
-    guard var sums = try? Sums(bytes: payload) else { return nil }
-    sums.cleanNames { sanitized($0) }
-    return sums
+    do {
+      var sums = try Sums(bytes: payload)
+      sums.cleanNames { sanitized($0) }
+      return sums
+    } catch {
+      let message = "a chunk SUMS is malformed: \(error)"
+      if own?.file.header.level == .summary, !damageOfSums.contains(message) { damageOfSums.append(message) }
+      return nil
+    }
   }
 
   func notes(after: UInt64, through: UInt64) -> [TimelineNote] {
