@@ -151,11 +151,13 @@ enum RecordingPrefix {
   /// As PNG's: the first byte is no text, and the line end tells of a transfer that changed it.
   static let magic = RecordingFormat.vmctopMark
   static let size = 16
-  static let version: UInt32 = 1
+  /// The latest: 2, where there are SUMS of version 2 and no events. Who knows version 1 only would find nothing in it.
+  static let version: UInt32 = 2
 
-  static var encoded: [UInt8] {
+  /// - Parameter level: of the recording.
+  static func encoded(_ level: RecordingLevel = .events) -> [UInt8] {
     var bytes = magic
-    bytes.append(littleEndian: version)
+    bytes.append(littleEndian: level == .summary ? version : 1)
     bytes.append(littleEndian: bytes.withUnsafeBytes { crc32c($0) })
     return bytes
   }

@@ -155,7 +155,7 @@ public final class RecordingStream {
         return .damaged(1)
       }
       // Parts of a recording may follow each other.
-      if recording != nil, RecordingPrefix.version(bytes) == RecordingPrefix.version {
+      if recording != nil, let version = RecordingPrefix.version(bytes), version <= RecordingPrefix.version {
         return .skip(RecordingPrefix.size)
       }
       let mark = ChunkHeader.mark

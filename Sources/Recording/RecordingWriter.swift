@@ -113,11 +113,11 @@ public final class RecordingWriter {
     case .file(let path):
       isFile = true
       try Self.clear(path, options)
-      thread = WriterThread(shared, options, path: path)
+      thread = WriterThread(shared, options, header.level, path: path)
       try thread.begin(FileOutput(path: path, overwrites: options.overwrites))
     case .stream(let descriptor):
       isFile = false
-      thread = WriterThread(shared, options, path: nil)
+      thread = WriterThread(shared, options, header.level, path: nil)
       let shared = shared
       thread.begin(
         StreamOutput(descriptor: descriptor, stop: shared.stop.reading) { shared.state.withLock(\.isEnding) })

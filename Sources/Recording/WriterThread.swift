@@ -7,6 +7,7 @@ final class WriterThread: @unchecked Sendable {
   private let queue: WriterQueue
   private let options: RecordingOptions
   private let path: String?
+  private let level: RecordingLevel
   private let compressor = ChunkCompressor()
   let syncer: FileSyncer
   private var output: (any RecordingOutput)?
@@ -37,9 +38,10 @@ final class WriterThread: @unchecked Sendable {
   /// As much is written at once as is there, up to this.
   private static let fullBatch = 4 << 20
 
-  init(_ queue: WriterQueue, _ options: RecordingOptions, path: String?) {
+  init(_ queue: WriterQueue, _ options: RecordingOptions, _ level: RecordingLevel, path: String?) {
     self.queue = queue
     self.options = options
+    self.level = level
     self.path = path
     syncer = FileSyncer(period: options.syncPeriod)
   }
@@ -56,7 +58,7 @@ final class WriterThread: @unchecked Sendable {
     self.output = output
     headers = []
     offset = 0
-    batch = RecordingPrefix.encoded
+    batch = RecordingPrefix.encoded(level)
   }
 
   @Sendable func run() {
@@ -100,7 +102,7 @@ final class WriterThread: @unchecked Sendable {
   // MARK: Chunks
 
   /// Zstd's level now, nil for none: where packing, and not writing, is what the queue waits for.
-  private var level: Int32? {
+  private var packingLevel: Int32? {
     switch options.compression {
     case .none: return nil
     case .level(let level): return level
@@ -116,7 +118,7 @@ final class WriterThread: @unchecked Sendable {
     batch.append(contentsOf: repeatElement(0, count: ChunkHeader.size))
     var flags = chunk.flags
     chunk.bytes.withUnsafeBytes { bytes in
-      if let level, compressor.pack(bytes, level: level, into: &batch) {
+      if let packingLevel, compressor.pack(bytes, level: packingLevel, into: &batch) {
         flags.insert(.zstd)
       } else {
         batch.append(contentsOf: bytes)

@@ -10,12 +10,12 @@ struct RecordedEventsTests {
 
   @Test("is told by how it begins; what is no recording is told by a line")
   func format() throws {
-    #expect(RecordingFormat(head: RecordingPrefix.encoded) == .vmctop)
-    #expect(RecordingFormat(head: RecordingPrefix.encoded.dropFirst()) == nil)
+    #expect(RecordingFormat(head: RecordingPrefix.encoded()) == .vmctop)
+    #expect(RecordingFormat(head: RecordingPrefix.encoded().dropFirst()) == nil)
     #expect(RecordingFormat(head: []) == nil)
     let path = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: path) }
-    try Data(RecordingPrefix.encoded).write(to: URL(fileURLWithPath: path))
+    try Data(RecordingPrefix.encoded()).write(to: URL(fileURLWithPath: path))
     #expect(throws: TraceFileError.self) { _ = try openRecording(path: path) }
     try Data("hello".utf8).write(to: URL(fileURLWithPath: path))
     #expect(throws: TraceFileError.self) { _ = try openRecording(path: path) }

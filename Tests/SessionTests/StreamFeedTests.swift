@@ -23,7 +23,7 @@ private func fixture(_ name: String) throws -> [UInt8] {
 
 /// Bytes of a recording, chunk by chunk, as its writer makes them.
 private struct Chunks {
-  var bytes = RecordingPrefix.encoded
+  var bytes = RecordingPrefix.encoded()
   private var sequence: UInt32 = 0
 
   mutating func add(
@@ -515,7 +515,7 @@ struct StreamFeedTests {
     #expect(error([])?.kind == .damaged)
     #expect(error(Array("hello\n".utf8))?.kind == .damaged)
     #expect(error([UInt8](repeating: 0xd7, count: 3 << 20))?.kind == .damaged)
-    var later = RecordingPrefix.encoded
+    var later = RecordingPrefix.encoded()
     later[8] = 9
     let checksum = later[..<12].withUnsafeBytes { crc32c($0) }
     later.replaceSubrange(12..., with: [UInt8](littleEndian: checksum))

@@ -180,7 +180,7 @@ private func checkedLevels(_ path: String) throws -> (lowest: [Sums], upper: [Su
 
   @Test("whose sums are of a later version is damaged, and not empty") func later() throws {
     let file = try RecordingFile(path: secondPath)
-    var bytes = RecordingPrefix.encoded
+    var bytes = RecordingPrefix.encoded()
     for index in file.chunks.indices where ![.index, .end].contains(file.chunks[index].header.kind) {
       var header = file.chunks[index].header
       var payload = try #require(file.payload(index))
