@@ -266,11 +266,20 @@ import TraceFormat
   @Test("of a later version is refused, and says so") func laterVersion() throws {
     try record()
     var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-    bytes[8] = 2
+    bytes[8] = UInt8(RecordingFile.version + 1)
     bytes.replaceSubrange(12..<16, with: [UInt8](littleEndian: bytes[..<12].withUnsafeBytes { crc32c($0) }))
     try Data(bytes).write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: RecordingError.self) { try RecordingFile(path: path) }
     #expect(error?.code == .unsupported)
+  }
+
+  @Test("says version 2 where nothing but sums of version 2 is in it: who reads 1 only would take it for an idle host")
+  func versions() {
+    func version(_ level: RecordingLevel) -> UInt32? {
+      RecordingPrefix.encoded(level).withUnsafeBytes { RecordingPrefix.version($0) }
+    }
+    #expect(version(.events) == 1)
+    #expect(version(.summary) == 2)
   }
 }
 
