@@ -111,14 +111,20 @@ public struct Aggregator: ~Copyable {
 
   // MARK: - Streams in sums
 
-  mutating func takeStreamSums() -> [StreamSum] {
+  /// The losses since the last cut.
+  var streamSums: [StreamSum] {
     (0..<streamCount).map { index in
-      defer {
-        streams[index].lost = 0
-        streams[index].uncounted = 0
-      }
-      return StreamSum(stream: streamNames[index], lost: streams[index].lost, uncounted: streams[index].uncounted)
+      StreamSum(stream: streamNames[index], lost: streams[index].lost, uncounted: streams[index].uncounted)
     }
+  }
+
+  mutating func takeStreamSums() -> [StreamSum] {
+    let sums = streamSums
+    for index in 0..<streamCount {
+      streams[index].lost = 0
+      streams[index].uncounted = 0
+    }
+    return sums
   }
 
   func openStreams() -> [OpenStream] {

@@ -20,8 +20,7 @@ public struct Counter: ~Copyable {
 
   /// As `RunningTotal.countLosses`.
   public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
-    bringIn(at: max(totals.total.end, engine.lastCounted))
-    totals.countLosses(all: all, counter)
+    totals.countLosses(all: all, pending: engine.streamSums, counter)
   }
 
   /// Adds what the engine counted up to a moment.

@@ -4,7 +4,7 @@
 ///
 /// Raw memory, no reference counting: it is updated once or twice per exit.
 struct DetailTable {
-  struct Entry: Hashable {
+  struct Entry: Summand, Hashable {
     var key: UInt64
     var count: UInt64
     var error: UInt64
@@ -13,14 +13,19 @@ struct DetailTable {
 
     /// The most it can have been.
     @inline(__always) var most: UInt64 { count &+ error }
+
+    mutating func merge(_ other: Entry) {
+      count &+= other.count
+      error &+= other.error
+    }
   }
 
-  private(set) var entries: UnsafeMutablePointer<Entry>?
-  private(set) var capacity = 0
+  private var entries: UnsafeMutablePointer<Entry>?
+  private var capacity = 0
   private var shift: UInt64 = 0
   /// Counts of the values that had to give way.
   private var evicted: UInt64 = 0
-  private(set) var isApproximate = false
+  private var isApproximate = false
   /// The most that any value had that had to give way: no value that is not here occurred more often.
   private var mostEvicted: UInt64 = 0
   private static let window = 8
@@ -111,18 +116,10 @@ struct DetailTable {
     old.deallocate()
   }
 
-  func each(_ body: (Entry) -> Void) {
-    guard let entries else { return }
-    for index in 0..<capacity where entries[index].count != 0 { body(entries[index]) }
-  }
-
   /// Its counts as a value.
   var sum: DetailSum {
     var sum = DetailSum(evicted: evicted, mostEvicted: mostEvicted, isApproximate: isApproximate)
-    var used = 0
-    each { _ in used += 1 }
-    sum.entries.reserveCapacity(used)
-    each { sum.entries.append($0) }
+    sum.entries = UnsafeBufferPointer(start: entries, count: capacity).filter { $0.count != 0 }
     sum.entries.sort { $0.key < $1.key }
     return sum
   }
@@ -152,7 +149,7 @@ struct DetailTable {
 /// cache line a pair; a value that is not in its pair takes the place of the rarer one and inherits what that one may
 /// have had as its error.
 struct FrequentValues {
-  private(set) var entries: UnsafeMutablePointer<DetailTable.Entry>?
+  private var entries: UnsafeMutablePointer<DetailTable.Entry>?
   static let pairs = 64
   /// Values that it has room for.
   static var capacity: Int { 2 * pairs }
@@ -193,11 +190,6 @@ struct FrequentValues {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     return memory.assumingMemoryBound(to: DetailTable.Entry.self)
-  }
-
-  func each(_ body: (DetailTable.Entry) -> Void) {
-    guard entries != nil else { return }
-    for index in 0..<Self.pairs * 2 where self[index].count != 0 { body(self[index]) }
   }
 
   /// Takes the counts out.

@@ -66,8 +66,54 @@ public struct ExitFigures: Sendable, Hashable {
   }
 }
 
+/// What is kept in ascending lists, and adds up with what has the same key.
+protocol Summand {
+  associatedtype Key: Comparable
+  /// By which a list of them is ordered.
+  var key: Key { get }
+  /// Adds what has its key.
+  mutating func merge(_ other: Self)
+}
+
+/// Adds an ascending list to another one.
+@inline(__always)
+func mergeAscending<Element: Summand>(_ list: inout [Element], _ more: [Element]) {
+  if more.isEmpty { return }
+  if list.isEmpty {
+    list = more
+    return
+  }
+  var new: [Element] = []
+  var place = 0
+  for element in more {
+    while place < list.count, list[place].key < element.key { place += 1 }
+    if place < list.count, list[place].key == element.key {
+      list[place].merge(element)
+    } else {
+      new.append(element)
+    }
+  }
+  guard let first = new.first else { return }
+  if list[list.count - 1].key < first.key {
+    list += new
+    return
+  }
+  var result: [Element] = []
+  result.reserveCapacity(list.count + new.count)
+  place = 0
+  for element in list {
+    while place < new.count, new[place].key < element.key {
+      result.append(new[place])
+      place += 1
+    }
+    result.append(element)
+  }
+  result += new[place...]
+  list = result
+}
+
 /// What was counted of one exit reason.
-struct ReasonCounts: Sendable, Equatable {
+struct ReasonCounts: Summand, Sendable, Equatable {
   var isa: UInt32
   var code: UInt32
   var exits = ExitCounts()
@@ -85,10 +131,13 @@ struct ReasonCounts: Sendable, Equatable {
   var details = DetailSum()
   var instructionPointers = DetailSum()
 
-  /// By which they are ordered.
   var key: UInt64 { UInt64(isa) << 32 | UInt64(code) }
 
-  var isEmpty: Bool { exits.isZero && paired == 0 && charges.isEmpty && details.total == 0 }
+  /// There was no exit, and no end of one.
+  var isZero: Bool { exits.isZero && paired == 0 }
+
+  /// Nothing at all was counted: of an exit of before, a detail may come in an interval that has nothing else of it.
+  var isEmpty: Bool { isZero && charges.isEmpty && details.total == 0 }
 
   mutating func merge(_ other: ReasonCounts) {
     exits.add(other.exits)
@@ -96,8 +145,8 @@ struct ReasonCounts: Sendable, Equatable {
     minimum = min(minimum, other.minimum)
     maximum = max(maximum, other.maximum)
     unlocated &+= other.unlocated
-    mergeAscending(&histogram, other.histogram, by: { $0.bucket }) { $0.count &+= $1.count }
-    mergeAscending(&charges, other.charges, by: { $0.control }) { $0.exits.add($1.exits) }
+    mergeAscending(&histogram, other.histogram)
+    mergeAscending(&charges, other.charges)
     charges.removeAll { $0.exits.isZero }
     details.add(other.details)
     instructionPointers.add(other.instructionPointers)
@@ -109,29 +158,27 @@ struct ReasonCounts: Sendable, Equatable {
     exits.subtract(part.exits)
     paired &-= part.paired
     unlocated &-= part.unlocated
-    mergeAscending(
-      &histogram, part.histogram.map { BucketSum(bucket: $0.bucket, count: 0 &- $0.count) }, by: { $0.bucket }
-    ) { $0.count &+= $1.count }
+    mergeAscending(&histogram, part.histogram.map { BucketSum(bucket: $0.bucket, count: 0 &- $0.count) })
     histogram.removeAll { $0.count == 0 }
     let negative = part.charges.map { charge in
       var counts = ExitCounts()
       counts.subtract(charge.exits)
       return ChargeCounts(control: charge.control, exits: counts)
     }
-    mergeAscending(&charges, negative, by: { $0.control }) { $0.exits.add($1.exits) }
+    mergeAscending(&charges, negative)
     charges.removeAll { $0.exits.isZero }
     details.subtract(part.details)
     instructionPointers.subtract(part.instructionPointers)
   }
-
-  /// Nothing was counted.
-  var isZero: Bool { exits.isZero && paired == 0 }
 }
 
 /// What was charged to one control.
-struct ChargeCounts: Sendable, Hashable {
+struct ChargeCounts: Summand, Sendable, Hashable {
   var control: ControlID
   var exits: ExitCounts
+
+  var key: ControlID { control }
+  mutating func merge(_ other: ChargeCounts) { exits.add(other.exits) }
 
   /// The charges without negative ones: an exit of before that turned out to be another control's (see `Aggregator.recharge`) is
   /// not one of this interval, for either of them.
@@ -154,9 +201,12 @@ struct ChargeCounts: Sendable, Hashable {
 }
 
 /// One bucket of a `Histogram`.
-struct BucketSum: Sendable, Hashable {
+struct BucketSum: Summand, Sendable, Hashable {
   var bucket: Int
   var count: UInt64
+
+  var key: Int { bucket }
+  mutating func merge(_ other: BucketSum) { count &+= other.count }
 }
 
 /// A `DetailTable` as a value.
@@ -186,20 +236,14 @@ struct DetailSum: Sendable, Equatable {
   mutating func add(_ other: DetailSum) {
     let (own, theirs) = (mostEvicted, other.mostEvicted)
     if own | theirs == 0 {
-      mergeAscending(&entries, other.entries, by: { $0.key }) {
-        $0.count &+= $1.count
-        $0.error &+= $1.error
-      }
+      mergeAscending(&entries, other.entries)
     } else {
       let mine = Set(entries.map(\.key))
       let others = Set(other.entries.map(\.key))
       for index in entries.indices where !others.contains(entries[index].key) { entries[index].error &+= theirs }
       var more = other.entries
       for index in more.indices where !mine.contains(more[index].key) { more[index].error &+= own }
-      mergeAscending(&entries, more, by: { $0.key }) {
-        $0.count &+= $1.count
-        $0.error &+= $1.error
-      }
+      mergeAscending(&entries, more)
     }
     evicted &+= other.evicted
     mostEvicted &+= theirs
@@ -231,41 +275,4 @@ struct DetailSum: Sendable, Equatable {
     entries.sort { $0.key < $1.key }
     isApproximate = true
   }
-}
-
-/// Adds an ascending list to another one; what both have is combined in place.
-@inline(__always)
-func mergeAscending<Element, Key: Comparable>(
-  _ list: inout [Element], _ more: [Element], by key: (borrowing Element) -> Key,
-  _ combine: (inout Element, Element) -> Void
-) {
-  if more.isEmpty { return }
-  if list.isEmpty {
-    list = more
-    return
-  }
-  var new: [Element] = []
-  var place = 0
-  for element in more {
-    let wanted = key(element)
-    while place < list.count, key(list[place]) < wanted { place += 1 }
-    if place < list.count, key(list[place]) == wanted { combine(&list[place], element) } else { new.append(element) }
-  }
-  guard let first = new.first else { return }
-  if key(list[list.count - 1]) < key(first) {
-    list += new
-    return
-  }
-  var result: [Element] = []
-  result.reserveCapacity(list.count + new.count)
-  place = 0
-  for element in list {
-    while place < new.count, key(new[place]) < key(element) {
-      result.append(new[place])
-      place += 1
-    }
-    result.append(element)
-  }
-  result += new[place...]
-  list = result
 }

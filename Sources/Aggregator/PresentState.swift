@@ -4,8 +4,6 @@ import TraceFormat
 /// What the engine knows at a moment beside its counts: what a snapshot shows of each thread and VM.
 struct PresentState {
   struct Thread {
-    var tid: Int32
-    var vcpuID: UInt32?
     /// The host CPU it was last seen on.
     var cpu: Int?
     var lastExit: LastExit?
@@ -41,7 +39,7 @@ extension Aggregator {
     for index in 0..<slots.count where !slots.slots[index].pointee.isIgnored {
       let slot = slots.slots[index]
       present.threads[slot.pointee.tid] = PresentState.Thread(
-        tid: slot.pointee.tid, vcpuID: slot.pointee.vcpuID, cpu: cpu(ofStream: Int(slot.pointee.machine.mark.stream)),
+        cpu: cpu(ofStream: Int(slot.pointee.machine.mark.stream)),
         lastExit: slot.pointee.machine.lastExitAt == 0
           ? nil : LastExit(slot.pointee.machine.lastExit, at: slot.pointee.machine.lastExitAt),
         running: options.countsOpenTime ? runningTime(of: slot, until: now) : TimeSplit())

@@ -66,10 +66,12 @@ public struct RunningTotal: Sendable {
   ///
   /// - Parameters:
   ///   - all: every stream; else only those that lost an unknown number, since reading the counters costs something.
+  ///   - pending: what the engine counted that is not added yet.
   ///   - counter: events lost on a CPU since counting began, or nil if it cannot be read.
-  public mutating func countLosses(all: Bool, _ counter: (_ cpu: Int) -> UInt64?) {
-    for loss in whole.sums.losses where all || loss.uncounted > 0 {
-      if let lost = counter(loss.stream.cpu) { counters[loss.stream] = max(counters[loss.stream] ?? 0, lost) }
+  mutating func countLosses(all: Bool, pending: [StreamSum], _ counter: (_ cpu: Int) -> UInt64?) {
+    let losses = (whole.sums.losses + pending).filter { all || $0.uncounted > 0 }
+    for stream in Set(losses.map(\.stream)) {
+      if let lost = counter(stream.cpu) { counters[stream] = max(counters[stream] ?? 0, lost) }
     }
   }
 
@@ -166,8 +168,7 @@ public struct RunningTotal: Sendable {
   /// What was counted in a span, as a snapshot.
   private func show(
     _ span: CountedSpan, from start: UInt64, until now: UInt64, _ present: PresentState,
-    _ commandNames: [Int32: String],
-    _ rates: inout RateHistory
+    _ commandNames: [Int32: String], _ rates: inout RateHistory
   ) -> Snapshot {
     // The last interval is that of the span, where it began within.
     let recent = span.beganAt ?? 0 > interval.beganAt ?? start ? span : interval
@@ -187,13 +188,7 @@ public struct RunningTotal: Sendable {
     snapshot.isHaltShared = span.sums.isHaltShared
     var builder = SnapshotBuilder(total: span, interval: recent, present: present, commandNames: commandNames)
     builder.fill(&snapshot, &rates)
-    snapshot.source.isa = snapshot.total.reasons.first.map {
-      switch $0.isa {
-      case 1: "vmx"
-      case 2: "svm"
-      default: "isa-\($0.isa)"
-      }
-    }
+    snapshot.source.isa = snapshot.total.reasons.first.map { ISA(rawValue: $0.isa).name }
     return snapshot
   }
 

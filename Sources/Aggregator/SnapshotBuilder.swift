@@ -243,26 +243,22 @@ struct SnapshotBuilder {
       if settings.count > 1 {
         let bySetting = Dictionary(grouping: places) { cells[$0].setting }
         row.settings = bySetting.count
-        for (setting, places) in bySetting { settings[setting]?.add(figures(places), charges(places)) }
+        for (setting, places) in bySetting {
+          let part = figures(places)
+          settings[setting]?.add(part, charges(places, of: part.figures))
+        }
       }
       scope.exits &+= row.figures.total.count
       scope.intervalExits &+= row.figures.interval.count
       scope.reasons.append(row)
     }
-    scope.controls = Self.controls(scope.reasons.flatMap(\.charges))
+    for reason in scope.reasons { scope.controls.add(reason.charges) }
+    scope.controls.sortByCount()
     scope.reasons.sort { ($1.count, $0.isa, $0.code) < ($0.count, $1.isa, $1.code) }
     // With one setting only, what follows from its reasons is what the scope has.
     if settings.count == 1, let only = settings.keys.first { settings[only]?.take(scope) }
     scope.settings = settings.values.map { $0.sorted }.sorted { $0.setting < $1.setting }
     return scope
-  }
-
-  private static func controls(_ charges: [ChargeStatistics]) -> [ChargeStatistics] {
-    var sums: [ControlID: ChargeStatistics] = [:]
-    for charge in charges {
-      sums[charge.control, default: ChargeStatistics(control: charge.control)].figures.add(charge.figures)
-    }
-    return sums.values.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
   }
 
   private func figures(_ places: [Int]) -> SettingReason {
@@ -273,33 +269,28 @@ struct SnapshotBuilder {
     return row
   }
 
-  private func charges(_ places: [Int]) -> [ChargeStatistics] {
-    var charges: [ChargeStatistics] = []
-    func add(_ control: ControlID, _ figures: ExitFigures) {
-      if let known = charges.firstIndex(where: { $0.control == control }) {
-        charges[known].figures.add(figures)
-      } else {
-        charges.append(ChargeStatistics(control: control, figures: figures))
-      }
-    }
+  /// - Parameter figures: of all of them.
+  private func charges(_ places: [Int], of figures: ExitFigures) -> [ChargeStatistics] {
     let first = cells[places[0]].counts
     if let control = fixedGoverningControl(isa: first.isa, code: first.code) {
-      add(control, figures(places).figures)
-    } else {
-      for place in places {
-        for charge in cells[place].counts.charges { add(charge.control, ExitFigures(total: charge.exits)) }
-        for charge in cells[place].intervalCharges { add(charge.control, ExitFigures(interval: charge.exits)) }
-      }
-      charges.removeAll { $0.count | $0.handling == 0 }
+      return [ChargeStatistics(control: control, figures: figures)]
     }
-    return charges.sorted { ($1.count, $0.control) < ($0.count, $1.control) }
+    var charges: [ChargeStatistics] = []
+    for place in places {
+      let cell = cells[place]
+      for charge in cell.counts.charges { charges.add(ExitFigures(total: charge.exits), to: charge.control) }
+      for charge in cell.intervalCharges { charges.add(ExitFigures(interval: charge.exits), to: charge.control) }
+    }
+    charges.removeAll { $0.count | $0.handling == 0 }
+    charges.sortByCount()
+    return charges
   }
 
   private func reason(_ places: [Int]) -> ReasonStatistics {
     let (isa, code) = (cells[places[0]].counts.isa, cells[places[0]].counts.code)
     var row = ReasonStatistics(isa: isa, code: code, name: Self.name(isa: isa, code: code, present.fallbackName))
     row.figures = figures(places).figures
-    row.charges = charges(places)
+    row.charges = charges(places, of: row.figures)
     row.handling.total = row.figures.total.handling
     var minimum = UInt64.max
     for place in places {
@@ -385,6 +376,23 @@ struct SnapshotBuilder {
   }
 }
 
+extension [ChargeStatistics] {
+  fileprivate mutating func add(_ figures: ExitFigures, to control: ControlID) {
+    if let known = firstIndex(where: { $0.control == control }) {
+      self[known].figures.add(figures)
+    } else {
+      append(ChargeStatistics(control: control, figures: figures))
+    }
+  }
+
+  fileprivate mutating func add(_ charges: [ChargeStatistics]) {
+    for charge in charges { add(charge.figures, to: charge.control) }
+  }
+
+  /// Most exits first.
+  fileprivate mutating func sortByCount() { sort { ($1.count, $0.control) < ($0.count, $1.control) } }
+}
+
 extension SettingStatistics {
   fileprivate mutating func add(residence: UInt64, _ time: TimeSplit, isPresent: Bool) {
     if isPresent { vcpus += 1 }
@@ -395,19 +403,13 @@ extension SettingStatistics {
   fileprivate mutating func add(_ reason: SettingReason, _ charges: [ChargeStatistics]) {
     figures.add(reason.figures)
     reasons.append(reason)
-    for charge in charges {
-      if let known = controls.firstIndex(where: { $0.control == charge.control }) {
-        controls[known].figures.add(charge.figures)
-      } else {
-        controls.append(ChargeStatistics(control: charge.control, figures: charge.figures))
-      }
-    }
+    controls.add(charges)
   }
 
   fileprivate var sorted: SettingStatistics {
     var sorted = self
     sorted.reasons.sort { ($1.count, $0.isa, $0.code) < ($0.count, $1.isa, $1.code) }
-    sorted.controls.sort { ($1.count, $0.control) < ($0.count, $1.control) }
+    sorted.controls.sortByCount()
     return sorted
   }
 

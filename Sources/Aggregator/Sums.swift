@@ -142,7 +142,7 @@ public struct Sums: Sendable, Equatable {
     malformed &+= later.malformed
     if firstTimestamp == 0 { firstTimestamp = later.firstTimestamp }
     lastTimestamp = max(lastTimestamp, later.lastTimestamp)
-    mergeAscending(&eventCounts, later.eventCounts, by: { $0.id }) { $0.count &+= $1.count }
+    mergeAscending(&eventCounts, later.eventCounts)
     for loss in later.losses {
       if let known = losses.firstIndex(where: { $0.stream == loss.stream }) {
         losses[known].add(loss)
@@ -154,7 +154,7 @@ public struct Sums: Sendable, Equatable {
     if let more = later.ended { ended.add(ended: more) }
     endedThreads &+= later.endedThreads
     isHaltShared = isHaltShared || later.isHaltShared
-    mergeAscending(&threads, later.threads, by: { $0.tid }) { $0.merge($1) }
+    mergeAscending(&threads, later.threads)
     if threads.count > Self.mostThreads { retireOthers(than: later.threads) }
     open = later.open
   }
@@ -228,7 +228,7 @@ extension ThreadSum? {
     var sum = self ?? ThreadSum(tid: Aggregator.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0))
     self = nil
     sum.time.add(thread.time)
-    mergeAscending(&sum.stays, thread.stays, by: { $0.setting }) { $0.merge($1) }
+    mergeAscending(&sum.stays, thread.stays)
     self = sum
   }
 }
@@ -247,9 +247,12 @@ public struct ReasonCode: Sendable, Hashable {
 // MARK: - What sums are made of
 
 /// Events of one kind, by the id of their format.
-struct EventSum: Sendable, Hashable {
+struct EventSum: Summand, Sendable, Hashable {
   var id: UInt16
   var count: UInt64
+
+  var key: UInt16 { id }
+  mutating func merge(_ other: EventSum) { count &+= other.count }
 }
 
 /// Losses of one stream, as its pages tell.
@@ -310,7 +313,7 @@ struct SettingNumbers {
 }
 
 /// What one vCPU thread counted.
-struct ThreadSum: Sendable, Equatable {
+struct ThreadSum: Summand, Sendable, Equatable {
   var tid: Int32
   var vcpuID: UInt32?
   /// At the end; 0 for the slot of ended threads, which is in none.
@@ -329,6 +332,8 @@ struct ThreadSum: Sendable, Equatable {
     self.setting = setting
   }
 
+  var key: Int32 { tid }
+
   var exits: UInt64 {
     stays.reduce(0) { sum, stay in stay.reasons.reduce(sum) { $0 &+ $1.exits.count } }
   }
@@ -340,7 +345,7 @@ struct ThreadSum: Sendable, Equatable {
     guard let place = stays.firstIndex(where: { $0.setting == renaming.from }) else { return }
     var stay = stays.remove(at: place)
     stay.setting = renaming.to
-    mergeAscending(&stays, [stay], by: { $0.setting }) { $0.merge($1) }
+    mergeAscending(&stays, [stay])
   }
 
   /// Takes out what is part of it. What was counted before anybody had read the controls may be another setting's by now.
@@ -373,7 +378,7 @@ struct ThreadSum: Sendable, Equatable {
     setting = later.setting
     if !later.changes.isEmpty { changes = Array((changes + later.changes).suffix(VCPUSlot.mostChanges)) }
     time.add(later.time)
-    mergeAscending(&stays, later.stays, by: { $0.setting }) { $0.merge($1) }
+    mergeAscending(&stays, later.stays)
   }
 
   func numbered(_ numbers: SettingNumbers) -> ThreadSum {
@@ -385,14 +390,14 @@ struct ThreadSum: Sendable, Equatable {
     sum.stays = []
     for var stay in stays {
       stay.setting = numbers.number(stay.setting)
-      mergeAscending(&sum.stays, [stay], by: { $0.setting }) { $0.merge($1) }
+      mergeAscending(&sum.stays, [stay])
     }
     return sum
   }
 }
 
 /// What one vCPU thread counted in one setting.
-struct StaySum: Sendable, Equatable {
+struct StaySum: Summand, Sendable, Equatable {
   var setting: VCPUSetting
   /// On the trace clock. Wraps below 0 where an earlier interval counted time that a thread was not there any more.
   var residence: UInt64 = 0
@@ -400,10 +405,12 @@ struct StaySum: Sendable, Equatable {
   /// In order of ISA and code.
   var reasons: [ReasonCounts] = []
 
+  var key: VCPUSetting { setting }
+
   mutating func merge(_ other: StaySum) {
     residence &+= other.residence
     time.add(other.time)
-    mergeAscending(&reasons, other.reasons, by: { $0.key }) { $0.merge($1) }
+    mergeAscending(&reasons, other.reasons)
   }
 }
 

@@ -288,8 +288,8 @@ struct VCPUSlot {
   /// What `learn` made of a setting that an earlier cut has counts of.
   private(set) var renaming: SettingRenaming?
   /// All cells, of all settings, and those of them that the next cut takes.
-  private var made = CellList()
-  private var awake = CellList()
+  private var made: [UnsafeMutablePointer<ReasonCell>] = []
+  private var awake: [UnsafeMutablePointer<ReasonCell>] = []
 
   /// What was counted in a setting.
   private struct Stay {
@@ -320,24 +320,23 @@ struct VCPUSlot {
   mutating func deallocate() {
     for cells in past.values.map(\.cells) + [cells] { cells.deallocate() }
     past = [:]
-    for place in 0..<made.count {
-      made[place].pointee.deallocate()
-      made[place].deallocate()
+    for cell in made {
+      cell.pointee.deallocate()
+      cell.deallocate()
     }
-    made.deallocate()
-    awake.deallocate()
+    made = []
+    awake = []
   }
 
   /// The cell of a reason in a setting, if there is one: the next cut takes it.
   mutating func wake(_ index: Int, in setting: VCPUSetting) -> UnsafeMutablePointer<ReasonCell>? {
     let cells = cells(of: setting)
     if let known = cells[index] { return known }
-    for place in 0..<made.count where made[place].pointee.index == index && made[place].pointee.setting == setting {
-      cells[index] = made[place]
-      awake.append(made[place])
-      return made[place]
-    }
-    return nil
+    guard let cell = made.first(where: { $0.pointee.index == index && $0.pointee.setting == setting })
+    else { return nil }
+    cells[index] = cell
+    awake.append(cell)
+    return cell
   }
 
   /// Takes in a new cell.
@@ -388,9 +387,7 @@ struct VCPUSlot {
     } else {
       return
     }
-    for place in 0..<made.count where made[place].pointee.setting == renaming.from {
-      made[place].pointee.setting = renaming.to
-    }
+    for cell in made where cell.pointee.setting == renaming.from { cell.pointee.setting = renaming.to }
   }
 
   private func present(until timestamp: UInt64) -> Stay {
@@ -431,8 +428,7 @@ struct VCPUSlot {
 
   private mutating func takeCells(into sum: inout ThreadSum) {
     if sum.stays.count == 1 { sum.stays[0].reasons.reserveCapacity(awake.count) }
-    for place in 0..<awake.count {
-      let cell = awake[place]
+    for cell in awake {
       cells(of: cell.pointee.setting)[cell.pointee.index] = nil
       let counts = cell.pointee.take()
       guard !counts.isEmpty else { continue }
@@ -445,7 +441,7 @@ struct VCPUSlot {
       }
       sum.stays[index].reasons.append(counts)
     }
-    awake.count = 0
+    awake.removeAll(keepingCapacity: true)
     for index in sum.stays.indices { sum.stays[index].reasons.sort { $0.key < $1.key } }
     // What the open exit still costs is counted without looking for its cell.
     if machine.activity == .handlingExit, let openCell {
@@ -483,40 +479,6 @@ struct VCPUSlot {
     takenResidence = end > since ? end - since : 0
     isContinued = true
     renaming = nil
-  }
-}
-
-/// Some cells, in raw memory.
-private struct CellList {
-  private var cells: UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>?
-  private var capacity = 0
-  /// To be made smaller only.
-  var count = 0
-
-  subscript(place: Int) -> UnsafeMutablePointer<ReasonCell> {
-    guard let cells, place < count else { fatalError("there are only \(count) cells") }
-    return cells[place]
-  }
-
-  mutating func append(_ cell: UnsafeMutablePointer<ReasonCell>) {
-    if count == capacity {
-      capacity = max(16, capacity * 2)
-      let larger = UnsafeMutablePointer<UnsafeMutablePointer<ReasonCell>>.allocate(capacity: capacity)
-      if let cells {
-        larger.moveInitialize(from: cells, count: count)
-        cells.deallocate()
-      }
-      cells = larger
-    }
-    cells?.advanced(by: count).initialize(to: cell)
-    count += 1
-  }
-
-  mutating func deallocate() {
-    cells?.deallocate()
-    cells = nil
-    count = 0
-    capacity = 0
   }
 }
 

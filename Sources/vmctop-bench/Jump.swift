@@ -85,7 +85,6 @@ struct Jump: ParsableCommand {
   }
 
   private func milliseconds(_ nanoseconds: UInt64) -> UInt64 { nanoseconds / 1_000_000 }
-
 }
 
 /// With one decimal place.
