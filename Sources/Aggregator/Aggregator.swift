@@ -316,7 +316,7 @@ public struct Aggregator: ~Copyable {
       let mark = gaps.mark(index, stream.pointee.gaps)
       var counted: UInt64 = 0
       var passedLimit = false
-      var latest = cursor.timestamp
+      var latest: UInt64 = 0
       repeat {
         let timestamp = cursor.timestamp
         if timestamp > limit {

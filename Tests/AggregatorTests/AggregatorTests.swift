@@ -346,6 +346,25 @@ struct MergingTests {
     #expect(snapshot.vms[0].vcpus.allSatisfy { snapshot.scopes[$0.scope].exits == 2000 })
   }
 
+  @Test("stand at the last event that was counted, whatever was read beyond it", arguments: [31, 32, 33] as [UInt64])
+  func standing(seed: UInt64) throws {
+    let made = EventfulTrace(seed: seed, steps: 3000, usesHost: false)
+    var times: [UInt64] = []
+    for page in made.pages.joined() {
+      page.withUnsafeBytes { bytes in
+        var cursor = SubBufferCursor(page: bytes, layout: PageLayout())
+        while cursor.next() { times.append(cursor.timestamp) }
+      }
+    }
+    times.sort()
+    var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())
+    let source = MemoryPages(made.pages)
+    for limit in stride(from: times[0], to: made.last, by: 1777) {
+      aggregator.run(source, until: limit)
+      #expect(aggregator.lastCounted == times.last { $0 <= limit }, "seed \(seed), up to \(limit)")
+    }
+  }
+
   @Test("live pages that come later are merged up to the watermark")
   func watermark() throws {
     var first = SyntheticTrace(streams: 2)
