@@ -32,6 +32,31 @@ func runGuest(outs: UInt32) async -> tinyguest_result {
   }
 }
 
+/// A guest whose vCPU thread is there, and known, before it runs: to trace that thread alone, whatever else this host does.
+final class WaitingGuest: @unchecked Sendable {
+  private(set) var thread: Int32 = 0
+  private let isReady = DispatchSemaphore(value: 0)
+  private let mayRun = DispatchSemaphore(value: 0)
+  private let hasEnded = DispatchSemaphore(value: 0)
+
+  init(outs: UInt32) {
+    Thread.detachNewThread {
+      self.thread = tinyguest_thread()
+      self.isReady.signal()
+      self.mayRun.wait()
+      _ = tinyguest_run(outs)
+      self.hasEnded.signal()
+    }
+    isReady.wait()
+  }
+
+  /// Returns when the guest has ended.
+  func run() {
+    mayRun.signal()
+    hasEnded.wait()
+  }
+}
+
 /// What a sampler gave.
 struct Harvest {
   /// Events by name.

@@ -13,8 +13,10 @@
 // 0: out %al,$0x80 ; dec %ecx ; jnz 0 ; hlt      (dec and jnz with a 32-bit operand prefix where needed)
 static const unsigned char code[] = {0xe6, 0x80, 0x66, 0x49, 0x75, 0xfa, 0xf4};
 
+int tinyguest_thread(void) { return (int)syscall(SYS_gettid); }
+
 struct tinyguest_result tinyguest_run(unsigned int outs) {
-  struct tinyguest_result result = {0, "", 0, (int)syscall(SYS_gettid)};
+  struct tinyguest_result result = {0, "", 0, tinyguest_thread()};
   int kvm = -1, vm = -1, vcpu = -1;
   void *memory = MAP_FAILED;
   struct kvm_run *run = MAP_FAILED;

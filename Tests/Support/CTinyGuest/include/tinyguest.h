@@ -14,3 +14,6 @@ struct tinyguest_result tinyguest_run(unsigned int outs);
 
 // Makes a VM of one vCPU that never runs. Returns the VM's descriptor and stores the vCPU's, or returns -errno.
 int tinyguest_idle(int *vcpu);
+
+// The calling thread, gettid(2): what tinyguest_run names as its result's thread.
+int tinyguest_thread(void);
