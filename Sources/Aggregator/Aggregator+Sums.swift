@@ -51,7 +51,7 @@ extension Aggregator {
   private func openState() -> OpenState {
     var state = OpenState(streams: openStreams())
     state.words = words.map { ThreadWords(tid: $0.key, words: $0.value) }.sorted { $0.tid < $1.tid }
-    state.host = machines.knowledge
+    state.machines = machines
     for index in 0..<slots.count {
       var thread = OpenThread(slots.slots[index].pointee)
       thread.machine.mark = carriedOver(thread.machine.mark)
@@ -89,7 +89,7 @@ extension Aggregator {
     }
     let places = resumeStreams(state)
     words = Dictionary(state.words.map { ($0.tid, $0.words) }, uniquingKeysWith: { $1 })
-    machines.learn(state.host)
+    machines.resume(from: state.machines)
     let open = Set(state.threads.map(\.tid))
     for slot in slots.remove(where: { !open.contains($0.pointee.tid) }) {
       slot.pointee.deallocate()

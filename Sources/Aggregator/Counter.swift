@@ -1,3 +1,4 @@
+import Architecture
 import TraceFormat
 
 /// An engine and what it counted, for who shows it: counts, adds up, and publishes snapshots.

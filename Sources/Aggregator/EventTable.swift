@@ -1,4 +1,5 @@
 import Architecture
+import Errors
 import HostFiles
 import TraceFormat
 

@@ -1,24 +1,15 @@
 import Architecture
 
-/// What the host knows of its VMs, for naming and grouping threads. Empty for a recording.
-public struct HostView: Sendable, Hashable {
-  public typealias VM = HostVM
-  public typealias VCPU = HostVCPU
-
-  public var vms: [VM]
-
-  public init(vms: [VM] = []) { self.vms = vms }
-}
-
 /// Which threads are vCPUs of which VM: by the host's word, also of VMs that ended and still have counts. Process ids, file
 /// descriptors and thread ids come again, so VMs have numbers of ours.
-struct MachineRegistry: Sendable {
+struct MachineRegistry: Sendable, Equatable {
   /// Every VM the host ever showed and that still has threads here, so that one that ended keeps its name.
-  private(set) var knownVMs: [Int: HostView.VM] = [:]
-  private var lastVM = 0
+  private(set) var knownVMs: [Int: HostVM] = [:]
+  /// The highest number that was given out.
+  var lastVM = 0
   private(set) var presentVMs: Set<Int> = []
   private(set) var vmOfThread: [Int32: Int] = [:]
-  private var present: Set<Int32> = []
+  private(set) var present: Set<Int32> = []
 
   /// A thread that exits, and what its events said of it.
   struct Member: Sendable {
@@ -99,24 +90,25 @@ struct MachineRegistry: Sendable {
 
   // MARK: - Sums
 
-  /// What the host has told.
-  var knowledge: HostKnowledge {
-    var knowledge = HostKnowledge(lastVM: lastVM)
-    knowledge.vms = knownVMs.sorted { $0.key < $1.key }.map {
-      HostKnowledge.VM(number: $0.key, isPresent: presentVMs.contains($0.key), vm: $0.value)
-    }
-    knowledge.members = vmOfThread.sorted { $0.key < $1.key }.map {
-      HostKnowledge.Member(tid: $0.key, vm: $0.value, isPresent: present.contains($0.key))
-    }
-    return knowledge
+  /// Adds what sums say of a VM.
+  mutating func restore(_ vm: HostVM, number: Int, isPresent: Bool) {
+    // Numbers are counted on from here.
+    lastVM = max(lastVM, number)
+    knownVMs[number] = vm
+    if isPresent { presentVMs.insert(number) }
   }
 
-  mutating func learn(_ knowledge: HostKnowledge) {
-    lastVM = max(lastVM, knowledge.lastVM)
-    knownVMs = Dictionary(knowledge.vms.map { ($0.number, $0.vm) }, uniquingKeysWith: { $1 })
-    presentVMs = Set(knowledge.vms.lazy.filter(\.isPresent).map(\.number))
-    let members = knowledge.members.filter { knownVMs[$0.vm] != nil }
-    vmOfThread = Dictionary(members.map { ($0.tid, $0.vm) }, uniquingKeysWith: { $1 })
-    present = Set(members.lazy.filter(\.isPresent).map(\.tid))
+  /// Adds what sums say of a thread of a VM that they told of before.
+  mutating func restore(thread: Int32, vm: Int, isPresent: Bool) {
+    guard knownVMs[vm] != nil else { return }
+    vmOfThread[thread] = vm
+    if isPresent { present.insert(thread) }
+  }
+
+  /// Goes on from what sums have. No number is given out twice.
+  mutating func resume(from other: MachineRegistry) {
+    let highest = max(lastVM, other.lastVM)
+    self = other
+    lastVM = highest
   }
 }

@@ -1,3 +1,5 @@
+import Architecture
+
 /// Threads end, and their ids are given out again. What an ended thread has counted is added to the counts of all such
 /// threads: the sums stay exact, and memory and the work of a cut stay bounded by what runs.
 extension Aggregator {

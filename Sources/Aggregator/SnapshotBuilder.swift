@@ -162,7 +162,7 @@ struct SnapshotBuilder {
       row.vmm = vm.vmm
       let scope = build(group, like: all)
       row.scope = add(scope, .vm(number))
-      var pairs: [(Int?, HostView.VCPU?)] = group.map { member in
+      var pairs: [(Int?, HostVCPU?)] = group.map { member in
         (member, vm.vcpus.first { $0.tid == members[member].tid })
       }
       // vCPUs that made no event yet are idle, not absent.
@@ -207,7 +207,7 @@ struct SnapshotBuilder {
     rates.forgetOthers()
   }
 
-  private func vcpu(_ member: Int?, _ host: HostView.VCPU?, isHostKnown: Bool) -> VCPUStatistics {
+  private func vcpu(_ member: Int?, _ host: HostVCPU?, isHostKnown: Bool) -> VCPUStatistics {
     let tid = member.map { members[$0].tid } ?? host?.tid ?? 0
     var row = VCPUStatistics(tid: tid)
     row.id = member.flatMap { members[$0].vcpuID } ?? host?.id

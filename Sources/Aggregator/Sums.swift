@@ -87,19 +87,6 @@ public struct Sums: Sendable, Equatable {
   /// Where events were counted, or lost.
   public var streams: [PageStream] { losses.map(\.stream) + (open?.streams.map(\.stream) ?? []) }
 
-  /// Cleans the names of VMs, VMMs and threads: sums from outside have what somebody else wrote.
-  public mutating func cleanNames(_ clean: (String) -> String) {
-    guard var host = open?.host else { return }
-    for index in host.vms.indices {
-      host.vms[index].vm.name = host.vms[index].vm.name.map(clean)
-      host.vms[index].vm.vmm = host.vms[index].vm.vmm.map(clean)
-      for vcpu in host.vms[index].vm.vcpus.indices {
-        host.vms[index].vm.vcpus[vcpu].threadName = host.vms[index].vm.vcpus[vcpu].threadName.map(clean)
-      }
-    }
-    open?.host = host
-  }
-
   /// The same without the threads that are not asked for; those that ended are not told apart any more, and left out with them.
   public func selected(_ options: AggregatorOptions) -> Sums {
     guard options.threads != nil || options.vcpuIDs != nil else { return self }
@@ -419,7 +406,8 @@ struct OpenState: Sendable, Equatable {
   var streams: [OpenStream] = []
   /// The control words as they were read last, in order of the threads.
   var words: [ThreadWords] = []
-  var host = HostKnowledge()
+  /// What the host has told of its VMs so far, those included that ended and still have counts.
+  var machines = MachineRegistry()
   /// In order of the ids.
   var threads: [OpenThread] = []
 
@@ -465,28 +453,4 @@ struct OpenThread: Sendable, Equatable {
     past = Set(past.map(numbers.number)).subtracting([setting]).sorted()
     exitSetting = exitSetting.map(numbers.number)
   }
-}
-
-/// What the host has told of its VMs so far, those included that ended and still have counts.
-struct HostKnowledge: Sendable, Equatable {
-  struct VM: Sendable, Equatable {
-    /// A number of ours.
-    var number: Int
-    var isPresent: Bool
-    var vm: HostView.VM
-  }
-
-  struct Member: Sendable, Hashable {
-    var tid: Int32
-    /// The number of its VM.
-    var vm: Int
-    var isPresent: Bool
-  }
-
-  /// The highest number that was given out.
-  var lastVM = 0
-  /// In order of the numbers.
-  var vms: [VM] = []
-  /// In order of the ids.
-  var members: [Member] = []
 }

@@ -1,13 +1,18 @@
 import Architecture
+import Errors
+import HostFiles
 import TraceFormat
 
 /// Why bytes are no sums.
-public struct SumsError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct SumsError: CodedError, Hashable {
   /// Byte of the input.
   public var offset: Int
   public var message: String
 
-  public var description: String { "byte \(offset): \(message)" }
+  public var kind: ErrorKind { .damaged }
+
+  /// The place and the message.
+  public var text: String { "byte \(offset): \(message)" }
 }
 
 /// The byte form of `Sums`: a version, then every figure as a variable-length integer (LEB128, least significant group
@@ -338,32 +343,33 @@ private struct SumsWriter {
       $0.put($1.tid)
       $0.put($1.words)
     }
-    put(state.host)
+    put(state.machines)
     put(state.threads) { $0.put($1) }
   }
 
-  private mutating func put(_ host: HostKnowledge) {
-    put(host.lastVM)
-    put(host.vms) { writer, vm in
-      writer.put(vm.number)
-      writer.put(vm.isPresent)
-      writer.put(vm.vm.pid)
-      writer.put(optional: vm.vm.fd.map { UInt64(UInt32(bitPattern: $0)) })
-      writer.put(vm.vm.name != nil)
-      if let name = vm.vm.name { writer.put(name) }
-      writer.put(vm.vm.vmm != nil)
-      if let vmm = vm.vm.vmm { writer.put(vmm) }
-      writer.put(vm.vm.vcpus) {
+  private mutating func put(_ machines: MachineRegistry) {
+    put(machines.lastVM)
+    put(machines.knownVMs.sorted { $0.key < $1.key }) { writer, known in
+      let vm = known.value
+      writer.put(known.key)
+      writer.put(machines.presentVMs.contains(known.key))
+      writer.put(vm.pid)
+      writer.put(optional: vm.fd.map { UInt64(UInt32(bitPattern: $0)) })
+      writer.put(vm.name != nil)
+      if let name = vm.name { writer.put(name) }
+      writer.put(vm.vmm != nil)
+      if let vmm = vm.vmm { writer.put(vmm) }
+      writer.put(vm.vcpus) {
         $0.put(optional: $1.id.map(UInt64.init))
         $0.put($1.tid)
         $0.put($1.threadName != nil)
         if let name = $1.threadName { $0.put(name) }
       }
     }
-    put(host.members) {
-      $0.put($1.tid)
-      $0.put($1.vm)
-      $0.put($1.isPresent)
+    put(machines.vmOfThread.sorted { $0.key < $1.key }) {
+      $0.put($1.key)
+      $0.put($1.value)
+      $0.put(machines.isPresent($1.key))
     }
   }
 
@@ -720,7 +726,7 @@ private struct SumsReader {
     state.words = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
       ThreadWords(tid: try reader.int32(), words: try reader.words())
     }
-    state.host = try host()
+    state.machines = try machines()
     var last: Int32?
     state.threads = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
       let thread = try reader.openThread(losses, allLosses, isInGap: isInGap)
@@ -731,28 +737,26 @@ private struct SumsReader {
     return state
   }
 
-  private mutating func host() throws(SumsError) -> HostKnowledge {
-    var host = HostKnowledge()
-    // Numbers are counted on from here.
-    host.lastVM = Int(try narrow(UInt32.self))
-    host.vms = try list(limit: Self.mostVMs) { reader, _ throws(SumsError) in
-      let number = Int(try reader.narrow(UInt32.self))
-      let isPresent = try reader.flag()
-      var vm = HostView.VM(pid: try reader.int32())
-      vm.fd = try reader.optional(UInt32.self).map { Int32(bitPattern: $0) }
-      vm.name = try reader.optionalText()
-      vm.vmm = try reader.optionalText()
-      vm.vcpus = try reader.list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
-        HostView.VCPU(
-          id: try reader.optional(UInt32.self), tid: try reader.int32(), threadName: try reader.optionalText())
+  private mutating func machines() throws(SumsError) -> MachineRegistry {
+    var machines = MachineRegistry()
+    machines.lastVM = Int(try narrow(UInt32.self))
+    for _ in 0..<(try count(limit: Self.mostVMs)) {
+      let number = Int(try narrow(UInt32.self))
+      let isPresent = try flag()
+      var vm = HostVM(pid: try int32())
+      vm.fd = try optional(UInt32.self).map { Int32(bitPattern: $0) }
+      vm.name = try optionalText()
+      vm.vmm = try optionalText()
+      vm.vcpus = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+        HostVCPU(id: try reader.optional(UInt32.self), tid: try reader.int32(), threadName: try reader.optionalText())
       }
-      return HostKnowledge.VM(number: number, isPresent: isPresent, vm: vm)
+      // What somebody else wrote, made fit for a terminal.
+      machines.restore(vm.map { sanitized($0) }, number: number, isPresent: isPresent)
     }
-    host.members = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
-      HostKnowledge.Member(
-        tid: try reader.int32(), vm: Int(try reader.narrow(UInt32.self)), isPresent: try reader.flag())
+    for _ in 0..<(try count(limit: Self.mostThreads)) {
+      machines.restore(thread: try int32(), vm: Int(try narrow(UInt32.self)), isPresent: try flag())
     }
-    return host
+    return machines
   }
 
   private mutating func openThread(

@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import TraceFormat
 
 /// What is exported: a recording, and which guests of it.
@@ -26,10 +27,8 @@ public struct ExportContext {
     counter.engine.learn(host)
     source.rewind()
     source.count(into: &counter)
-    if Set(source.streams.map(\.buffer)).count <= 1 {
-      let lost = lostByCPU(source.cpuStatistics)
-      counter.countLosses(all: true) { lost[$0] }
-    }
+    let lost = source.lostByCPU
+    counter.countLosses(all: true) { lost[$0] }
     return counter.snapshot(commandNames: source.metadata.commandNames)
   }
 
@@ -50,26 +49,6 @@ extension RecordingSource {
   fileprivate func walk(
     _ timeline: inout ExitTimeline, _ body: (inout ExitTimeline, ExitTimeline.Item) throws -> Void
   ) rethrows { try timeline.run(self, body) }
-}
-
-/// Events lost by CPU, from the texts of `per_cpu/cpuN/stats`; nothing where they are not one per CPU.
-public func lostByCPU(_ statistics: [String]) -> [Int: UInt64] {
-  var result: [Int: UInt64] = [:]
-  for text in statistics {
-    var cpu: Int?
-    var lost: UInt64 = 0
-    for line in text.split(separator: "\n") {
-      guard let colon = line.firstIndex(of: ":") else { continue }
-      let value = line[line.index(after: colon)...].drop { $0 == " " }
-      switch line[..<colon] {
-      case "CPU": cpu = Int(value)
-      case "overrun", "commit overrun", "dropped events": lost &+= UInt64(value) ?? 0
-      default: break
-      }
-    }
-    guard let cpu, result.updateValue(lost, forKey: cpu) == nil else { return [:] }
-  }
-  return result
 }
 
 /// The VMs of a snapshot as exports name them.

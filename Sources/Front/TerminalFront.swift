@@ -1,5 +1,6 @@
 import Aggregator
 import CNcurses
+import Errors
 import Glibc
 import Screen
 
@@ -30,8 +31,10 @@ public enum TerminalFront {
   }
 
   /// Not even xterm and vt100 are known: the terminal database is missing.
-  public struct NoTerminal: Error, CustomStringConvertible {
-    public let description = "no terminal description found, not even of xterm and vt100; install ncurses-base"
+  public struct NoTerminal: CodedError {
+    public var message: String { "no terminal description found, not even of xterm and vt100" }
+    public var hint: String? { "install ncurses-base" }
+    public var kind: ErrorKind { .failure }
   }
 
   /// What the terminal was asked for, undone: bytes to write from an emergency path. Empty while no front runs.

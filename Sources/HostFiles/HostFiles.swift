@@ -1,7 +1,8 @@
+import Errors
 import Glibc
 
 /// A system call on a file that failed.
-public struct FileError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct FileError: CodedError, Hashable {
   /// What was tried: `open`, `read`, `write`, `mkdir` ...
   public var operation: String
   public var path: String
@@ -14,8 +15,10 @@ public struct FileError: Error, Sendable, Hashable, CustomStringConvertible {
     self.number = number
   }
 
-  /// `open /proc/kcore: Permission denied`.
-  public var description: String { "\(operation) \(path): \(FileError.text(number))" }
+  /// `open /proc/kcore`; with the system's words, the text is `open /proc/kcore: Permission denied`.
+  public var message: String { "\(operation) \(path)" }
+  public var errorNumber: Int32? { number }
+  public var kind: ErrorKind { isPermission || isAbsence ? .unavailable : .failure }
 
   /// True for a file that is not there, or whose process, thread, CPU or module has gone meanwhile.
   public var isAbsence: Bool {
@@ -24,12 +27,6 @@ public struct FileError: Error, Sendable, Hashable, CustomStringConvertible {
 
   /// True where more privilege would help.
   public var isPermission: Bool { number == EACCES || number == EPERM }
-
-  /// The system's text for an error number.
-  public static func text(_ number: Int32) -> String {
-    // glibc's text is per thread.
-    strerror(number).map { String(cString: $0) } ?? "error \(number)"
-  }
 }
 
 /// Where the host's file systems are. The prefix is empty on a real host; a test puts a temporary tree before the paths.

@@ -1,3 +1,4 @@
+import Errors
 import Glibc
 import HostFiles
 
@@ -272,11 +273,13 @@ public struct QMPDiscovery: Sendable {
   }
 }
 
-/// Why a VMM was not asked or gave no answer: one line, fit for a terminal.
-struct QMPFailure: Error, Sendable, Hashable {
+/// Why a VMM was not asked or gave no answer: fit for a terminal.
+struct QMPFailure: CodedError, Hashable {
   var message: String
   /// It is no QEMU: no socket would help.
   var isOtherVMM: Bool
+
+  var kind: ErrorKind { isOtherVMM ? .unsupported : .unavailable }
 
   init(_ message: String, isOtherVMM: Bool = false) {
     self.message = sanitized(message, limit: 400)

@@ -1,3 +1,4 @@
+import Errors
 import FoundationEssentials
 import Glibc
 import HostFiles
@@ -329,8 +330,6 @@ struct QMPMessage: Decodable {
 
 /// O_PATH, whose macro Swift does not import (`asm-generic/fcntl.h`).
 private let pathOnly: Int32 = 0o10000000
-
-private func errorText(_ number: Int32) -> String { FileError.text(number) }
 
 /// Whether the descriptor is ready before the deadline, and before `wake` is readable.
 private func waits(_ descriptor: Int32, _ events: Int32, until deadline: UInt64, _ wake: Int32) -> Bool {

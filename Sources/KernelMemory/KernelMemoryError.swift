@@ -1,7 +1,8 @@
+import Errors
 import HostFiles
 
 /// Why the kernel's memory cannot be read, in words for its user.
-public struct KernelMemoryError: CodedError, Hashable {
+public struct KernelMemoryError: CodedError {
   /// What is wrong and where, without a final stop.
   public var message: String
   /// What would help, where something would.
@@ -9,11 +10,18 @@ public struct KernelMemoryError: CodedError, Hashable {
 
   /// `unsupported` where this host has nothing to read.
   public var kind: ErrorKind
+  public var cause: (any CodedError)?
 
   public init(_ message: String, hint: String? = nil, kind: ErrorKind = .unavailable) {
     self.kind = kind
     self.message = message
     self.hint = hint
+  }
+
+  /// A file of the kernel's that could not be read.
+  public init(_ cause: FileError) {
+    self.init(cause.text, kind: cause.kind)
+    self.cause = cause
   }
 
   /// Whoever wanted it does no more.

@@ -15,7 +15,7 @@ public struct ChunkKind: RawRepresentable, Hashable, Sendable, CustomStringConve
   public static let pages = ChunkKind(rawValue: 2)
   /// The state of vCPUs, whole or what changed: `StateDecoder`.
   public static let state = ChunkKind(rawValue: 3)
-  /// The VMs and vCPUs there are: `HostRecord`.
+  /// The VMs and vCPUs there are: `HostView`.
   public static let host = ChunkKind(rawValue: 4)
   /// The counters of the ring buffers: `LossRecord`.
   public static let losses = ChunkKind(rawValue: 5)

@@ -1,6 +1,9 @@
+import Errors
+
 /// Why the payload of a chunk cannot be read although its checksum is right.
-struct MalformedRecord: Error {
+struct MalformedRecord: CodedError {
   var message: String
+  var kind: ErrorKind { .damaged }
   init(_ message: String) { self.message = message }
 }
 

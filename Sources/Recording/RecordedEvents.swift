@@ -1,3 +1,4 @@
+import Architecture
 import TraceFormat
 
 /// Opens a recording of any of the formats.
@@ -27,12 +28,12 @@ public final class RecordedEvents: RecordingSource {
   private let endDamage: [TraceDamage]
 
   public init(path: String) throws(TraceFileError) {
-    do {
+    do throws(RecordingError) {
       file = try RecordingFile(path: path)
       pages = try file.pages()
       var metadata = try file.header.metadata(commandNames: file.commandNames)
       metadata.wallClockOffset = Self.wallClockOffset(file, metadata.timeScale)
-      let hosts = file.records(HostRecord.self).map(\.record)
+      let hosts = file.records(HostView.self).map(\.record)
       for vm in hosts.flatMap(\.vms) {
         for vcpu in vm.vcpus { metadata.processes[vcpu.tid] = vm.pid }
         // What a process is called here is what its VM is called.
@@ -49,18 +50,7 @@ public final class RecordedEvents: RecordingSource {
       headerPage: header.headerPage, headerEvent: header.headerEvent, formats: header.formats,
       commandLines: names.flatMap { Array("\($0.key) \($0.value.filter { $0 != "\n" })\n".utf8) })
     cpuCount = Int(header.cpuCount)
-    // tracing_stats_read() in kernel/trace/trace.c.
-    cpuStatistics = file.lostEvents().sorted { $0.key < $1.key }.map { cpu, lost in
-      """
-      CPU: \(cpu)
-      entries: 0
-      overrun: \(lost)
-      commit overrun: 0
-      dropped events: 0
-      read events: 0
-
-      """
-    }
+    cpuStatistics = file.lostEvents().sorted { $0.key < $1.key }.map { CPUBufferStatistics.text(cpu: $0, lost: $1) }
     var notes: [String] = []
     if file.generations.count > 1 {
       notes.append("the kernel's events changed while it was recorded: what came before that is not counted")
@@ -97,7 +87,7 @@ public final class RecordedEvents: RecordingSource {
   }
 
   /// Each VM once, as it was seen last.
-  private static func guests(_ hosts: [HostRecord]) -> [TraceGuest] {
+  private static func guests(_ hosts: [HostView]) -> [TraceGuest] {
     var guests: [Int32: TraceGuest] = [:]
     for vm in hosts.flatMap(\.vms) {
       var threads = guests[vm.pid]?.threads ?? [:]
@@ -123,11 +113,7 @@ public final class RecordedEvents: RecordingSource {
 }
 
 extension TraceFileError {
-  fileprivate init(_ error: any Error, path: String) {
-    guard let error = error as? RecordingError else {
-      self.init(.malformed, "\(error)", path: path)
-      return
-    }
+  fileprivate init(_ error: RecordingError, path: String) {
     let code: Code =
       switch error.code {
       case .unavailable: .unreadable
@@ -136,5 +122,6 @@ extension TraceFileError {
       case .damaged, .exists, .failure: .malformed
       }
     self.init(code, error.description, path: path)
+    cause = error
   }
 }

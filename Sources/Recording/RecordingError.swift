@@ -1,8 +1,9 @@
+import Errors
 import Glibc
 import HostFiles
 
 /// Why a recording cannot be written or read.
-public struct RecordingError: CodedError, Hashable {
+public struct RecordingError: CodedError {
   /// What kind of failure it is.
   public enum Code: Sendable, Hashable {
     /// Anything that has no name below.
@@ -22,11 +23,20 @@ public struct RecordingError: CodedError, Hashable {
   public var code: Code
   public var message: String
   public var errorNumber: Int32?
+  public var cause: (any CodedError)?
 
   public init(_ message: String, errorNumber: Int32? = nil, code: Code = .failure) {
     self.message = message
     self.errorNumber = errorNumber
     self.code = code
+  }
+
+  /// What an error of a lower layer means for the recording.
+  ///
+  /// - Parameter message: what could not be done; the cause's words come after it.
+  public init(_ message: String, of cause: any CodedError, code: Code = .failure) {
+    self.init("\(message): \(cause.text)", code: code)
+    self.cause = cause
   }
 
   public var kind: ErrorKind {

@@ -82,7 +82,7 @@ public struct RecordingHeader: Sendable, Hashable {
   /// - Throws: If `headerPage` is no such text.
   public func pageLayout() throws(RecordingError) -> PageLayout {
     do { return try PageLayout.parse(headerPageBytes: headerPage) } catch {
-      throw RecordingError("the layout of the recording's pages is not understood: \(error)")
+      throw RecordingError("the layout of the recording's pages is not understood", of: error)
     }
   }
 
@@ -158,7 +158,7 @@ extension RecordingHeader: RecordingRecord {
         try read(tag, &field)
       }
     } catch {
-      throw RecordingError("the recording's header is malformed: \(error.message)")
+      throw RecordingError("the recording's header is malformed", of: error)
     }
   }
 

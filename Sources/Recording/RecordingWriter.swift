@@ -32,7 +32,7 @@ public struct RecordingOptions: Sendable {
 }
 
 /// What a writer did so far.
-public struct RecordingProgress: Sendable, Hashable {
+public struct RecordingProgress: Sendable {
   /// The part that is written now, or was last; nil for a stream.
   public var path: String?
   /// Bytes written, parts dropped since included.

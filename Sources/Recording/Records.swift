@@ -1,4 +1,5 @@
 import Architecture
+import HostFiles
 
 /// What one chunk of a kind holds, as a value.
 public protocol RecordingRecord: Sendable {
@@ -16,21 +17,13 @@ extension RecordingRecord {
   ) throws(RecordingError) -> T {
     var reader = FieldReader(bytes)
     do throws(MalformedRecord) { return try body(&reader) } catch {
-      throw RecordingError("a chunk \(kind) is malformed: \(error.message)")
+      throw RecordingError("a chunk \(kind) is malformed", of: error)
     }
   }
 }
 
 /// The VMs and vCPUs there are from a moment on.
-public struct HostRecord: RecordingRecord, Hashable {
-  public typealias VM = HostVM
-  public typealias VCPU = HostVCPU
-
-  /// Names here are data of another's making: print them only sanitized.
-  public var vms: [VM]
-
-  public init(vms: [VM] = []) { self.vms = vms }
-
+extension HostView: RecordingRecord {
   public static var kind: ChunkKind { .host }
 
   public func encoded() -> [UInt8] {
@@ -56,24 +49,25 @@ public struct HostRecord: RecordingRecord, Hashable {
   }
 
   public init(decoding bytes: [UInt8]) throws(RecordingError) {
-    vms = try Self.decode(bytes) { reader throws(MalformedRecord) in
-      var vms: [VM] = []
-      for _ in 0..<(try reader.count()) {
-        var part = try reader.section()
-        var vm = VM(
-          pid: try part.signed(as: Int32.self), fd: try part.optionalNumber().map { Int32(bitPattern: $0) },
-          name: try part.optionalText(), vmm: try part.optionalText())
-        for _ in 0..<(try part.count()) {
-          var inner = try part.section()
-          vm.vcpus.append(
-            VCPU(
-              id: try inner.optionalNumber(), tid: try inner.signed(as: Int32.self),
-              threadName: try inner.optionalText()))
+    self.init(
+      vms: try Self.decode(bytes) { reader throws(MalformedRecord) in
+        var vms: [HostVM] = []
+        for _ in 0..<(try reader.count()) {
+          var part = try reader.section()
+          var vm = HostVM(
+            pid: try part.signed(as: Int32.self), fd: try part.optionalNumber().map { Int32(bitPattern: $0) },
+            name: try part.optionalText(), vmm: try part.optionalText())
+          for _ in 0..<(try part.count()) {
+            var inner = try part.section()
+            vm.vcpus.append(
+              HostVCPU(
+                id: try inner.optionalNumber(), tid: try inner.signed(as: Int32.self),
+                threadName: try inner.optionalText()))
+          }
+          vms.append(vm.map { sanitized($0) })
         }
-        vms.append(vm)
-      }
-      return vms
-    }
+        return vms
+      })
   }
 }
 

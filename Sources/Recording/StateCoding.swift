@@ -222,7 +222,7 @@ public struct StateDecoder: Sendable {
   public mutating func decode(_ bytes: [UInt8]) throws(RecordingError) {
     do throws(MalformedRecord) { try read(bytes) } catch {
       forget()
-      throw RecordingError("a chunk STATE is malformed: \(error.message)")
+      throw RecordingError("a chunk STATE is malformed", of: error)
     }
   }
 

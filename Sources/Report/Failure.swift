@@ -1,3 +1,5 @@
+import Errors
+
 /// The documented exit statuses.
 public enum ExitStatus: Int32, Sendable {
   case ok = 0
@@ -16,12 +18,13 @@ public enum ExitStatus: Int32, Sendable {
 }
 
 /// What ends a command: one line that says what, where and what to do, and the exit status.
-public struct Failure: Error, Sendable, CustomStringConvertible {
+public struct Failure: CodedError {
   public var status: ExitStatus
   /// What went wrong and where, without a final stop or newline.
   public var message: String
   /// What to do about it: a command, where there is one.
   public var hint: String?
+  public var cause: (any CodedError)?
 
   public init(_ status: ExitStatus, _ message: String, hint: String? = nil) {
     self.status = status
@@ -29,6 +32,31 @@ public struct Failure: Error, Sendable, CustomStringConvertible {
     self.hint = hint
   }
 
-  /// The line for stderr, without `vmctop: ` and newline.
-  public var description: String { hint.map { "\(message); \($0)" } ?? message }
+  /// What an error of any layer comes to: the one place that gives each kind its exit status.
+  public init(_ error: some CodedError) {
+    if let failure = error as? Failure {
+      self = failure
+      return
+    }
+    let status: ExitStatus =
+      switch error.kind {
+      case .unavailable: .unavailable
+      case .unsupported: .unsupported
+      case .damaged: .damaged
+      case .usage: .usage
+      case .failure: .failure
+      }
+    self.init(status, error.text, hint: error.hint)
+    cause = error
+  }
+
+  public var kind: ErrorKind {
+    switch status {
+    case .unavailable: .unavailable
+    case .unsupported: .unsupported
+    case .damaged: .damaged
+    case .usage: .usage
+    case .ok, .failure, .lostEvents: .failure
+    }
+  }
 }

@@ -1,3 +1,4 @@
+import Errors
 import Glibc
 import HostFiles
 import TraceFormat
@@ -128,7 +129,7 @@ public final class LiveSampler: PageSource {
       note("removed what dead processes left behind: \(sweep.removed.joined(separator: ", "))")
     }
     for left in sweep.left {
-      note("cannot remove the orphaned instance \(left.name): \(FileError.text(left.errorNumber))")
+      note("cannot remove the orphaned instance \(left.name): \(errorText(left.errorNumber))")
     }
     if isWaitingForKVM {
       note("the module kvm is not loaded: waiting for it")

@@ -5,12 +5,12 @@ import TraceFormat
 ///
 /// It reads from a source of its own, since it leaves the pages where it found something.
 struct ExitSearch {
-  private let source: any TimelineSource
+  private let source: RecordedSource
   private let timeline: Timeline
   private let filter: ExitFilter
 
   /// Nil where the recording has no kvm_exit that can be told.
-  init?(_ source: any TimelineSource, _ timeline: Timeline, _ options: AggregatorOptions) {
+  init?(_ source: RecordedSource, _ timeline: Timeline, _ options: AggregatorOptions) {
     guard let filter = try? ExitFilter(metadata: source.metadata, options: options), filter.hasExits else { return nil }
     self.source = source
     self.timeline = timeline

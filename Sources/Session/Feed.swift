@@ -1,4 +1,5 @@
 import Aggregator
+import HostFiles
 
 /// What came of a command.
 enum CommandOutcome: Sendable, Hashable {
@@ -115,6 +116,13 @@ extension SessionCommand {
       .setRange, .clearRange:
       .refused("for recordings only")
     }
+  }
+}
+
+extension LogMessage {
+  /// - Parameter began: CLOCK_MONOTONIC when the program did, nanoseconds.
+  init(_ level: Level, _ text: String, since began: UInt64) {
+    self.init(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text)
   }
 }
 

@@ -152,7 +152,7 @@ final class LiveFeed: Feed {
   }
 
   private func note(_ level: LogMessage.Level, _ text: String) {
-    messages.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+    messages.append(LogMessage(level, text, since: began))
   }
 
   private func takePipelineMessages() { for message in pipeline.takeMessages() { note(message.level, message.text) } }

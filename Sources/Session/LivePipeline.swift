@@ -84,11 +84,7 @@ final class LivePipeline {
   private static func makeCounter(
     _ metadata: TraceMetadata, _ options: SessionOptions
   ) throws(AggregatorError) -> Counter {
-    try Counter(
-      metadata: metadata,
-      options: AggregatorOptions(
-        vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
-        fallbackName: fallbackNames(metadata.formats)))
+    try Counter(metadata: metadata, options: options.counting(metadata, isLive: true))
   }
 
   private static func check(_ processes: [Int32], against vms: [HostVM]) throws(SessionError) {
@@ -253,7 +249,7 @@ final class LivePipeline {
 
   // MARK: What was counted
 
-  /// Events counted since it began.
+  /// Events counted since it began, by who takes its counts with `cut` and no snapshots.
   var countedEvents: UInt64 { eventsBefore &+ counter.engine.countedEvents }
 
   /// What was counted since the last call, up to the watermark.

@@ -203,7 +203,7 @@ final class LiveRecording: LiveConsumer {
   /// Kept where they are other ones than before.
   func take(host: [HostVM], at time: UInt64) {
     guard keeps else { return }
-    let record = HostRecord(vms: host)
+    let record = HostView(vms: host)
     let bytes = record.encoded()
     guard bytes != lastHost else { return }
     lastHost = bytes
@@ -279,7 +279,7 @@ final class LiveRecording: LiveConsumer {
       header.headerPage = try HostFile.bytes("\(events)/header_page")
       header.headerEvent = (try? HostFile.bytes("\(events)/header_event")) ?? []
     } catch {
-      throw RecordingError("\(error)")
+      throw RecordingError("the layout of the pages cannot be read", of: error)
     }
     for event in sampler.instance.enabledEvents {
       guard let text = try? HostFile.bytes("\(events)/kvm/\(event)/format") else { continue }

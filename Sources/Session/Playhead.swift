@@ -3,7 +3,7 @@ import TraceFormat
 
 /// A place in a recording with everything counted up to it: sums where the time line has them, events for the rest.
 final class Playhead {
-  private let source: any TimelineSource
+  private let source: RecordedSource
   private let timeline: Timeline
   private let options: AggregatorOptions
   private(set) var counter: Counter
@@ -19,7 +19,7 @@ final class Playhead {
 
   /// - Throws: Where the recording's events cannot be counted.
   init(
-    _ source: any TimelineSource, _ timeline: Timeline, _ options: AggregatorOptions
+    _ source: RecordedSource, _ timeline: Timeline, _ options: AggregatorOptions
   ) throws(AggregatorError) {
     self.source = source
     self.timeline = timeline

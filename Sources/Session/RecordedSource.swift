@@ -3,12 +3,15 @@ import Architecture
 import HostFiles
 import Recording
 import TraceFormat
-import Tracefs
 
-/// A recording of any format, as a time line and a screen need it.
-final class RecordedSource: TimelineSource {
+/// A recording of any format, as a time line and a screen need it: its events, and of a recording of ours what it knows besides.
+///
+/// Used by one thread at a time; `another` gives one for a second thread.
+final class RecordedSource: SeekablePageSource {
   let description: SourceDescription
+  /// Events lost by CPU in the whole recording by its recorder's own statistics, which know of those that no page tells.
   let lostByCPU: [Int: UInt64]
+  /// The VMs that the recording tells without a time.
   let host: HostView?
   private let recording: any RecordingSource
   /// A recording of ours, which knows more than events.
@@ -36,7 +39,7 @@ final class RecordedSource: TimelineSource {
     } else {
       source = SourceDescription()
       source.kind = SourceDescription.Kind(rawValue: recording.formatName) ?? .traceDat
-      lostByCPU = Self.lostByCPU(recording)
+      lostByCPU = recording.lostByCPU
       host = HostView(recording.metadata, threads: threads)
       timed = []
     }
@@ -56,21 +59,9 @@ final class RecordedSource: TimelineSource {
     (timed, selection) = (other.timed, other.selection)
   }
 
-  private static func lostByCPU(_ recording: any RecordingSource) -> [Int: UInt64] {
-    // The statistics do not say of which buffer they are.
-    guard Set(recording.streams.map(\.buffer)).count <= 1 else { return [:] }
-    var result: [Int: UInt64] = [:]
-    for text in recording.cpuStatistics {
-      guard text.hasPrefix("CPU: "), let cpu = Int(text.dropFirst(5).prefix { $0.isNumber }),
-        let statistics = CPUBufferStatistics(text), result.updateValue(statistics.lost, forKey: cpu) == nil
-      else { return [:] }
-    }
-    return result
-  }
-
   private static func notes(_ file: RecordingFile, _ threads: Set<Int32>?, _ vcpus: [UInt32]) -> [TimelineNote] {
-    var notes = file.records(HostRecord.self).map { chunk, record in
-      TimelineNote(time: chunk.first, content: .host(HostView(record).selected(threads: threads, vcpus: vcpus)))
+    var notes = file.records(HostView.self).map { chunk, record in
+      TimelineNote(time: chunk.first, content: .host(record.selected(threads: threads, vcpus: vcpus)))
     }
     notes += file.records(WordsRecord.self).map { TimelineNote(time: $0.first, content: .words($1.words)) }
     return notes.enumerated().sorted { ($0.element.time, $0.offset) < ($1.element.time, $1.offset) }.map(\.element)
@@ -78,9 +69,13 @@ final class RecordedSource: TimelineSource {
 
   var metadata: TraceMetadata { recording.metadata }
   var streams: [PageStream] { recording.streams }
+  /// What was found damaged so far, a line each.
   var damage: [String] { recording.damage.map { "\($0)" } + damageOfSums }
+  /// What there is to say about what is counted, a line each; no damage.
   var remarks: [String] { recording.notes }
 
+  /// CLOCK_REALTIME less the trace clock in nanoseconds; nil where the recording does not tell.
+  ///
   /// trace-cmd's OFFSET is that of any time base, DATE that of the wall clock: with the first, what lies after 2001 (10^18 ns) is one,
   /// since no other clock of a host gets there in thirty years.
   lazy var wallClockOffset: Int64? = {
@@ -92,13 +87,17 @@ final class RecordedSource: TimelineSource {
     return !overflow && sum > 1_000_000_000_000_000_000 ? offset : nil
   }()
 
+  /// Raw timestamps of the first and the last event; nil where there is none.
   func timeBounds() -> (first: UInt64, last: UInt64)? { recording.timeBounds() }
   func nextPage(stream: Int) -> UnsafeRawBufferPointer? { recording.nextPage(stream: stream) }
   func seek(stream: Int, to time: UInt64?) { recording.seek(stream: stream, to: time) }
-  func another() -> (any TimelineSource)? { recording.another().map { RecordedSource($0, like: self) } }
+  /// A second reader of the same recording; nil where that cannot be had.
+  func another() -> RecordedSource? { recording.another().map { RecordedSource($0, like: self) } }
 
   // MARK: - What a recording of ours knows besides
 
+  /// The sums that the recording has, in order of their beginning, of all levels. Those of level 0 have what it takes to go on
+  /// counting from their end. Empty: the time line counts for itself.
   var storedSums: [StoredSums] {
     guard let file = own?.file else { return [] }
     // What was counted under an earlier header is not that of the pages that are read.
@@ -110,12 +109,11 @@ final class RecordedSource: TimelineSource {
     }.sorted { $0.start < $1.start }
   }
 
+  /// Nil where they are damaged.
   func sums(_ stored: StoredSums) -> Sums? {
     guard let payload = own?.file.payload(Int(clamping: stored.id)) else { return nil }
     do {
-      var sums = try Sums(bytes: payload)
-      sums.cleanNames { sanitized($0) }
-      return sums
+      return try Sums(bytes: payload)
     } catch {
       let message = "a chunk SUMS is malformed: \(error)"
       if own?.file.header.level == .summary, !damageOfSums.contains(message) { damageOfSums.append(message) }
@@ -123,6 +121,7 @@ final class RecordedSource: TimelineSource {
     }
   }
 
+  /// What was learned beside the events after one moment and up to another, in order of time.
   func notes(after: UInt64, through: UInt64) -> [TimelineNote] {
     let begin = after == 0 ? 0 : timed.partitioningIndex(where: { $0.time > after })
     let end = timed.partitioningIndex(where: { $0.time > through })
@@ -131,11 +130,14 @@ final class RecordedSource: TimelineSource {
 
   private lazy var stateSearch = own.map { StateSearch($0.file) }
 
+  /// Where a part of a vCPU's recorded state is another one after a moment of the trace clock, raw, or was another one before.
+  /// Nil where the recording has no state.
   func stateChange(of part: StatePart, thread: Int32, from moment: UInt64, forward: Bool) -> StateChange? {
     guard let file = own?.file, !file.indices(of: .state).isEmpty, let bounds = timeBounds() else { return nil }
     return stateSearch?.change(of: part, thread: thread, from: moment, forward: forward, in: bounds)
   }
 
+  /// What was known of the vCPUs at a moment of the trace clock, raw; nil where the recording has nothing of the kind.
   func standing(at moment: UInt64) -> RecordedStanding? {
     guard let file = own?.file else { return nil }
     var result = RecordedStanding()
@@ -168,6 +170,27 @@ final class RecordedSource: TimelineSource {
   }
 }
 
+extension RecordedSource {
+  /// An aggregator that stands before the first event, and knows what the recording tells without a time.
+  func makeAggregator(_ options: AggregatorOptions) throws(AggregatorError) -> Aggregator {
+    var aggregator = try Aggregator(metadata: metadata, options: options)
+    aggregator.prepare(streams)
+    if let host { aggregator.learn(host) }
+    return aggregator
+  }
+
+  /// The same for who shows what it counts.
+  func makeCounter(_ options: AggregatorOptions) throws(AggregatorError) -> Counter {
+    Counter(try makeAggregator(options))
+  }
+
+  /// Goes to where an aggregator stands that was resumed; to the beginning for a new one.
+  func seek(toWhere aggregator: borrowing Aggregator) {
+    let pages = aggregator.pagesToResume
+    for stream in streams.indices { seek(stream: stream, to: pages.indices.contains(stream) ? pages[stream] : nil) }
+  }
+}
+
 extension SourceDescription {
   /// Where a recording of ours comes from. Names of another's making are made fit for a terminal.
   init(_ header: RecordingHeader) {
@@ -191,18 +214,14 @@ extension Snapshot {
 extension HostView {
   /// The VMs of a recording that tells the processes of its threads. Their names are those of the processes.
   public init(_ metadata: TraceMetadata, threads: Set<Int32>? = nil) {
-    var vms: [Int32: VM] = [:]
+    var vms: [Int32: HostVM] = [:]
     for (thread, process) in metadata.processes.sorted(by: { $0.key < $1.key }) {
       guard threads?.contains(thread) ?? true else { continue }
-      vms[process, default: VM(pid: process, vmm: metadata.commandNames[process].map { sanitized($0) })].vcpus.append(
-        VCPU(id: nil, tid: thread, threadName: metadata.commandNames[thread].map { sanitized($0) }))
+      vms[process, default: HostVM(pid: process, vmm: metadata.commandNames[process].map { sanitized($0) })].vcpus
+        .append(
+          HostVCPU(id: nil, tid: thread, threadName: metadata.commandNames[thread].map { sanitized($0) }))
     }
     self.init(vms: vms.values.sorted { $0.pid < $1.pid })
-  }
-
-  /// The VMs of a recording as they were at a moment.
-  init(_ record: HostRecord) {
-    self.init(vms: record.vms.map { $0.map(names: { sanitized($0) }) })
   }
 
   /// Only some threads' and vCPUs': nil and empty for all.

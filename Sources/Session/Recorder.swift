@@ -63,8 +63,8 @@ public final class Recorder {
     case asked
     /// The reader of the pipe went away.
     case readerLeft
-    /// Nothing can be written any more.
-    case failed(RecordingError)
+    /// Nothing can be written any more: the progress says why.
+    case failed
   }
 
   private let pipeline: LivePipeline
@@ -116,7 +116,7 @@ public final class Recorder {
         report(progress)
       }
       let writing = recording.writer?.progress ?? RecordingProgress()
-      if let failure = writing.failure { return .failed(failure) }
+      if writing.failure != nil { return .failed }
       if writing.hasReaderLeft { return .readerLeft }
       if writing.isDegraded != wasDegraded {
         wasDegraded = writing.isDegraded

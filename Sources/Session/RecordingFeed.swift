@@ -8,7 +8,7 @@ import Tracefs
 
 /// A recording, played at its own pace, stepped, sought in, or read in one go.
 final class RecordingFeed: Feed {
-  private let source: any TimelineSource
+  private let source: RecordedSource
   private let options: AggregatorOptions
   private lazy var timeline = Timeline(source, bounds: source.timeBounds() ?? (0, 0), options)
   private lazy var head = try? Playhead(source, timeline, options)
@@ -41,14 +41,11 @@ final class RecordingFeed: Feed {
   /// - Parameter part: of it, to count only that; raw.
   /// - Throws: Where the recording's events cannot be counted.
   init(
-    _ source: any TimelineSource, _ options: SessionOptions, part: ClosedRange<UInt64>? = nil
+    _ source: RecordedSource, _ options: SessionOptions, part: ClosedRange<UInt64>? = nil
   ) throws(SessionError) {
     self.source = source
     self.part = part
-    self.options = AggregatorOptions(
-      threads: options.threads(source.metadata),
-      vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
-      fallbackName: fallbackNames(source.metadata.formats))
+    self.options = options.counting(source.metadata)
     do {
       _ = try Aggregator(metadata: source.metadata, options: self.options)
     } catch {
@@ -457,10 +454,7 @@ final class RecordingFeed: Feed {
       snapshot.states.isEmpty ? "Up to this moment no state was recorded but what the last exit told." : nil
   }
 
-  private func note(_ text: String) {
-    let seconds = Double(monotonicNanoseconds() &- began) / 1e9
-    messages.append(LogMessage(level: .info, seconds: seconds, text: text))
-  }
+  private func note(_ text: String) { messages.append(LogMessage(.info, text, since: began)) }
 
   func maintain() {}
 

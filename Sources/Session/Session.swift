@@ -185,7 +185,7 @@ public final class Session {
   }
 
   private func say(_ level: LogMessage.Level, _ text: String) {
-    log.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+    log.append(LogMessage(level, text, since: began))
   }
 
   private func ownUse() -> OwnUse? {

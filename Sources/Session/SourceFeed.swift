@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Errors
 import Glibc
 import HostFiles
 import KVMHost
@@ -95,6 +96,16 @@ public struct SessionOptions: Sendable {
     self.processes = processes
     self.vcpus = vcpus
   }
+
+  /// What of a source's events is counted.
+  ///
+  /// - Parameter isLive: they come as they happen: what is running is counted up to now, and the processes were seen to where the
+  ///   events come from.
+  public func counting(_ metadata: TraceMetadata, isLive: Bool = false) -> AggregatorOptions {
+    AggregatorOptions(
+      threads: isLive ? nil : threads(metadata), vcpuIDs: vcpus.isEmpty ? nil : Set(vcpus), countsOpenTime: isLive,
+      fallbackName: fallbackNames(metadata.formats))
+  }
 }
 
 /// Why a session cannot start.
@@ -120,7 +131,7 @@ public struct SessionError: CodedError {
 }
 
 /// Names for the exits of a backend that the catalogue does not know, from kvm_exit's own print format.
-public func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
+private func fallbackNames(_ formats: [EventFormat]) -> @Sendable (UInt32, UInt32) -> String? {
   guard let exit = formats.first(where: { $0.system == "kvm" && $0.name == "kvm_exit" }) else { return { _, _ in nil } }
   // kvm_exit's isa is 1 (VMX), 2 (SVM) or 3 (PVM, out of tree).
   let names = (0...3).map { exit.exitReasonNames(isa: $0) }

@@ -41,8 +41,7 @@ final class StateWatch: Sendable {
 
   private let state = Mutex(State())
   private let roots: HostRoots
-  /// The search must not take the processor from anybody.
-  private let worker = WorkerThread("state", niceness: 19)
+  private let worker = WorkerThread("state")
   private let stopping = Doorbell()
 
   /// Between two readings of the control words, nanoseconds.

@@ -174,11 +174,7 @@ final class StreamFeed: Feed {
     _ metadata: TraceMetadata, _ options: SessionOptions
   ) throws(SessionError) -> Counter {
     do {
-      return try Counter(
-        metadata: metadata,
-        options: AggregatorOptions(
-          vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus), countsOpenTime: true,
-          fallbackName: fallbackNames(metadata.formats)))
+      return try Counter(metadata: metadata, options: options.counting(metadata, isLive: true))
     } catch {
       throw SessionError(error)
     }
@@ -229,7 +225,7 @@ final class StreamFeed: Feed {
       countOn()
     case .words: add(TimelineNote(time: chunk.first, content: .words(try WordsRecord(decoding: payload).words)))
     case .host:
-      let host = HostView(try HostRecord(decoding: payload)).selected(threads: nil, vcpus: options.vcpus)
+      let host = try HostView(decoding: payload).selected(threads: nil, vcpus: options.vcpus)
       add(TimelineNote(time: chunk.first, content: .host(host)))
       // Sums have it: until they come, there is nothing that it could be early for.
       if header.level == .summary, sums.latest == nil { counter.engine.learn(host) }
@@ -413,10 +409,9 @@ final class StreamFeed: Feed {
   // MARK: - Sums
 
   private func takeSums(_ payload: [UInt8]) throws(RecordingError) {
-    var next: Sums
-    do { next = try Sums(bytes: payload) } catch { throw RecordingError("a chunk SUMS is malformed: \(error)") }
+    let next: Sums
+    do { next = try Sums(bytes: payload) } catch { throw RecordingError("a chunk SUMS is malformed", of: error) }
     guard next.isResumable, next.end > next.start else { return }
-    next.cleanNames { sanitized($0) }
     let isNext = next.start == sums.end
     sums.latest = next
     sums.end = next.end
@@ -625,7 +620,7 @@ final class StreamFeed: Feed {
 
   private func say(_ level: LogMessage.Level, _ text: String) {
     guard messages.count < 100 else { return }
-    messages.append(LogMessage(level: level, seconds: Double(monotonicNanoseconds() &- began) / 1e9, text: text))
+    messages.append(LogMessage(level, text, since: began))
   }
 
   private func noteDamage(_ text: String) {

@@ -94,7 +94,7 @@ final class Timeline: Sendable {
   ///   - options: what to count; as for the aggregators that are to take the sums.
   ///   - mostBytes, largestInterval: for tests.
   init(
-    _ source: any TimelineSource, bounds: (first: UInt64, last: UInt64), _ options: AggregatorOptions,
+    _ source: RecordedSource, bounds: (first: UInt64, last: UInt64), _ options: AggregatorOptions,
     mostBytes: Int = 48 << 20, largestInterval: Int = 16 << 20
   ) {
     self.bounds = bounds
@@ -147,7 +147,7 @@ final class Timeline: Sendable {
   }
 
   /// The node's sums. Those that turn out to be damaged are not found any more; nil then.
-  func load(_ node: Node, from source: any TimelineSource) -> Sums? {
+  func load(_ node: Node, from source: RecordedSource) -> Sums? {
     let sums: Sums?
     switch node.content {
     case .bytes(let bytes): sums = try? Sums(bytes: bytes)
@@ -208,7 +208,7 @@ final class Timeline: Sendable {
   // MARK: - Counting
 
   /// Begins to sum up, on a thread of its own. Does nothing the second time.
-  func start(_ source: any TimelineSource) {
+  func start(_ source: RecordedSource) {
     let isFirst = state.withLock { state in
       defer { state.isStarted = true }
       return !state.isStarted
@@ -228,7 +228,7 @@ final class Timeline: Sendable {
   private var isStopped: Bool { state.withLock(\.isStopped) }
 
   /// Sums up the whole recording on the calling thread.
-  func build(_ source: any TimelineSource) {
+  func build(_ source: RecordedSource) {
     let marks = hostMarks(source.notes(after: 0, through: .max))
     state.withLock { $0.hostMarks = marks }
     if state.withLock({ $0.levels[0].isEmpty }) {
@@ -245,7 +245,7 @@ final class Timeline: Sendable {
 
   /// Reads what the recording has, and counts what it has no sums of: at its end, where its recorder was killed, and
   /// where they are damaged.
-  private func summarize(_ source: any TimelineSource) {
+  private func summarize(_ source: RecordedSource) {
     var last: Sums?
     for node in state.withLock({ $0.levels[0] }) {
       if isStopped { return }
@@ -257,7 +257,7 @@ final class Timeline: Sendable {
     if last?.end ?? 0 < bounds.last, !isStopped { countGap(after: last, through: bounds.last, source) }
   }
 
-  private func countGap(after last: Sums?, through end: UInt64, _ source: any TimelineSource) {
+  private func countGap(after last: Sums?, through end: UInt64, _ source: RecordedSource) {
     guard !source.streams.isEmpty, var aggregator = try? source.makeAggregator(options) else { return }
     if let last { aggregator.resume(from: last, streams: source.streams) }
     source.seek(toWhere: aggregator)
@@ -272,7 +272,7 @@ final class Timeline: Sendable {
     }
   }
 
-  private func count(_ source: any TimelineSource) {
+  private func count(_ source: RecordedSource) {
     guard var aggregator = try? source.makeAggregator(options) else { return }
     var span = max(1, (bounds.last &- bounds.first) / Self.intervals)
     var pages = max(1, largestInterval / max(1, source.metadata.page.subBufferSize))

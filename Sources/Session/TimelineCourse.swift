@@ -78,7 +78,7 @@ extension Timeline {
       var fd: Int32?
     }
     var marks: [RecordingCourse.PlacedMark] = []
-    var before: [Key: HostView.VM]?
+    var before: [Key: HostVM]?
     for note in notes {
       guard case .host(let host) = note.content else { continue }
       let now = Dictionary(host.vms.map { (Key(pid: $0.pid, fd: $0.fd), $0) }, uniquingKeysWith: { $1 })

@@ -79,17 +79,8 @@ public final class PerfDataFile: RecordingSource {
     damage = scanner.damage
     cpuCount = scanner.cpuCount
     streams = scanner.streams.map { PageStream(cpu: $0.cpu) }
-    cpuStatistics = scanner.streams.map { stream in
-      // tracing_stats_read() in kernel/trace/trace.c.
-      """
-      CPU: \(stream.cpu)
-      entries: \(stream.events)
-      overrun: \(stream.lost)
-      commit overrun: 0
-      dropped events: 0
-      read events: 0
-
-      """
+    cpuStatistics = scanner.streams.map {
+      CPUBufferStatistics.text(cpu: $0.cpu, entries: $0.events, lost: $0.lost)
     }
     let layout = scanner.metadata.page
     page = .allocate(byteCount: layout.subBufferSize * max(1, scanner.streams.count), alignment: 16)

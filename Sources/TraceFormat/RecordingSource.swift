@@ -31,6 +31,19 @@ public protocol RecordingSource: SeekablePageSource {
 extension RecordingSource {
   public var notes: [String] { [] }
   public var hasEvents: Bool { true }
+
+  /// Events lost by CPU, as `cpuStatistics` tell. Empty where those are not one per CPU, and for several buffers: they do not say
+  /// of which they are.
+  public var lostByCPU: [Int: UInt64] {
+    guard Set(streams.map(\.buffer)).count <= 1 else { return [:] }
+    var result: [Int: UInt64] = [:]
+    for text in cpuStatistics {
+      guard let statistics = CPUBufferStatistics(text), let cpu = statistics.cpu,
+        result.updateValue(statistics.lost, forKey: cpu) == nil
+      else { return [:] }
+    }
+    return result
+  }
 }
 
 /// The file formats that can be opened, told by how a file begins.

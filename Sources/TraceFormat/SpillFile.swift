@@ -1,3 +1,4 @@
+import Errors
 import Glibc
 import HostFiles
 
@@ -27,7 +28,7 @@ final class SpillFile {
 
   private static func failed(_ folder: String, _ number: Int32) -> TraceFileError {
     TraceFileError(
-      .unreadable, "cannot unpack into \(folder): \(FileError.text(number)); TMPDIR names another folder")
+      .unreadable, "cannot unpack into \(folder): \(errorText(number)); TMPDIR names another folder")
   }
 
   func write(_ bytes: UnsafeRawBufferPointer) throws(TraceFileError) {

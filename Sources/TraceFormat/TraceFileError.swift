@@ -1,7 +1,8 @@
+import Errors
 import HostFiles
 
 /// Why a trace.dat file cannot be read at all.
-public struct TraceFileError: CodedError, Hashable {
+public struct TraceFileError: CodedError {
   /// The kind of failure; more may be added.
   public struct Code: RawRepresentable, Sendable, Hashable {
     public var rawValue: String
@@ -25,6 +26,7 @@ public struct TraceFileError: CodedError, Hashable {
   public var message: String
   /// The file's path as it was given; nil for bytes in memory.
   public var path: String?
+  public var cause: (any CodedError)?
 
   public init(_ code: Code, offset: Int? = nil, _ message: String, path: String? = nil) {
     self.code = code

@@ -1,5 +1,7 @@
+import Errors
+
 /// Why the text of a `format`, `header_page` or print format could not be understood.
-public struct TraceFormatError: Error, Sendable, Hashable, CustomStringConvertible {
+public struct TraceFormatError: CodedError, Hashable {
   /// What was wrong and what was expected, without a final stop.
   public var message: String
   /// The line of the text it concerns, counted from 1; nil where it concerns the whole.
@@ -10,5 +12,8 @@ public struct TraceFormatError: Error, Sendable, Hashable, CustomStringConvertib
     self.line = line
   }
 
-  public var description: String { line.map { "\(message) (line \($0))" } ?? message }
+  public var kind: ErrorKind { .unsupported }
+
+  /// The message and the line.
+  public var text: String { line.map { "\(message) (line \($0))" } ?? message }
 }

@@ -216,7 +216,7 @@ public final class TraceInstance {
     let text: String
     do { text = try HostFile.text(file) } catch { throw TracefsError(error, "the page layout cannot be read") }
     do { return try PageLayout.parse(headerPage: text) } catch {
-      throw TracefsError(.unexpectedFormat, path: file, message: "the page layout is not understood: \(error)")
+      throw TracefsError(error, path: file, "the page layout is not understood")
     }
   }
 
@@ -287,7 +287,7 @@ public final class TraceInstance {
       do { result.append(try EventFormat.parse(text, system: "kvm")) } catch {
         // Only the events that everything rests on must be understood.
         guard EventSet.minimalEvents.contains(event) else { continue }
-        throw TracefsError(.unexpectedFormat, path: file, message: "an event's layout is not understood: \(error)")
+        throw TracefsError(error, path: file, "an event's layout is not understood")
       }
     }
     return result

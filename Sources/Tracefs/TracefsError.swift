@@ -1,8 +1,10 @@
+import Errors
 import Glibc
 import HostFiles
+import TraceFormat
 
 /// What went wrong with tracefs, where, and what to do about it.
-public struct TracefsError: CodedError, Hashable {
+public struct TracefsError: CodedError {
   /// The kind of failure. Open: cases may be added.
   public struct Code: Sendable, Hashable {
     private enum Value {
@@ -37,6 +39,7 @@ public struct TracefsError: CodedError, Hashable {
   public var message: String
   /// What to do: a command, where there is one.
   public var hint: String?
+  public var cause: (any CodedError)?
 
   public init(_ code: Code, path: String, errorNumber: Int32? = nil, message: String, hint: String? = nil) {
     self.code = code
@@ -55,10 +58,16 @@ public struct TracefsError: CodedError, Hashable {
   }
 
   /// The message, the path and the system's words.
-  public var text: String { "\(message): \(path)" + (errorNumber.map { ": \(FileError.text($0))" } ?? "") }
+  public var text: String { "\(message): \(path)" + (errorNumber.map { ": \(errorText($0))" } ?? "") }
 
   static let privilegeHint = "run as root, or give CAP_DAC_OVERRIDE and CAP_SYS_ADMIN"
   static let mountHint = "mount -t tracefs tracefs /sys/kernel/tracing"
+
+  /// A file of the kernel's that is not laid out as expected.
+  init(_ error: TraceFormatError, path: String, _ message: String) {
+    self.init(.unexpectedFormat, path: path, message: "\(message): \(error.text)")
+    cause = error
+  }
 
   /// A failed system call, its code taken from errno.
   init(_ error: FileError, _ message: String) {
@@ -79,5 +88,6 @@ public struct TracefsError: CodedError, Hashable {
     default: code = .failed
     }
     self.init(code, path: error.path, errorNumber: error.number, message: message, hint: hint)
+    cause = error
   }
 }

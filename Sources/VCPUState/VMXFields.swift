@@ -16,7 +16,7 @@ struct VMXFields {
   let hostIDTBase: UInt64?
   let parameters: [String: String]
   /// An MSR of a CPU of the host, through the msr driver.
-  let hostMSR: (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
+  let hostMSR: (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, KernelMemoryError>
 
   /// What was read of this vCPU so far: nothing is read twice.
   let memory: BlockCache
@@ -32,7 +32,7 @@ struct VMXFields {
     layout: VMXLayout, core: KernelCore, address: UInt64, copy: [UInt8], machine: VirtualMachine,
     configuration: VMCSConfiguration, host: VMXHost, pageOffset: UInt64?, vmExitHandler: UInt64?,
     hostIDTBase: UInt64?, parameters: [String: String],
-    hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, HostMSR.Failure>
+    hostMSR: @escaping (_ msr: UInt32, _ cpu: Int) -> Result<UInt64, KernelMemoryError>
   ) {
     self.layout = layout
     self.core = core

@@ -1,5 +1,6 @@
 import Aggregator
 import CDemo
+import Errors
 import Front
 import Glibc
 import HostFiles
@@ -106,21 +107,6 @@ func openEngine(_ input: Input, _ selection: Selection) throws -> any Engine {
   try SessionEngine(input, selection)
 }
 
-extension Failure {
-  /// What an error of any layer comes to: the one place that gives each kind its exit status.
-  init(_ error: some CodedError) {
-    let status: ExitStatus =
-      switch error.kind {
-      case .unavailable: .unavailable
-      case .unsupported: .unsupported
-      case .damaged: .damaged
-      case .usage: .usage
-      case .failure: .failure
-      }
-    self.init(status, error.text, hint: error.hint)
-  }
-}
-
 /// The commands' engine: a `Session`, on this thread or, under the screen, on its own.
 final class SessionEngine: Engine {
   /// Nil while or after a screen has run it.
@@ -142,7 +128,7 @@ final class SessionEngine: Engine {
       try CleanupRegistry.install()
       exitDescriptor = try ExitSignals.install()
     } catch {
-      throw Failure(.failure, "\(error)")
+      throw Failure(error)
     }
     do {
       switch input {
@@ -342,7 +328,7 @@ final class SessionEngine: Engine {
           }
         })
     } catch {
-      throw Failure(.failure, error.description)
+      throw Failure(error)
     }
     CleanupRegistry.unregisterTerminal()
     if ending == .inputClosed { complain("the terminal is gone") }

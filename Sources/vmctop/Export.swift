@@ -1,5 +1,7 @@
 import Aggregator
+import Architecture
 import ArgumentParser
+import Errors
 import Export
 import Glibc
 import HostFiles
@@ -69,13 +71,9 @@ struct ExportCommand: ParsableCommand {
     }
     for note in source.notes { complain(note) }
     let options = guests.selection.options
-    let threads = options.threads(source.metadata)
     let context = ExportContext(
-      source: source,
-      options: AggregatorOptions(
-        threads: threads, vcpuIDs: options.vcpus.isEmpty ? nil : Set(options.vcpus),
-        fallbackName: fallbackNames(source.metadata.formats)),
-      host: HostView(source.metadata, threads: threads), producer: "vmctop \(vmctopVersion)")
+      source: source, options: options.counting(source.metadata),
+      host: HostView(source.metadata, threads: options.threads(source.metadata)), producer: "vmctop \(vmctopVersion)")
     do {
       try write(context, to: target)
     } catch let error as any CodedError {

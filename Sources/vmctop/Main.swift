@@ -1,4 +1,5 @@
 import ArgumentParser
+import Errors
 import Glibc
 import Report
 
@@ -47,7 +48,9 @@ struct Program {
   static func ending(of error: any Error, arguments: [String]) -> (line: String?, status: Int32) {
     switch error {
     case let told as ToldStatus: return (nil, told.status)
-    case let failure as Failure: return (failure.description, failure.status.rawValue)
+    case let error as any CodedError:
+      let failure = Failure(error)
+      return (failure.description, failure.status.rawValue)
     default: break
     }
     let message = oneLine(DocumentedVmctop.message(for: error))

@@ -1,3 +1,4 @@
+import Errors
 import Glibc
 import HostFiles
 import Report
@@ -82,11 +83,6 @@ final class Output: Sendable {
       }
     }
   }
-}
-
-/// The C library's words for an errno, such as `No space left on device`.
-func errorText(_ number: Int32) -> String {
-  strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }
 
 /// One line on standard error, `vmctop: ...`. Where that fails too there is nobody left to tell.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Errors
 import Glibc
 import KVMHost
 import Recording
@@ -140,7 +141,7 @@ struct Record: ParsableCommand {
       try CleanupRegistry.install()
       wake = try ExitSignals.install()
     } catch {
-      throw Failure(.failure, "\(error)")
+      throw Failure(error)
     }
     // A file that may not grow is told by write(2), in words.
     signal(SIGXFSZ, SIG_IGN)

@@ -133,10 +133,10 @@ struct EventfulTrace {
       }
       if usesHost, Int.random(in: 0..<200, using: &dice) == 0 {
         let vms = [0, 1].map { number in
-          HostView.VM(
+          HostVM(
             pid: Int32(50 + number), name: "vm\(number)",
             vcpus: (max(100, newest - 4)...newest).filter { Int($0) % 2 == number }
-              .map { HostView.VCPU(id: UInt32($0 % 4), tid: $0, threadName: "CPU \($0)/KVM") })
+              .map { HostVCPU(id: UInt32($0 % 4), tid: $0, threadName: "CPU \($0)/KVM") })
         }
         acts.append((time, .host(HostView(vms: vms))))
       }

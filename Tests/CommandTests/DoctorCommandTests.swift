@@ -1,4 +1,5 @@
 import ArgumentParser
+import Errors
 import Foundation
 import HostFiles
 import Testing
@@ -72,8 +73,9 @@ private let isRootWithSetpriv = getuid() == 0 && access("/usr/bin/setpriv", X_OK
       (.unavailable, 3), (.unsupported, 4), (.damaged, 5), (.usage, 2), (.failure, 1),
     ] as [(ErrorKind, Int32)])
   func status(kind: ErrorKind, status: Int32) {
-    let end = Program.ending(of: Failure(Coded(kind: kind)), arguments: [])
-    #expect(end == ("it; do that", status))
+    for error in [Coded(kind: kind), Failure(Coded(kind: kind))] as [any Error] {
+      #expect(Program.ending(of: error, arguments: []) == ("it; do that", status))
+    }
   }
 
   @Test func isSilentOnlyWhereAllWasSaid() {

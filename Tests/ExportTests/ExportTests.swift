@@ -18,9 +18,9 @@ private func context(_ path: String, options: AggregatorOptions = AggregatorOpti
   let vms = Dictionary(grouping: source.metadata.processes) { $0.value }
   let host = HostView(
     vms: vms.map { process, threads in
-      HostView.VM(
+      HostVM(
         pid: process, vmm: source.metadata.commandNames[process],
-        vcpus: threads.map { HostView.VCPU(id: nil, tid: $0.key, threadName: source.metadata.commandNames[$0.key]) })
+        vcpus: threads.map { HostVCPU(id: nil, tid: $0.key, threadName: source.metadata.commandNames[$0.key]) })
     })
   return ExportContext(source: source, options: options, host: host, producer: "vmctop \"test\"")
 }

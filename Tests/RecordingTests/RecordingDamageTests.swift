@@ -1,3 +1,4 @@
+import Architecture
 import Foundation
 import Testing
 import TraceFormat
@@ -24,7 +25,7 @@ private struct Original {
         pages[cpu, default: []] += made
         Sample.write(made, cpu: UInt32(cpu), to: writer, perBlock: 4)
       }
-      writer.write(HostRecord(vms: [HostRecord.VM(pid: Int32(part))]), first: UInt64(part + 1) * 1_000_000_000)
+      writer.write(HostView(vms: [HostVM(pid: Int32(part))]), first: UInt64(part + 1) * 1_000_000_000)
       writer.write(sums: [UInt8](repeating: UInt8(part), count: 40), level: 0, first: 0, last: UInt64(part))
       if repeatsHeader, part == 1 { writer.write(Sample.header, first: 0) }
     }
@@ -69,7 +70,7 @@ private struct Original {
       }
       count += found.count
     }
-    for (_, record) in file.records(HostRecord.self) {
+    for (_, record) in file.records(HostView.self) {
       #expect(record.vms.count == 1 && (0..<4).contains(record.vms[0].pid), "\(what)", sourceLocation: sourceLocation)
     }
     for index in file.indices(of: .sums) {
@@ -168,7 +169,7 @@ private struct Original {
   @Test("does not take for a chunk what a guest wrote into its events")
   func forgedChunk() throws {
     // A page whose event holds a whole chunk, checksums and all, of another recording number.
-    let forged = HostRecord(vms: [HostRecord.VM(pid: 666)]).encoded()
+    let forged = HostView(vms: [HostVM(pid: 666)]).encoded()
     var header = ChunkHeader(
       kind: .host, storedLength: UInt32(forged.count), rawLength: UInt32(forged.count), first: 5, last: 5, recording: 1,
       sequence: 2, payloadChecksum: forged.withUnsafeBytes { crc32c($0) })
@@ -191,7 +192,7 @@ private struct Original {
     bytes.removeLast()
     try Data(bytes).write(to: URL(fileURLWithPath: folder.file()))
     let damaged = try RecordingFile(path: folder.file())
-    #expect(damaged.latest(HostRecord.self) == nil)
+    #expect(damaged.latest(HostView.self) == nil)
     #expect(!damaged.damage.isEmpty)
   }
 

@@ -25,10 +25,10 @@ import TraceFormat
       Sample.write(made, cpu: UInt32(cpu), to: writer)
     }
     writer.write(
-      HostRecord(vms: [
-        HostRecord.VM(
-          pid: 10, fd: 7, name: "web", vmm: "qemu", vcpus: [HostRecord.VCPU(id: 0, tid: 11, threadName: "CPU 0/KVM")]),
-        HostRecord.VM(pid: 20),
+      HostView(vms: [
+        HostVM(
+          pid: 10, fd: 7, name: "web", vmm: "qemu", vcpus: [HostVCPU(id: 0, tid: 11, threadName: "CPU 0/KVM")]),
+        HostVM(pid: 20),
       ]), first: 1_000_000)
     writer.write(LossRecord(cpus: [LossRecord.CPU(cpu: 1, lost: 3, read: 900)]), first: 1_500_000)
     writer.write(
@@ -65,8 +65,8 @@ import TraceFormat
     }
     #expect(end.commandStatus == 3)
     #expect(end.reason == .asked)
-    #expect(file.latest(HostRecord.self)?.record.vms.map(\.pid) == [10, 20])
-    #expect(file.latest(HostRecord.self)?.record.vms.first?.vcpus.first?.threadName == "CPU 0/KVM")
+    #expect(file.latest(HostView.self)?.record.vms.map(\.pid) == [10, 20])
+    #expect(file.latest(HostView.self)?.record.vms.first?.vcpus.first?.threadName == "CPU 0/KVM")
     #expect(file.latest(LossRecord.self)?.record.cpus.first?.lost == 3)
     #expect(file.latest(ClockRecord.self)?.record.realtime == 1_700_000_000_000_000_000)
     #expect(file.latest(WordsRecord.self)?.record.words[11]?.primary == 0xb5a0_6dfa)
@@ -187,7 +187,7 @@ import TraceFormat
     var options = RecordingOptions()
     options.longestAge = 2_000_000_000
     let writer = try RecordingWriter(to: .file(path: path), header: Sample.header, options: options)
-    writer.write(HostRecord(vms: [HostRecord.VM(pid: 3)]), first: 5)
+    writer.write(HostView(vms: [HostVM(pid: 3)]), first: 5)
     let start = now()
     var count: UInt64 = 0
     // A part each quarter of a second; the first ones are too old by the end.
@@ -204,9 +204,9 @@ import TraceFormat
     #expect(file.paths.count == Int(progress.parts))
     let kept = try #require(try file.allPages()[0]).count
     #expect(kept >= Int(count) / 4 && kept < Int(count))
-    #expect(file.latest(HostRecord.self)?.record.vms.first?.pid == 3)
+    #expect(file.latest(HostView.self)?.record.vms.first?.pid == 3)
     for part in file.paths.dropLast() {
-      #expect(try RecordingFile(path: part).latest(HostRecord.self)?.record.vms.first?.pid == 3, "\(part)")
+      #expect(try RecordingFile(path: part).latest(HostView.self)?.record.vms.first?.pid == 3, "\(part)")
     }
   }
 
@@ -216,7 +216,7 @@ import TraceFormat
     options.compression = .none
     let writer = try RecordingWriter(to: .file(path: path), header: Sample.header, options: options)
     let made = Sample.pages(cpu: 0, count: 8000)
-    writer.write(HostRecord(vms: [HostRecord.VM(pid: 42)]), first: 1)
+    writer.write(HostView(vms: [HostVM(pid: 42)]), first: 1)
     for start in stride(from: 0, to: made.count, by: 200) {
       Sample.write(Array(made[start..<start + 200]), cpu: 0, to: writer)
       while writer.progress.queued > 0 { usleep(200) }
@@ -233,7 +233,7 @@ import TraceFormat
     #expect(file.paths.count == Int(progress.parts))
     #expect(file.isIndexed)
     #expect(file.damage.isEmpty)
-    #expect(file.latest(HostRecord.self)?.record.vms.first?.pid == 42, "repeated in each part")
+    #expect(file.latest(HostView.self)?.record.vms.first?.pid == 42, "repeated in each part")
     let pages = try #require(try file.allPages()[0])
     #expect(pages.count > made.count / 10)
     #expect(pages.elementsEqual(made.suffix(pages.count)))

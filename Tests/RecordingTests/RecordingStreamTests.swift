@@ -1,3 +1,4 @@
+import Architecture
 import Foundation
 import Testing
 import TraceFormat
@@ -159,7 +160,7 @@ import TraceFormat
     var lookBack = LookBack(longestAge: 10_000_000_000, limit: 200_000)
     let pages = Sample.pages(cpu: 0, count: 400)
     var at: UInt64 = 0
-    lookBack.add(HostRecord(vms: [HostRecord.VM(pid: 1)]), at: 10, now: 0)
+    lookBack.add(HostView(vms: [HostVM(pid: 1)]), at: 10, now: 0)
     for start in stride(from: 0, to: pages.count, by: 4) {
       var block = PageBlock(cpu: 0, bytes: [])
       block.bytes.reserveCapacity(1 << 20)
@@ -167,7 +168,7 @@ import TraceFormat
       lookBack.add(block, now: at)
       at += 100_000_000
       #expect(lookBack.bytes <= 200_000)
-      if start == 200 { lookBack.add(HostRecord(vms: [HostRecord.VM(pid: 2)]), at: 1 << 40, now: at) }
+      if start == 200 { lookBack.add(HostView(vms: [HostVM(pid: 2)]), at: 1 << 40, now: at) }
     }
     let folder = try TemporaryFolder()
     let writer = try RecordingWriter(to: .file(path: folder.file()), header: Sample.header)
@@ -179,7 +180,7 @@ import TraceFormat
     let kept = try #require(try file.allPages()[0])
     #expect(kept.count > 20 && kept.count < 400)
     #expect(kept.elementsEqual(pages.suffix(kept.count)))
-    #expect(file.records(HostRecord.self).map { $0.record.vms[0].pid } == [1, 2])
+    #expect(file.records(HostView.self).map { $0.record.vms[0].pid } == [1, 2])
   }
 
   @Test("forgets what is too old") func age() {

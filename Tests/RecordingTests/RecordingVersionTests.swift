@@ -52,7 +52,7 @@ private func fixture(_ name: String) -> String {
     header.identity = file.header.identity
     #expect(file.header == header)
     #expect(try file.allPages() == [0: Sample.pages(cpu: 0, count: 6), 3: Sample.pages(cpu: 3, count: 6)])
-    #expect(file.latest(HostRecord.self)?.record == Self.host)
+    #expect(file.latest(HostView.self)?.record == Self.host)
     #expect(file.latest(LossRecord.self)?.record == LossRecord(cpus: [LossRecord.CPU(cpu: 3, lost: 9, read: 100)]))
     #expect(file.latest(ClockRecord.self)?.record == Self.clock)
     #expect(file.latest(WordsRecord.self)?.record == Self.words)
@@ -72,9 +72,9 @@ private func fixture(_ name: String) -> String {
     #expect(late.msrBitmap?.count == 4096)
   }
 
-  private static let host = HostRecord(vms: [
-    HostRecord.VM(
-      pid: 10, fd: 7, name: "web", vmm: "qemu", vcpus: [HostRecord.VCPU(id: 0, tid: 100, threadName: "CPU 0/KVM")])
+  private static let host = HostView(vms: [
+    HostVM(
+      pid: 10, fd: 7, name: "web", vmm: "qemu", vcpus: [HostVCPU(id: 0, tid: 100, threadName: "CPU 0/KVM")])
   ])
   private static let clock = ClockRecord(trace: 4000, realtime: 1_700_000_000_000_000_000, monotonic: 4000)
   private static let words = WordsRecord(words: [

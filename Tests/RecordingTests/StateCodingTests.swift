@@ -146,11 +146,21 @@ private func expectSame(_ one: [VCPUReading], _ other: [VCPUReading], sourceLoca
     }
   }
 
+  @Test("give names that are fit for a terminal") func names() throws {
+    let written = HostView(vms: [
+      HostVM(pid: 1, name: "\u{1b}[2Ja", vmm: "b\n", vcpus: [HostVCPU(id: 0, tid: 2, threadName: "\u{7f}c")])
+    ])
+    let vm = try #require(try HostView(decoding: written.encoded()).vms.first)
+    for name in [vm.name, vm.vmm, vm.vcpus[0].threadName] {
+      #expect(try #require(name).unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
+    }
+  }
+
   @Test("are refused or read, never a trap, and what was written is read as it was") func all() {
     check(Sample.header)
     check(
-      HostRecord(vms: [
-        HostRecord.VM(pid: -1, fd: nil, name: "\u{1b}[2J", vcpus: [HostRecord.VCPU(id: .max, tid: .max)])
+      HostView(vms: [
+        HostVM(pid: -1, fd: nil, name: "web", vcpus: [HostVCPU(id: .max, tid: .max)])
       ]))
     check(LossRecord(cpus: [LossRecord.CPU(cpu: .max, lost: .max, read: 0)]))
     check(ClockRecord(trace: nil, realtime: .max, monotonic: 0))

@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import CTinyGuest
 import Foundation
 import Recording
@@ -135,7 +136,7 @@ struct RecorderTests {
     #expect(file.header.level == .summary)
     #expect(progress.events > 0)
     #expect(file.latest(LossRecord.self) != nil)
-    #expect(!file.records(HostRecord.self).isEmpty)
+    #expect(!file.records(HostView.self).isEmpty)
   }
 
   @Test("has sums of its intervals, from which all and any part is counted as from its events") func sums() throws {

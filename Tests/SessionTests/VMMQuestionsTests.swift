@@ -1,4 +1,5 @@
 import Aggregator
+import Architecture
 import FakeVMM
 import Foundation
 import HostFiles
@@ -22,9 +23,9 @@ struct VMMQuestionsTests {
   }
 
   private static let host = HostView(vms: [
-    HostView.VM(
+    HostVM(
       pid: 4000, fd: 9, name: "web01", vmm: "qemu",
-      vcpus: [HostView.VCPU(id: 0, tid: 116, threadName: nil), HostView.VCPU(id: 1, tid: 117, threadName: nil)])
+      vcpus: [HostVCPU(id: 0, tid: 116, threadName: nil), HostVCPU(id: 1, tid: 117, threadName: nil)])
   ])
 
   private static func answer(_ line: String) -> String? {

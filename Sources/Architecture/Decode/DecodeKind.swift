@@ -1,13 +1,14 @@
-/// Why text could not be decoded: one line for a person.
-public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
+import Errors
+
+/// Why text could not be decoded.
+public struct DecodeError: CodedError, Hashable {
   /// What is wrong, without a final stop.
   public var message: String
 
   /// An error that says this.
   public init(_ message: String) { self.message = message }
 
-  /// The message.
-  public var description: String { message }
+  public var kind: ErrorKind { .usage }
 }
 
 /// One kind of value that can be taken apart by name, from text arguments: what `vmctop decode` offers.

@@ -1,8 +1,7 @@
 /// One virtual machine as its host knows it: found on this host, or told by a recording. There is no other such type: names
 /// and threads of VMs are this in every target.
 ///
-/// Names are data of another's making. Those found on this host are fit for a terminal; those of a recording are so once
-/// `HostVM.map(names:)` made them.
+/// Names are data of another's making, made fit for a terminal where they were read.
 public struct HostVM: Sendable, Hashable {
   /// The VMM's process id.
   public var pid: Int32
@@ -55,4 +54,11 @@ public struct HostVCPU: Sendable, Hashable {
     self.tid = tid
     self.threadName = threadName
   }
+}
+
+/// The VMs that there are at a moment, by the host's word. Empty where nobody tells.
+public struct HostView: Sendable, Hashable {
+  public var vms: [HostVM]
+
+  public init(vms: [HostVM] = []) { self.vms = vms }
 }

@@ -39,7 +39,7 @@ struct DecodeValueCommand: ParsableCommand {
     do {
       decoded = try DecodeKind.decode(kind, values)
     } catch {
-      throw Failure(.usage, error.message)
+      throw Failure(error)
     }
     switch format {
     case .json: Output.standard.write(try jsonLines(decoded.map(json)))

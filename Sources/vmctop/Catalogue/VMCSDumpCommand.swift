@@ -1,5 +1,6 @@
 import Architecture
 import ArgumentParser
+import Errors
 import Glibc
 import HostFiles
 import Report

@@ -1,5 +1,7 @@
 /// One CPU's ring-buffer counters: `per_cpu/cpuN/stats`. They count since the buffer was last reset.
 public struct CPUBufferStatistics: Sendable, Hashable {
+  /// The CPU, where the text says it: trace-cmd puts it before what the kernel writes.
+  public var cpu: Int?
   /// Events in the buffer, not yet read.
   public var entries: UInt64 = 0
   /// Events overwritten before they were read.
@@ -27,6 +29,7 @@ public struct CPUBufferStatistics: Sendable, Hashable {
       guard let colon = line.firstIndex(of: ":") else { continue }
       let digits = line[line.index(after: colon)...].drop { $0 == " " }
       if line[..<colon] == "now ts" { now = Self.nanoseconds(digits) }
+      if line[..<colon] == "CPU" { cpu = Int(digits) }
       guard let value = UInt64(digits) else { continue }
       switch line[..<colon] {
       case "entries": entries = value
@@ -40,6 +43,23 @@ public struct CPUBufferStatistics: Sendable, Hashable {
       found = true
     }
     if !found { return nil }
+  }
+
+  /// The text for a CPU of which no more is known (tracing_stats_read() in `kernel/trace/trace.c`).
+  ///
+  /// - Parameters:
+  ///   - entries: events that it has.
+  ///   - lost: events that it lost.
+  public static func text(cpu: Int, entries: UInt64 = 0, lost: UInt64) -> String {
+    """
+    CPU: \(cpu)
+    entries: \(entries)
+    overrun: \(lost)
+    commit overrun: 0
+    dropped events: 0
+    read events: 0
+
+    """
   }
 
   /// Seconds and six digits of microseconds (tracing_stats_read() in `kernel/trace/trace.c`); clocks that count anything

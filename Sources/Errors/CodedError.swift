@@ -1,3 +1,5 @@
+import Glibc
+
 /// What an error means for whoever runs the program. Each kind has one exit status.
 public enum ErrorKind: Sendable, Hashable {
   /// No permission, or the source is missing.
@@ -23,7 +25,7 @@ public protocol CodedError: Error, CustomStringConvertible {
   var hint: String? { get }
   /// The `errno` value of the system call that failed; nil where none did.
   var errorNumber: Int32? { get }
-  /// The error of a lower layer that it came of.
+  /// The error of a lower layer that it came of; nil where there is none.
   var cause: (any CodedError)? { get }
   /// One line without the hint.
   var text: String { get }
@@ -35,8 +37,14 @@ extension CodedError {
   public var cause: (any CodedError)? { nil }
 
   /// The message, and the system's words for its errno.
-  public var text: String { errorNumber.map { "\(message): \(FileError.text($0))" } ?? message }
+  public var text: String { errorNumber.map { "\(message): \(errorText($0))" } ?? message }
 
   /// One line: the text and the hint.
   public var description: String { hint.map { "\(text); \($0)" } ?? text }
+}
+
+/// The system's text for an `errno` value.
+public func errorText(_ number: Int32) -> String {
+  // glibc's text is per thread.
+  strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }
