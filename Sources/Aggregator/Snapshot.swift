@@ -260,7 +260,7 @@ public struct TimeSplit: Sendable, Hashable {
 }
 
 /// Something whose exits are counted, in everything and in the last interval.
-public protocol ExitStatistics {
+public protocol ExitStatistics: Sendable {
   var figures: ExitFigures { get set }
 }
 

@@ -37,22 +37,37 @@ extension ExportContext {
     try sink.write("vmctop_build_info\(labels([("version", version)])) 1\n")
     try family("vmctop_recording_seconds", "gauge", unit: "seconds", "Time from the first to the last event.")
     try sink.write("vmctop_recording_seconds \(decimal(snapshot.windowNanoseconds, digits: 9))\n")
-    try family("vmctop_vm_exits", "counter", "Exits of a VM by reason.")
-    for machine in machines.all {
-      for reason in snapshot.scopes[machine.scope].reasons {
-        try sink.write(
-          "vmctop_vm_exits_total\(labels(vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)])) \(reason.count)\n"
-        )
+    let context = FigureContext()
+    /// The counters of a registry, family by family, of each of the rows.
+    func counters<Row>(_ figures: [Figure<Row>], _ rows: [(row: Row, labels: [(String, String)])]) throws {
+      let counted = figures.compactMap { figure in figure.metric.map { (figure, $0) } }
+      var families: [String] = []
+      for (_, metric) in counted where !families.contains(metric.family) { families.append(metric.family) }
+      for name in families {
+        let members = counted.filter { $0.1.family == name }
+        try family(name, "counter", unit: members[0].1.unit, members[0].1.help)
+        for (row, own) in rows {
+          for (figure, metric) in members {
+            let value = metricText(figure.value(row, context))
+            try sink.write("\(name)_total\(labels(own + (metric.label.map { [$0] } ?? []))) \(value)\n")
+          }
+        }
       }
     }
-    try family("vmctop_control_exits", "counter", "Exits of a VM by the control that they are charged to.")
-    for machine in machines.all {
-      for control in snapshot.scopes[machine.scope].controls {
-        try sink.write(
-          "vmctop_control_exits_total\(labels(vm(machine) + [("word", control.control.word), ("control", control.control.name)])) \(control.count)\n"
-        )
-      }
-    }
+    try counters(
+      ReasonFigures.all,
+      machines.all.flatMap { machine in
+        snapshot.scopes[machine.scope].reasons.map { reason in
+          (reason, vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)])
+        }
+      })
+    try counters(
+      ControlFigures.all,
+      machines.all.flatMap { machine in
+        snapshot.scopes[machine.scope].controls.map { control in
+          (control, vm(machine) + [("word", control.control.word), ("control", control.control.name)])
+        }
+      })
     try family(
       "vmctop_exit_handling_seconds", "histogram", unit: "seconds",
       "Time from kvm_exit to the next kvm_entry of the same vCPU.")
@@ -70,19 +85,7 @@ extension ExportContext {
         try sink.write("vmctop_exit_handling_seconds_sum\(labels(own)) \(decimal(histogram.total, digits: 9))\n")
       }
     }
-    try family(
-      "vmctop_vcpu_time_seconds", "counter", unit: "seconds",
-      "Time of a VM's vCPUs: in the guest, in the kernel's handling, in the VMM, halted.")
-    for machine in machines.all {
-      let time = snapshot.scopes[machine.scope].time
-      for (part, nanoseconds) in [
-        ("guest", time.guest), ("kernel", time.kernel), ("user", time.user), ("halted", time.halted),
-      ] {
-        try sink.write(
-          "vmctop_vcpu_time_seconds_total\(labels(vm(machine) + [("part", part)])) \(decimal(nanoseconds, digits: 9))\n"
-        )
-      }
-    }
+    try counters(ScopeFigures.all, machines.all.map { (snapshot.scopes[$0.scope], vm($0)) })
     try family(
       "vmctop_events_lost", "counter", "Events that the trace buffers dropped, by CPU; those that were counted.")
     for loss in snapshot.losses.perCPU.sorted(by: { $0.cpu < $1.cpu }) {
@@ -119,6 +122,16 @@ private struct HandlingHistogram {
     count &+= 1
     total &+= nanoseconds
     if let index = Self.bounds.firstIndex(where: { nanoseconds <= $0.nanoseconds }) { counts[index] &+= 1 }
+  }
+}
+
+/// A figure in OpenMetrics' units. Counters are known, or are not written.
+private func metricText(_ value: FigureValue) -> String {
+  switch value {
+  case .integer(let value): String(value)
+  case .nanoseconds(let value): decimal(value, digits: 9)
+  case .rate(let value), .percent(let value), .fractionalNanoseconds(let value): String(value)
+  case .text, .none: "NaN"
   }
 }
 

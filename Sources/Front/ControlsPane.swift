@@ -8,15 +8,16 @@ extension Painter {
     if model.comparison != nil { return paintComparison(.controls, area) }
     let model = model
     let statistics = model.scopeStatistics ?? ScopeStatistics()
-    let context = model.context(statistics)
+    var context = model.context(statistics)
     let rows = model.controlRows()
     let by = model.sort(.controls).column
     // What was counted in a setting is counted over all of its time.
     let setting = model.shownSetting
     let window = model.showsWindow || setting != nil
-    let interval = setting == nil && context.basis == .interval
-    let exits = setting?.count ?? context.figures.total.count
-    let busy = setting?.busy ?? context.busy
+    if let setting { context = FigureContext(setting) }
+    let interval = context.basis == .interval
+    let figures = Dictionary(uniqueKeysWithValues: ControlFigures<ControlRow>.all.map { ($0.id, $0) })
+    let rate = window ? "average" : "exits"
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int {
       rows.reduce(least) { max($0, text($1).displayWidth) }
     }
@@ -41,7 +42,7 @@ extension Painter {
       let use = row.control.interceptCode.flatMap { ExitReason.lookup(isa: 2, code: $0)?.svm?.kvmUse }
       return (use.map { "\(row.name.title): \($0)" } ?? row.name.title, false)
     }
-    let shown: [(id: String, column: TableColumn)] = [
+    var shown: [(id: String, column: TableColumn)] = [
       ("bit", TableColumn(title: "WORD", minimum: min(9, words), ideal: min(16, words))),
       ("bit", TableColumn(title: "BIT", minimum: 3, alignRight: true, priority: 8)),
       ("state", TableColumn(title: "ON", minimum: 3)),
@@ -52,33 +53,38 @@ extension Painter {
       ("now", TableColumn(title: setting == nil ? "NOW" : "SET", minimum: 3, priority: hasWords ? 5 : 99)),
       ("configured", TableColumn(title: "CFG", minimum: 3, priority: hasConfiguration ? 4 : 99)),
       ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasAllowed ? 6 : 99)),
-      ("exits", TableColumn(title: window ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 1)),
-      ("percent", TableColumn(title: "%", minimum: 5, alignRight: true, priority: 3)),
-      ("time", TableColumn(title: "TIME%", minimum: 5, alignRight: true, priority: 2)),
-      ("count", TableColumn(title: "COUNT", minimum: 9, alignRight: true, priority: 10)),
+    ]
+    for (id, figure) in [("exits", rate), ("percent", "percent"), ("time", "time"), ("count", "count")] {
+      if let figure = figures[figure] { shown.append((id, TableColumn(figure))) }
+    }
+    shown.append(
       (
         "why",
         TableColumn(
           title: hasWords ? "WHY" : "WHAT IT DOES", minimum: hasWords ? 26 : 16,
           ideal: min(120, ideal(16) { why($0).text }),
           priority: 9)
-      ),
-    ].filter { $0.column.priority < 99 }
+      ))
+    shown.removeAll { $0.column.priority >= 99 }
     let ids = shown.map(\.id)
     let columns = shown.map(\.column)
     let strip = area.height >= 12 ? 2 : 0
     let table = Rectangle(x: area.x, y: area.y, width: area.width, height: area.height - strip)
     func differs(_ id: ControlID, _ isSet: Bool) -> Bool { model.configured(id).map { $0 != isSet } ?? false }
     let cursor = model.cursorIndex(.controls, rows.map { .control($0.control) })
-    func share(_ part: UInt64, _ whole: UInt64) -> String {
-      whole == 0 || part == 0 ? "·" : Format.percent(100 * Double(part) / Double(whole))
+    func figure(_ id: String, _ control: ControlRow, _ width: Int) -> String {
+      Painter.text(figures[id]?.value(control, context) ?? .none, width: width)
+    }
+    func share(_ id: String, _ control: ControlRow, _ width: Int) -> String {
+      let share = figure(id, control, width)
+      return share == "-" ? "·" : share
     }
     paintTable(
       .controls, table, columns: columns, ids: ids, sortedBy: by, count: rows.count, cursor: cursor,
       cell: { row, column, width in
         let control = rows[row]
         let isStruck = model.struck.contains(control.control)
-        let isCause = interval ? control.intervalExits > 0 : control.exits > 0
+        let isCause = interval ? control.intervalCount > 0 : control.count > 0
         let span: Span =
           switch ids[column] {
           case "bit" where column == 0:
@@ -97,13 +103,8 @@ extension Painter {
             }
           case "name": Span(control.name.short, isCause ? .charged : .normal)
           case "exits":
-            Span(Painter.rate(control, window, setting?.residence, snapshot))
-          case "percent":
-            Span(
-              interval
-                ? share(control.intervalExits, context.figures.interval.count) : share(control.exits, exits))
-          case "time":
-            Span(share(interval ? control.intervalBusy : control.busy, busy))
+            Span(figure(rate, control, width))
+          case "percent", "time": Span(share(ids[column], control, width))
           case "now":
             switch model.now(control.control, threads) {
             case .on: Span("1", differs(control.control, true) ? .changed : .normal)
@@ -113,7 +114,7 @@ extension Painter {
             }
           case "configured": Span(model.configured(control.control).map { $0 ? "1" : "0" } ?? "·", .normal)
           case "allowed": Span(model.allowed(control.control) ?? "·", .dim)
-          case "count": Span(Painter.text(.integer(control.exits), width: width))
+          case "count": Span(figure("count", control, width))
           default:
             why(control).isReason ? Span(why(control).text, .changed) : Span(why(control).text, .dim)
           }
@@ -159,13 +160,13 @@ extension Painter {
     }
     return result
   }
+}
 
-  private static func rate(
-    _ control: ControlRow, _ window: Bool, _ residence: UInt64?, _ snapshot: Snapshot
-  ) -> String {
-    let count = window ? control.exits : control.intervalExits
-    let nanoseconds = residence ?? (window ? snapshot.windowNanoseconds : snapshot.intervalNanoseconds)
-    guard nanoseconds > 0 else { return "-" }
-    return count == 0 ? "·" : Format.count(Double(count) * 1e9 / Double(nanoseconds))
+extension FigureContext {
+  /// A setting of the controls is counted over all of its time.
+  fileprivate init(_ setting: SettingStatistics) {
+    self.init()
+    windowNanoseconds = setting.residence
+    figures.total = setting.figures.total
   }
 }

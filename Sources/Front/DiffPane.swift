@@ -140,12 +140,12 @@ extension Painter {
 
     var title: String {
       switch self {
-      case .rate: "EXITS/S"
-      case .time: "TIME/S"
+      case .rate: DifferenceFigures.rate.title
+      case .time: DifferenceFigures.time.title
       case .timeChange: ""
-      case .mean: "MEAN"
-      case .share: "%"
-      case .p99: "P99"
+      case .mean: DifferenceFigures.mean.title
+      case .share: DifferenceFigures.percent.title
+      case .p99: DifferenceFigures.p99.title
       }
     }
 

@@ -16,22 +16,24 @@ extension Painter {
     let sorted = model.exitSortColumn.id
     // The average stands in for the rate of an interval that there is none of.
     let hidden = window ? "exits" : "average"
-    let shown = ReasonColumns.all.filter { column in column.id != hidden || column.id == sorted }
-    func value(_ column: ReasonColumn, _ reason: ReasonStatistics, _ width: Int) -> String {
+    let shown = ReasonFigures.columns.filter { column in column.id != hidden || column.id == sorted }
+    func value(_ column: Figure<ReasonStatistics>, _ reason: ReasonStatistics, _ width: Int) -> String {
       let text = Painter.text(column.value(reason, context), width: width)
       return column.id == "charged" ? text + model.bitmapEntry(reason) : text
     }
-    func longest(_ column: ReasonColumn) -> Int {
+    func longest(_ column: Figure<ReasonStatistics>) -> Int {
       rows.reduce(column.title.count) {
-        max($0, value(column, $1.reason, column.width).displayWidth)
+        max($0, value(column, $1.reason, column.column?.width ?? 0).displayWidth)
       }
     }
     let columns = shown.map { column -> TableColumn in
-      let isText = column.alignment == .left
-      let priority = column.id == sorted ? 0 : column.id == "average" && window ? 1 : column.priority
-      return TableColumn(
-        title: column.title, minimum: column.id == "charged" ? 22 : isText ? min(18, column.width) : column.width,
-        ideal: isText ? min(longest(column), 44) : column.width, alignRight: !isText, priority: priority)
+      var shape = TableColumn(column)
+      if column.isText {
+        shape.minimum = column.id == "charged" ? 22 : min(18, shape.minimum)
+        shape.ideal = max(shape.minimum, min(longest(column), 44))
+      }
+      if column.id == sorted { shape.priority = 0 } else if column.id == "average" && window { shape.priority = 1 }
+      return shape
     }
     // With much room, all of the reason under the cursor is shown; with little, what matters most; with less, nothing.
     let left = area.height - rows.count - 1
@@ -76,7 +78,7 @@ extension Painter {
   }
 
   /// Twice or half of the interval before, in a reason that matters.
-  private func hasChanged(_ reason: ReasonStatistics, _ context: ReasonContext) -> Bool {
+  private func hasChanged(_ reason: ReasonStatistics, _ context: FigureContext) -> Bool {
     guard !model.earlierCounts.isEmpty, context.basis == .interval else { return false }
     let now = reason.intervalCount
     guard max(now, model.earlierCounts[RowKey(reason)] ?? 0) &* 100 >= context.figures.interval.count else {

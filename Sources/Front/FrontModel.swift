@@ -477,7 +477,7 @@ public struct FrontModel {
   /// The columns a pane can be sorted by, in the order of the screen.
   public func sortColumns(_ pane: Pane) -> [String] {
     switch pane {
-    case .exits: ReasonColumns.all.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
+    case .exits: ReasonFigures.columns.map(\.id).filter { $0 != (showsWindow ? "exits" : "") }
     case .controls: ["bit", "name", "exits", "time"]
     case .vcpus: ["name", "exits", "guest", "kernel", "user", "halted"]
     case .guest, .host, .details, .log, .msrs, .nested, .diff: []
@@ -500,7 +500,7 @@ public struct FrontModel {
   /// Sorts a pane by a column's id, in the direction that is most useful for it.
   public mutating func setSort(_ pane: Pane, _ column: String) {
     let descending =
-      pane == .exits ? ReasonColumns.column(column)?.descendingFirst ?? true : !["name", "bit"].contains(column)
+      pane == .exits ? ReasonFigures.column(column)?.descendingFirst ?? true : !["name", "bit"].contains(column)
     sorts[pane] = Sort(column: column, descending: descending)
     states[pane.rawValue] = PaneState()
   }

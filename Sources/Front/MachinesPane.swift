@@ -10,27 +10,27 @@ extension Painter {
       guard let vcpu = row.vcpu else { return MachineName.vm(row.vm) }
       return "  \(MachineName.vcpu(vcpu))\(vcpu.isGone ? " (gone)" : "")"
     }
-    func share(_ part: UInt64, _ split: TimeSplit) -> Span {
-      split.total == 0 ? Span("-", .dim) : Span(Format.percent(100 * Double(part) / Double(split.total)))
+    let context = model.timeContext
+    func figure(_ id: String, _ row: MachineRow, _ width: Int) -> String {
+      Painter.text(ScopeFigures.column(id)?.value(row.statistics, context) ?? .none, width: width)
     }
     let nameWidth = rows.reduce(8) { max($0, name($1).displayWidth) }
     let ids = [
       "name", "vmm", "pid", "cpu", "exits", "guest", "kernel", "user", "halted", "bar", "count", "reason",
     ]
-    let columns = [
-      TableColumn(title: "VM / VCPU", minimum: 10, ideal: min(32, nameWidth)),
-      TableColumn(title: "VMM", minimum: 10, ideal: 16, priority: 10),
-      TableColumn(title: "PID/TID", minimum: 7, alignRight: true, priority: 6),
-      TableColumn(title: "CPU", minimum: 4, alignRight: true, priority: 5),
-      TableColumn(title: model.showsWindow ? "AVG/S" : "EXITS/S", minimum: 8, alignRight: true, priority: 0),
-      TableColumn(title: "GUEST", minimum: 6, alignRight: true, priority: 1),
-      TableColumn(title: "KERNEL", minimum: 6, alignRight: true, priority: 2),
-      TableColumn(title: "USER", minimum: 6, alignRight: true, priority: 3),
-      TableColumn(title: "HALT%", minimum: 6, alignRight: true, priority: 4),
-      TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9),
-      TableColumn(title: "COUNT", minimum: 11, alignRight: true, priority: 11),
-      TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7),
-    ]
+    let rate = model.showsWindow ? "average" : "exits"
+    let columns = ids.map { id in
+      switch id {
+      case "name": TableColumn(title: "VM / VCPU", minimum: 10, ideal: min(32, nameWidth))
+      case "vmm": TableColumn(title: "VMM", minimum: 10, ideal: 16, priority: 10)
+      case "pid": TableColumn(title: "PID/TID", minimum: 7, alignRight: true, priority: 6)
+      case "cpu": TableColumn(title: "CPU", minimum: 4, alignRight: true, priority: 5)
+      case "bar": TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9)
+      case "reason": TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7)
+      default:
+        ScopeFigures.column(id == "exits" ? rate : id).map { TableColumn($0) } ?? TableColumn(title: id, minimum: 0)
+      }
+    }
     let cursor = model.cursorIndex(.vcpus, rows.map(\.key))
     paintTable(
       .vcpus, area, columns: columns, ids: ids, sortedBy: model.sort(.vcpus).column, count: rows.count, cursor: cursor,
@@ -47,13 +47,12 @@ extension Painter {
           guard let vcpu = row.vcpu else { return Span(row.vm.pid.map { String($0) } ?? "-") }
           return Span(vcpu.tid == 0 ? "-" : String(vcpu.tid), .dim)
         case "cpu": return Span(row.vcpu.map { $0.cpu.map { String($0) } ?? "-" } ?? "")
-        case "exits": return Span(model.rate(row.statistics).map { $0 == 0 ? "·" : Format.count($0) } ?? "-", .value)
-        case "guest": return share(split.guest, split)
-        case "kernel": return share(split.kernel, split)
-        case "user": return share(split.user, split)
-        case "halted": return share(split.halted, split)
+        case "exits": return Span(figure(rate, row, width), .value)
+        case "guest", "kernel", "user", "halted":
+          let share = figure(ids[column], row, width)
+          return Span(share, share == "-" || share == "·" ? .dim : .normal)
         case "bar": return Span(Painter.bar(split, width: width), .guest)
-        case "count": return Span(Painter.text(.integer(row.statistics.exits), width: width))
+        case "count": return Span(figure("count", row, width))
         default: return Span(model.topReason(row.statistics), .charged)
         }
       },

@@ -425,7 +425,7 @@ struct Painter {
       frame.screen.put(Line([Span("guest "), Span(guest, .value), Span(" %")]), x: 0, y: 1)
     }
     let context = model.context(statistics)
-    let column = ReasonColumns.column(model.showsWindow ? "average" : "exits")
+    let column = ReasonFigures.column(model.showsWindow ? "average" : "exits")
     for (offset, row) in model.exitRows().prefix(rows - 3).enumerated() {
       let y = 2 + offset
       let figure = column.map { Painter.text($0.value(row.reason, context), width: 6) } ?? ""
@@ -453,7 +453,7 @@ struct Painter {
   }
 
   /// A value of the registry in so many cells.
-  static func text(_ value: ColumnValue, width: Int) -> String {
+  static func text(_ value: FigureValue, width: Int) -> String {
     switch value {
     case .integer(let n):
       let exact = Format.exact(n)
@@ -461,6 +461,7 @@ struct Painter {
     case .rate(let rate): return rate == 0 ? "·" : Format.count(rate)
     case .percent(let share): return share == 0 ? "·" : Format.percent(share)
     case .nanoseconds(let time): return Format.duration(time)
+    case .fractionalNanoseconds(let time): return Format.duration(UInt64(exactly: time.rounded()) ?? .max)
     case .text(let text): return text
     case .none: return "-"
     }
@@ -542,7 +543,7 @@ struct Painter {
     )
     lines.append("")
     lines.append(Line(" COLUMNS OF THE EXITS PANE", .heading))
-    for column in ReasonColumns.all { add(column.title, "\(column.help) (sort \(column.id))") }
+    for column in ReasonFigures.columns { add(column.title, "\(column.help) (sort \(column.id))") }
     lines.append("")
     lines.append(Line(" WHAT IS SHOWN", .heading))
     for (term, text) in [

@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Screen
 
 /// What stays the same about a row from one snapshot to the next, whatever its place.
 public enum RowKey: Sendable, Hashable {
@@ -27,7 +28,7 @@ struct ReasonRow {
 }
 
 /// A row of the controls pane: a control with what is charged to it, over all settings.
-struct ControlRow {
+struct ControlRow: ExitStatistics {
   enum State {
     /// Read from kernel memory; or an exit proves that it was on, or the architecture leaves no choice.
     case on
@@ -44,12 +45,15 @@ struct ControlRow {
   var name: ControlName
   var state: State
   var figures = ExitFigures()
+}
 
-  var exits: UInt64 { figures.total.count }
-  var intervalExits: UInt64 { figures.interval.count }
-  /// Handling time, halts taken out.
-  var busy: UInt64 { figures.total.busy }
-  var intervalBusy: UInt64 { figures.interval.busy }
+extension TableColumn {
+  /// The column of a registry's figure.
+  init<Row>(_ figure: Figure<Row>) {
+    self.init(
+      title: figure.title, minimum: figure.column?.width ?? 0, alignRight: !figure.isText,
+      priority: figure.column?.priority ?? 0)
+  }
 }
 
 /// A row of the vcpus pane.
@@ -90,7 +94,7 @@ public struct WhatIf: Sendable, Hashable {
   public var time: Double?
   public var remainingTime: Double?
 
-  init(scope: ScopeStatistics, struck: Set<ControlID>, context: ReasonContext) {
+  init(scope: ScopeStatistics, struck: Set<ControlID>, context: FigureContext) {
     var struckFigures = ExitFigures()
     for control in scope.controls where struck.contains(control.control) { struckFigures.add(control.figures) }
     let (exits, handling) = (context.basic(struckFigures).count, context.basic(struckFigures).busy)
@@ -162,9 +166,9 @@ extension FrontModel {
     return snapshot.intervalNanoseconds == 0 || snapshot.playback?.isFinished == true || snapshot.playback?.range != nil
   }
 
-  func context(_ statistics: ScopeStatistics) -> ReasonContext {
+  func context(_ statistics: ScopeStatistics) -> FigureContext {
     let names = names
-    return ReasonContext(
+    return FigureContext(
       snapshot: snapshot ?? Snapshot(), scope: statistics, basis: showsWindow ? .window : nil,
       controlName: { names.control($0).short })
   }
@@ -178,7 +182,14 @@ extension FrontModel {
   }
 
   func timeSplit(_ statistics: ScopeStatistics) -> TimeSplit {
-    showsWindow || statistics.intervalTime.total == 0 ? statistics.time : statistics.intervalTime
+    statistics.time(showsWindow ? .window : .interval)
+  }
+
+  /// For the figures of VMs and vCPUs, which are not set against others.
+  var timeContext: FigureContext {
+    FigureContext(
+      snapshot: snapshot ?? Snapshot(), scope: ScopeStatistics(), basis: showsWindow ? .window : .interval,
+      controlName: { _ in "" })
   }
 
   public var whatIf: WhatIf? {
@@ -194,10 +205,10 @@ extension FrontModel {
   }
 
   /// The column the exits are sorted by: the average stands in for the rate where there is no interval.
-  var exitSortColumn: ReasonColumn {
+  var exitSortColumn: Figure<ReasonStatistics> {
     var id = sort(.exits).column
     if id == "exits" && showsWindow { id = "average" }
-    return ReasonColumns.column(id) ?? ReasonColumns.all[0]
+    return ReasonFigures.column(id) ?? ReasonFigures.columns[0]
   }
 
   func exitRows() -> [ReasonRow] {
@@ -209,7 +220,7 @@ extension FrontModel {
       : statistics.reasons.filter { reason in
         passes([reason.name] + reason.charges.map { context.controlName($0.control) })
       }
-    return ReasonColumns.sorted(
+    return ReasonFigures.sorted(
       shown, by: exitSortColumn, descending: sort(.exits).descending, context: context
     ).map { ReasonRow(reason: $0, struck: struckShare($0)) }
   }
@@ -272,7 +283,7 @@ extension FrontModel {
     let window = showsWindow || setting != nil
     func figure(_ row: ControlRow) -> (UInt64, UInt64) {
       switch by.column {
-      case "exits": window ? (row.exits, 0) : (row.intervalExits, row.exits)
+      case "exits": window ? (row.count, 0) : (row.intervalCount, row.count)
       case "time": window ? (row.busy, 0) : (row.intervalBusy, row.busy)
       default: (0, 0)
       }
@@ -297,15 +308,11 @@ extension FrontModel {
   func machineRows() -> [MachineRow] {
     guard let snapshot else { return [] }
     let by = sort(.vcpus)
+    let context = timeContext
+    let column = ScopeFigures.column(by.column == "exits" && showsWindow ? "average" : by.column)
     func figure(_ statistics: ScopeStatistics) -> Double {
-      let split = timeSplit(statistics)
-      let total = max(1, Double(split.total))
-      return switch by.column {
-      case "exits": rate(statistics) ?? 0
-      case "guest": Double(split.guest) / total
-      case "kernel": Double(split.kernel) / total
-      case "user": Double(split.user) / total
-      case "halted": Double(split.halted) / total
+      switch column?.value(statistics, context) {
+      case .rate(let value), .percent(let value): value
       default: 0
       }
     }

@@ -27,7 +27,7 @@ extension Painter {
     func figures(_ ids: [String]) -> [Line] {
       var lines: [Line] = []
       var line = Line(" ")
-      for column in ids.compactMap(ReasonColumns.column) {
+      for column in ids.compactMap(ReasonFigures.column) {
         let label = "\(column.title.lowercased()) "
         let value = Painter.text(column.value(reason, context), width: 14)
         if line.width > 1 && line.width + 2 + label.displayWidth + value.displayWidth > width {

@@ -3,7 +3,7 @@ import Architecture
 
 /// What `vmctop -b` prints each interval: two lines of totals, the main table, an empty line.
 public struct BatchTable: Sendable {
-  public var sort: ReasonColumn
+  public var sort: Figure<ReasonStatistics>
   public var filter: ReasonFilter?
   public var vocabulary: Vocabulary
 
@@ -18,9 +18,9 @@ public struct BatchTable: Sendable {
   }
 
   /// The column of the registry that `-s` names.
-  public static func column(_ id: String) throws(Failure) -> ReasonColumn {
-    if let column = ReasonColumns.column(id.lowercased()) { return column }
-    let ids = ReasonColumns.all.map(\.id).joined(separator: ", ")
+  public static func column(_ id: String) throws(Failure) -> Figure<ReasonStatistics> {
+    if let column = ReasonFigures.column(id.lowercased()) { return column }
+    let ids = ReasonFigures.columns.map(\.id).joined(separator: ", ")
     throw Failure(.usage, "-s: no column '\(printable(id))'", hint: "there are \(ids)")
   }
 
@@ -30,14 +30,14 @@ public struct BatchTable: Sendable {
   public func text(_ snapshot: Snapshot) -> String {
     let total = snapshot.total
     let names = vocabulary
-    let context = ReasonContext(snapshot: snapshot, scope: total, controlName: { names.shortName($0) })
+    let context = FigureContext(snapshot: snapshot, scope: total, controlName: { names.shortName($0) })
     var lines = [headline(snapshot), totals(snapshot)]
     let rows = filter.map { $0.apply(total.reasons) } ?? total.reasons
     // Sorted by another column than those shown, that one is shown too.
     var ids = Self.columnIDs
     if !ids.contains(sort.id) { ids.insert(sort.id, at: ids.count - 1) }
-    let table = ReasonTable(columns: ids.compactMap { ReasonColumns.column($0) })
-    let sorted = ReasonColumns.sorted(rows, by: sort, descending: sort.descendingFirst, context: context)
+    let table = FigureTable(columns: ids.compactMap { ReasonFigures.column($0) })
+    let sorted = ReasonFigures.sorted(rows, by: sort, descending: sort.descendingFirst, context: context)
     lines += table.lines(sorted, context: context)
     return lines.joined(separator: "\n") + "\n\n"
   }

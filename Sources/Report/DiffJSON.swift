@@ -73,32 +73,14 @@ private struct Document: Encodable {
     init(_ pair: (a: Value, b: Value)) { (a, b) = pair }
   }
 
-  struct Figures: Encodable {
-    var count: UInt64
-    var rate: Double
-    var percent: Double
-    var timeNsPerSecond: Double
-    @Nullable var meanNs: Double?
-    @Nullable var p99Ns: UInt64?
-
-    init(_ cost: SnapshotComparison.Cost) {
-      count = cost.count
-      rate = rounded(cost.rate)
-      percent = rounded(100 * cost.share)
-      timeNsPerSecond = rounded(cost.timePerSecond)
-      meanNs = cost.mean.map(rounded)
-      p99Ns = cost.p99
-    }
-  }
-
   struct Row: Encodable {
     var name: String
     @Nullable var isa: UInt32?
     @Nullable var code: UInt32?
     @Nullable var word: String?
     @Nullable var bit: Int?
-    var a: Figures
-    var b: Figures
+    var a: JSONValue
+    var b: JSONValue
     var rateChange: Double
     var timeChangeNsPerSecond: Double
     var rateSignificant: Bool
@@ -114,8 +96,8 @@ private struct Document: Encodable {
         word = known.word
         bit = known.bit
       }
-      a = Figures(row.a)
-      b = Figures(row.b)
+      a = JSONValue(row.a, DifferenceFigures.all)
+      b = JSONValue(row.b, DifferenceFigures.all)
       rateChange = rounded(row.b.rate - row.a.rate)
       timeChangeNsPerSecond = rounded(row.b.timePerSecond - row.a.timePerSecond)
       rateSignificant = row.isRateSignificant

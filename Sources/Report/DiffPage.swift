@@ -109,7 +109,11 @@ extension DiffReport {
         let name = name.count > width ? String(name.prefix(width - 1)) + "~" : name
         return trimmed(padded(name, width) + zip(cells, Self.widths).map { padded($0, $1, right: true) }.joined())
       }
-      lines.append(line(title, ["EXITS/S", "", "", "TIME/S", "", "MEAN", "", "P99", ""]))
+      typealias Figure = DifferenceFigures
+      lines.append(
+        line(
+          title,
+          [Figure.rate.title, "", "", Figure.time.title, "", Figure.mean.title, "", Figure.p99.title, ""]))
       lines.append(line("", ["A", "B", "CHANGE", "A", "B", "A", "B", "A", "B"]))
       for row in shown {
         lines.append(

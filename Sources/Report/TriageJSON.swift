@@ -79,8 +79,8 @@ private struct Document: Encodable {
   var losses: [Loss]
   var eventCounts: [Event]
   var vms: [VM]
-  var reasons: [Reason]
-  var controls: [Control]
+  var reasons: [JSONValue]
+  var controls: [JSONValue]
   var settings: [Setting]
   var advice: [Advice]
 
@@ -111,32 +111,7 @@ private struct Document: Encodable {
     var inferred: Bool
     var endedThreads: UInt64
     var exits: UInt64
-    var vcpus: [VCPU]
-  }
-
-  struct VCPU: Encodable {
-    @Nullable var id: UInt32?
-    @Nullable var tid: Int32?
-    @Nullable var name: String?
-    var exits: UInt64
-    var guestNs: UInt64
-    var kernelNs: UInt64
-    var userNs: UInt64
-    var haltedNs: UInt64
-  }
-
-  struct Handling: Encodable {
-    var paired: UInt64
-    var total: UInt64
-    @Nullable var min: UInt64?
-    @Nullable var mean: Double?
-    @Nullable var p50: UInt64?
-    @Nullable var p90: UInt64?
-    @Nullable var p99: UInt64?
-    @Nullable var p999: UInt64?
-    @Nullable var max: UInt64?
-    /// Always false since percentiles of several settings come from one histogram; kept for those who read it.
-    var approximate = false
+    var vcpus: [JSONValue]
   }
 
   struct Charge: Encodable {
@@ -156,35 +131,6 @@ private struct Document: Encodable {
     var error: UInt64
   }
 
-  struct Reason: Encodable {
-    @Nullable var isa: String?
-    var code: UInt32
-    var name: String
-    var count: UInt64
-    var percent: Double
-    @Nullable var rate: Double?
-    @Nullable var timePercent: Double?
-    var settings: Int
-    var handlingNs: Handling
-    var controls: [Charge]
-    var details: [Detail]
-  }
-
-  struct Control: Encodable {
-    var word: String
-    @Nullable var bit: Int?
-    var name: String
-    /// A trace proves that a control was on for those exits; what it is set to now it cannot tell.
-    @Nullable var value: Int?
-    var provenance = "inferred"
-    @Nullable var configured: Int?
-    @Nullable var allowed: String?
-    /// How long ago it was seen to change last; null where it has not since counting began.
-    @Nullable var changedNsAgo: UInt64?
-    var exits: UInt64
-    var handlingNs: UInt64
-  }
-
   struct Setting: Encodable {
     var label: String
     var words: Words
@@ -194,7 +140,7 @@ private struct Document: Encodable {
     @Nullable var rate: Double?
     var time: TimeDocument
     var reasons: [SettingReason]
-    var controls: [SettingControl]
+    var controls: [JSONValue]
   }
 
   struct Words: Encodable {
@@ -219,16 +165,6 @@ private struct Document: Encodable {
     var code: UInt32
     var name: String
     var count: UInt64
-    var handlingNs: UInt64
-  }
-
-  struct SettingControl: Encodable {
-    var word: String
-    @Nullable var bit: Int?
-    var name: String
-    /// What the control was set to in this setting; null where that was not read, and for what is no bit.
-    @Nullable var value: Int?
-    var exits: UInt64
     var handlingNs: UInt64
   }
 
@@ -263,51 +199,49 @@ private struct Document: Encodable {
         pid: vm.pid, name: vm.name, vmm: vm.vmm, inferred: vm.isInferred, endedThreads: vm.endedThreads,
         exits: report.scope(vm.scope).exits,
         vcpus: vm.vcpus.map { vcpu in
-          let scope = report.scope(vcpu.scope)
-          return VCPU(
-            id: vcpu.id, tid: vm.endedThreads > 0 ? nil : vcpu.tid, name: vcpu.threadName, exits: scope.exits,
-            guestNs: scope.time.guest,
-            kernelNs: scope.time.kernel, userNs: scope.time.user, haltedNs: scope.time.halted)
+          JSONValue(
+            report.scope(vcpu.scope), ScopeFigures.all, FigureContext(),
+            [
+              "id": JSONValue(optional: vcpu.id), "tid": JSONValue(optional: vm.endedThreads > 0 ? nil : vcpu.tid),
+              "name": JSONValue(optional: vcpu.threadName),
+            ])
         })
     }
-    let busy = report.busy
-    let window = snapshot.windowNanoseconds
+    let context = report.context
     reasons = report.reasons.map { row in
-      Reason(
-        isa: isaName(row.isa), code: row.code, name: row.name, count: row.count,
-        percent: total.exits == 0 ? 0 : rounded(100 * Double(row.count) / Double(total.exits)),
-        rate: window == 0 ? nil : rounded(Double(row.count) * 1e9 / Double(window)),
-        timePercent: busy == 0 ? nil : rounded(100 * Double(row.busy) / Double(busy)),
-        settings: row.settings, handlingNs: Self.handling(row.handling),
-        controls: row.charges.map { charge in
-          let name = report.vocabulary.control(charge.control)
-          return Charge(word: name.word, bit: name.bit, name: name.name, count: charge.count)
-        },
-        details: row.details.flatMap { detail in
-          detail.entries.map { entry in
-            Detail(
-              kind: detail.kind.key,
-              value: hex(detail.kind == .cpuidLeaf ? entry.value & 0xffff_ffff : entry.value),
-              text: report.vocabulary.text(detail.kind, entry.value), count: entry.count,
-              approximate: detail.isApproximate, error: entry.error)
-          }
-        })
+      JSONValue(
+        row, ReasonFigures.all, context,
+        [
+          "isa": .text(isaName(row.isa)), "code": .integer(UInt64(row.code)),
+          // Percentiles of several settings come from one histogram; kept for those who read it.
+          "handling_ns": .object(["approximate": .part(false)]),
+          "controls": .part(
+            row.charges.map { charge in
+              let name = report.vocabulary.control(charge.control)
+              return Charge(word: name.word, bit: name.bit, name: name.name, count: charge.count)
+            }),
+          "details": .part(row.details.flatMap { Self.details($0, report.vocabulary) }),
+        ])
     }
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     controls = report.controls.map { control in
-      let name = report.vocabulary.control(control.control)
       let standing = snapshot.standing(control.control, on: threads)
-      var row = Control(
-        word: name.word, bit: name.bit, name: name.name, value: nil, configured: standing.configured.map { $0 ? 1 : 0 },
-        allowed: standing.allowed, changedNsAgo: standing.since.map { snapshot.age(of: $0) }, exits: control.count,
-        handlingNs: control.busy)
-      // One value for all vCPUs, or none: an exit still proves that it was on for one of them.
-      switch standing.now {
-      case .on: (row.value, row.provenance) = (1, "measured")
-      case .off: (row.value, row.provenance) = (0, "measured")
-      case .mixed, nil: break
-      }
-      return row
+      // A trace proves that a control was on for those exits; what it is set to now it cannot tell. One value for all vCPUs, or
+      // none.
+      let value: Int? =
+        switch standing.now {
+        case .on: 1
+        case .off: 0
+        case .mixed, nil: nil
+        }
+      return Self.control(
+        control, report, context,
+        [
+          "value": JSONValue(optional: value), "provenance": .text(value == nil ? "inferred" : "measured"),
+          "configured": JSONValue(optional: standing.configured.map { $0 ? 1 : 0 }),
+          "allowed": JSONValue(optional: standing.allowed),
+          "changed_ns_ago": JSONValue(optional: standing.since.map { snapshot.age(of: $0) }),
+        ])
     }
     settings = total.settings.map { Self.setting($0, report) }
     advice = report.advice.map {
@@ -330,21 +264,29 @@ private struct Document: Encodable {
           handlingNs: reason.handling)
       },
       controls: row.controls.map { control in
-        let name = report.vocabulary.control(control.control)
-        return SettingControl(
-          word: name.word, bit: name.bit, name: name.name,
-          value: description.words?.value(of: control.control).map { $0 ? 1 : 0 }, exits: control.count,
-          handlingNs: control.busy)
+        // What the control was set to in this setting; null where that was not read, and for what is no bit.
+        let value = description.words?.value(of: control.control).map { $0 ? 1 : 0 }
+        return Self.control(control, report, report.context, ["value": JSONValue(optional: value)])
       })
   }
 
-  private static func handling(_ summary: LatencySummary) -> Handling {
-    let isKnown = summary.paired > 0
-    func known(_ value: UInt64) -> UInt64? { isKnown ? value : nil }
-    return Handling(
-      paired: summary.paired, total: summary.total, min: known(summary.min), mean: summary.mean.map(rounded),
-      p50: known(summary.p50), p90: known(summary.p90), p99: known(summary.p99), p999: known(summary.p999),
-      max: known(summary.max))
+  private static func control(
+    _ control: ChargeStatistics, _ report: TriageReport, _ context: FigureContext, _ rest: [String: JSONValue]
+  ) -> JSONValue {
+    let name = report.vocabulary.control(control.control)
+    let names: [String: JSONValue] = [
+      "word": .text(name.word), "bit": JSONValue(optional: name.bit), "name": .text(name.name),
+    ]
+    return JSONValue(control, ControlFigures.all, context, rest.merging(names) { $1 })
+  }
+
+  private static func details(_ detail: DetailStatistics, _ vocabulary: Vocabulary) -> [Detail] {
+    detail.entries.map { entry in
+      Detail(
+        kind: detail.kind.key, value: hex(detail.kind == .cpuidLeaf ? entry.value & 0xffff_ffff : entry.value),
+        text: vocabulary.text(detail.kind, entry.value), count: entry.count, approximate: detail.isApproximate,
+        error: entry.error)
+    }
   }
 }
 

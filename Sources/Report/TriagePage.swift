@@ -116,15 +116,8 @@ extension TriageReport {
   private static let shownReasons = 10
 
   private func whyItExits() -> [String] {
-    let names = vocabulary
-    var merged = ScopeStatistics()
-    merged.exits = snapshot.total.exits
-    merged.reasons = reasons
-    merged.time = snapshot.total.time
-    let context = ReasonContext(
-      snapshot: snapshot, scope: merged, basis: .window, controlName: { names.shortName($0) })
     let shown = reasons.prefix(Self.shownReasons)
-    let table = ReasonTable(columns: Self.columnIDs.compactMap { ReasonColumns.column($0) })
+    let table = FigureTable(columns: Self.columnIDs.compactMap { ReasonFigures.column($0) })
     var lines = ["WHY IT EXITS"] + table.lines(Array(shown), context: context)
     let rest = reasons.dropFirst(shown.count)
     if !rest.isEmpty {
@@ -189,15 +182,15 @@ extension TriageReport {
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     let isRead = !snapshot.controlWords.isEmpty
     var lines = ["WHICH CONTROLS CAUSE IT"]
+    let figures = ["percent", "count", "time"].compactMap { id in
+      ControlFigures<ChargeStatistics>.all.first { $0.id == id }
+    }
     var rows = [["%", "EXITS", "TIME%"] + (isRead ? ["NOW", "CFG", "ALLOWED"] : []) + ["CONTROL"]]
     for control in shown {
       let name = vocabulary.control(control.control)
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
       let meaning = name.word == "none" ? "  (no control suppresses them)" : place
-      var row = [
-        Figures.share(control.count, of: snapshot.total.exits), Figures.count(control.count),
-        Figures.share(control.busy, of: busy),
-      ]
+      var row = figures.map { figureText($0.value(control, context)) }
       if isRead {
         let standing = snapshot.standing(control.control, on: threads)
         row += [

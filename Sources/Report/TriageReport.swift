@@ -48,6 +48,13 @@ public struct TriageReport: Sendable {
   var handling: UInt64 { reasons.reduce(0) { $0 &+ $1.handling.total } }
   var busy: UInt64 { reasons.reduce(0) { $0 &+ $1.busy } }
 
+  /// What figures of everything that was counted are set against.
+  var context: FigureContext {
+    let names = vocabulary
+    return FigureContext(
+      snapshot: snapshot, scope: snapshot.total, basis: .window, controlName: { names.shortName($0) })
+  }
+
   /// The scope of a VM or vCPU, or an empty one where a snapshot names none.
   func scope(_ index: Int) -> ScopeStatistics {
     snapshot.scopes.indices.contains(index) ? snapshot.scopes[index] : ScopeStatistics()

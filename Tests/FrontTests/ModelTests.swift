@@ -15,7 +15,7 @@ import Testing
       #expect(help.contains(Keymap.label(binding)), "\(binding.command)")
       #expect(help.contains(binding.help), "\(binding.command)")
     }
-    for column in ReasonColumns.all { #expect(help.contains(column.help)) }
+    for column in ReasonFigures.columns { #expect(help.contains(column.help)) }
   }
 
   @Test func noKeyMeansTwoThings() {
@@ -244,7 +244,7 @@ import Testing
   }
 
   @Test func everyColumnSortsAndInverts() {
-    for column in ReasonColumns.all {
+    for column in ReasonFigures.columns {
       var model = modelAfter(3)
       press(&model, ":sort \(column.id)")
       _ = model.handle(.enter)
@@ -466,7 +466,7 @@ import Testing
     let row = try #require(model.controlRows().first { $0.control == hltExiting })
     #expect(row.busy == 100_000)
     #expect(row.intervalBusy == 100_000)
-    let column = try #require(ReasonColumns.column("time"))
+    let column = try #require(ReasonFigures.column("time"))
     #expect(column.value(scope.reasons[0], model.context(scope)) == .percent(25))
     #expect(column.value(scope.reasons[1], model.context(scope)) == .percent(75))
     press(&model, "/hlt")
@@ -514,7 +514,7 @@ import Testing
   @Test func aControlIsOnOnlyWhereAnExitProvesIt() {
     let model = modelAfter(3)
     for row in model.controlRows() where row.state == .on {
-      #expect(row.exits > 0 || model.names.isForced(row.control), "\(row.name.name)")
+      #expect(row.count > 0 || model.names.isForced(row.control), "\(row.name.name)")
     }
     #expect(model.controlRows().contains { $0.state == .unknown })
   }
@@ -523,7 +523,7 @@ import Testing
     for selection in ["", "5\r", "5jj\r"] {
       var model = modelAfter(3)
       for scalar in selection.unicodeScalars { _ = model.handle(scalar == "\r" ? .enter : .character(scalar)) }
-      #expect(model.controlRows().reduce(0) { $0 + $1.exits } == model.scopeStatistics?.exits)
+      #expect(model.controlRows().reduce(0) { $0 + $1.count } == model.scopeStatistics?.exits)
     }
   }
 
@@ -628,19 +628,12 @@ import Testing
 }
 
 @Suite struct ColumnTests {
-  @Test func idsKeysAndMetricNamesAreUnique() {
-    #expect(Set(ReasonColumns.all.map(\.id)).count == ReasonColumns.all.count)
-    #expect(Set(ReasonColumns.all.map(\.jsonKey)).count == ReasonColumns.all.count)
-    let metrics = ReasonColumns.all.compactMap(\.metricName)
-    #expect(Set(metrics).count == metrics.count)
-  }
-
   @Test func sharesOfAllReasonsAddUpToAHundred() {
     let model = modelAfter(3)
     let statistics = model.scopeStatistics ?? ScopeStatistics()
     for id in ["percent", "time"] {
       let sum = statistics.reasons.reduce(0.0) { sum, reason in
-        guard case .percent(let share) = ReasonColumns.column(id)?.value(reason, model.context(statistics)) else {
+        guard case .percent(let share) = ReasonFigures.column(id)?.value(reason, model.context(statistics)) else {
           return sum
         }
         return sum + share
@@ -659,10 +652,10 @@ import Testing
         return latency
       }())
     let unknown = ReasonStatistics(isa: 1, code: 2, name: "UNKNOWN", figures: ExitFigures(total: ExitCounts(count: 9)))
-    let column = try #require(ReasonColumns.column("mean"))
-    let context = ReasonContext(snapshot: Snapshot(), scope: ScopeStatistics(), controlName: { _ in "" })
+    let column = try #require(ReasonFigures.column("mean"))
+    let context = FigureContext(snapshot: Snapshot(), scope: ScopeStatistics(), controlName: { _ in "" })
     for descending in [true, false] {
-      let sorted = ReasonColumns.sorted([unknown, known], by: column, descending: descending, context: context)
+      let sorted = ReasonFigures.sorted([unknown, known], by: column, descending: descending, context: context)
       #expect(sorted.map(\.name) == ["KNOWN", "UNKNOWN"])
     }
   }

@@ -78,12 +78,12 @@ import Testing
         """)
   }
 
-  @Test("sorts by any column of the registry and shows it", arguments: ReasonColumns.all.map(\.id))
+  @Test("sorts by any column of the registry and shows it", arguments: ReasonFigures.columns.map(\.id))
   func sorting(id: String) throws {
     let table = try BatchTable(sort: id, vocabulary: vocabulary)
     let lines = table.text(sampleSnapshot()).split(separator: "\n")
     #expect(lines.count == 6)
-    #expect(lines[2].contains(try #require(ReasonColumns.column(id)).title))
+    #expect(lines[2].contains(try #require(ReasonFigures.column(id)).title))
   }
 
   @Test("sorted by reason, the names are in order") func order() throws {

@@ -1,39 +1,39 @@
 import Aggregator
 import Architecture
 
-/// The main table as plain text: the columns of the registry, each as wide as its contents, the last one ragged.
-public struct ReasonTable: Sendable {
-  public var columns: [ReasonColumn]
-
-  public init(columns: [ReasonColumn]) { self.columns = columns }
+/// A table as plain text: columns of a registry, each as wide as its contents, the last one ragged.
+struct FigureTable<Row> {
+  var columns: [Figure<Row>]
 
   /// The head, then one line per row.
-  public func lines(_ rows: [ReasonStatistics], context: ReasonContext) -> [String] {
-    let cells = rows.map { row in columns.map { cell($0.value(row, context)) } }
+  func lines(_ rows: [Row], context: FigureContext) -> [String] {
+    let cells = rows.map { row in columns.map { figureText($0.value(row, context)) } }
     let widths = columns.indices.map { index in
       cells.reduce(columns[index].title.count) { max($0, $1[index].count) }
     }
     return ([columns.map(\.title)] + cells).map { line in
       var text = ""
       for (index, cell) in line.enumerated() {
-        let isRight = columns[index].alignment == .right
+        let isRight = !columns[index].isText
         let isLast = index == line.count - 1
         text += isLast && !isRight ? cell : padded(cell, widths[index], right: isRight)
-        if !isLast { text += columns[index].alignment == .right && columns[index + 1].alignment == .left ? "  " : " " }
+        if !isLast { text += !columns[index].isText && columns[index + 1].isText ? "  " : " " }
       }
       return text
     }
   }
+}
 
-  func cell(_ value: ColumnValue) -> String {
-    switch value {
-    case .integer(let value): Figures.count(value)
-    case .rate(let value): Figures.short(value)
-    case .percent(let value): Figures.percent(value)
-    case .nanoseconds(let value): Figures.duration(value)
-    case .text(let value): printable(value)
-    case .none: "-"
-    }
+/// A figure for people.
+func figureText(_ value: FigureValue) -> String {
+  switch value {
+  case .integer(let value): Figures.count(value)
+  case .rate(let value): Figures.short(value)
+  case .percent(let value): Figures.percent(value)
+  case .nanoseconds(let value): Figures.duration(value)
+  case .fractionalNanoseconds(let value): Figures.duration(UInt64(exactly: value.rounded()) ?? .max)
+  case .text(let value): printable(value)
+  case .none: "-"
   }
 }
 
