@@ -23,7 +23,7 @@ run: packages-build $(binary)
 test: packages-test swift
 	$(SWIFT) build --build-tests
 	lab/tests/selftest
-	$(SWIFT) test --skip-build
+	.ci/tests $(SWIFT) test --skip-build
 
 lab: packages-lab $(binary)
 	lab/tests/run $(binary)

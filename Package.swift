@@ -43,11 +43,11 @@ let package = Package(
         "Aggregator", "Sampler", "Tracefs", "Recording", "KVMHost", "VCPUState", "KernelMemory", "TraceFormat",
         "Architecture", "HostFiles", "Errors", "Threads",
       ]),
-    library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Architecture", "Errors"]),
+    library("Sampler", ["Tracefs", "KVMHost", "KernelMemory", "HostFiles", "TraceFormat", "Errors"]),
     library("Recording", ["TraceFormat", "Architecture", "HostFiles", "Errors", "Threads", "CRecording", "CZstd"]),
     library("Aggregator", ["Architecture", "TraceFormat", "HostFiles", "Errors"]),
     library("Tracefs", ["TraceFormat", "HostFiles", "Errors", "CSignals"]),
-    library("KVMHost", ["Architecture", "KernelMemory", "HostFiles", "Errors"]),
+    library("KVMHost", ["Architecture", "HostFiles", "Errors"]),
     library("VCPUState", ["KernelMemory", "HostFiles", "Architecture"]),
     library("KernelMemory", ["HostFiles", "Errors"]),
     library("HostFiles", ["Errors"]),
@@ -74,14 +74,15 @@ let package = Package(
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
     tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM"]),
     tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
-    tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel", "HostFiles"]),
-    tests("Recording", ["Recording", "TraceFormat", "vmctop-bench"]),
-    tests("Sampler", ["Sampler", "Tracefs", "KVMHost", "TraceFormat", "HostFiles", "CTinyGuest"]),
+    tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel"]),
+    tests("Recording", ["Recording", "TraceFormat", "Architecture", "vmctop-bench"]),
+    tests("Sampler", ["Sampler", "Tracefs", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
     tests("HostFiles", ["HostFiles", "Errors"]),
     tests("Threads", ["Threads"]),
     tests(
-      "Front", ["Front", "Screen", "Aggregator", "Architecture", "FrontSupport", "front-preview"], exclude: ["Golden"]),
+      "Front", ["Front", "Screen", "Aggregator", "TraceFormat", "Architecture", "FrontSupport", "front-preview"],
+      exclude: ["Golden"]),
     .target(
       name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
       swiftSettings: strict),
@@ -95,12 +96,12 @@ let package = Package(
       "Session",
       [
         "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles",
-        "KVMHost", "CTinyGuest", "FakeKernel", "FakeVMM", "SnapshotSupport",
+        "CTinyGuest", "FakeKernel", "FakeVMM", "SnapshotSupport",
       ]),
     tests(
       "Command",
       [
-        "Report", "CDemo", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
+        "Report", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
         "TraceFormat", "HostFiles", "Errors", "CTinyGuest",
       ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
