@@ -18,6 +18,22 @@ enum ExportFormat: String, ExpressibleByArgument, CaseIterable {
   case openMetrics = "openmetrics"
 }
 
+/// The value of `export --to`: a point in time, as in every command; or a format, as it was before there was `--format`.
+enum ExportEnd: ExpressibleByArgument {
+  case time(TimePoint)
+  case format(ExportFormat)
+
+  init?(argument: String) {
+    if let format = ExportFormat(rawValue: argument) {
+      self = .format(format)
+    } else if let time = TimePoint(argument: argument) {
+      self = .time(time)
+    } else {
+      return nil
+    }
+  }
+}
+
 /// `vmctop export`: a recording in the form of another tool.
 struct ExportCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -29,9 +45,9 @@ struct ExportCommand: ParsableCommand {
   var files: [String]
 
   @Option(
-    name: .customLong("to"), help: ArgumentHelp("What to write.", valueName: "format"),
+    name: .customLong("format"), help: ArgumentHelp("What to write.", valueName: "format"),
     completion: .list(ExportFormat.allCases.map(\.rawValue)))
-  var format: ExportFormat
+  var chosenFormat: ExportFormat?
 
   @Option(
     name: [.customShort("o"), .long],
@@ -41,16 +57,32 @@ struct ExportCommand: ParsableCommand {
   @Option(name: .long, help: ArgumentHelp("Only events from this point on: \(TimePoint.forms).", valueName: "time"))
   var from: TimePoint?
 
-  @Option(name: .long, help: ArgumentHelp("Only events up to this point; +5s counts from --from.", valueName: "time"))
-  var toTime: TimePoint?
+  @Option(
+    name: [.customLong("to"), .customLong("to-time")], parsing: .singleValue,
+    help: ArgumentHelp("Only events up to this point; +5s counts from --from.", valueName: "time"))
+  var ends: [ExportEnd] = []
 
   @OptionGroup var guests: RecordedSelectionOptions
+
+  private var formats: [ExportFormat] {
+    (chosenFormat.map { [$0] } ?? [])
+      + ends.compactMap { if case .format(let format) = $0 { format } else { nil } }
+  }
+  private var times: [TimePoint] { ends.compactMap { if case .time(let time) = $0 { time } else { nil } } }
+  /// Of what `validate` has found to be one.
+  private var format: ExportFormat { formats.first ?? .jsonLines }
 
   func validate() throws {
     if files.contains("") { throw ValidationError("the file name is empty") }
     if output == "" { throw ValidationError("-o: the file name is empty") }
+    if formats.isEmpty {
+      let names = ExportFormat.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--format is missing: one of \(names)")
+    }
+    if formats.count > 1 { throw ValidationError("--format is given more than once") }
+    if times.count > 1 { throw ValidationError("--to is given more than once") }
     if format == .traceDat, output ?? "-" == "-" {
-      throw ValidationError("--to trace.dat needs -o FILE: its tables are written last, to places before them")
+      throw ValidationError("--format trace.dat needs -o FILE: its tables are written last, to places before them")
     }
   }
 
@@ -61,7 +93,7 @@ struct ExportCommand: ParsableCommand {
     let source: any RecordingSource
     do {
       source = try openRecording(
-        files, span: RecordingSpan(from: from, to: toTime), countsOnce: format != .traceDat)
+        files, span: RecordingSpan(from: from, to: times.first), countsOnce: format != .traceDat)
     } catch {
       throw Failure(error)
     }

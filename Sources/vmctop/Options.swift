@@ -130,6 +130,18 @@ struct RangeOptions: ParsableArguments {
   var span: RecordingSpan { RecordingSpan(from: from, to: to) }
 }
 
+/// How `triage` and `record` were told how long, before `-d` was an interval in every command: accepted still, and in no help.
+struct EarlierDuration: ParsableArguments {
+  @Option(name: .customShort("d"), help: ArgumentHelp("", visibility: .hidden))
+  var seconds: Double?
+
+  /// - Throws: Where both are given.
+  func duration(or duration: Double?) throws -> Double? {
+    if duration != nil, seconds != nil { throw ValidationError("-d and --duration are the same: give one of them") }
+    return duration ?? seconds
+  }
+}
+
 /// What to do where a live start is not possible.
 struct StartOptions: ParsableArguments {
   @Flag(

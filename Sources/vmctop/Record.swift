@@ -59,8 +59,10 @@ struct Record: ParsableCommand {
   @Flag(name: .long, help: "Overwrite a file that is there.")
   var force = false
 
-  @Option(name: [.customShort("d"), .long], help: ArgumentHelp("How long to record.", valueName: "seconds"))
+  @Option(name: [.customShort("t"), .long], help: ArgumentHelp("How long to record.", valueName: "seconds"))
   var duration: Double?
+
+  @OptionGroup var before: EarlierDuration
 
   @Option(
     name: .long, help: ArgumentHelp("Every event, or only what was counted in each interval.", valueName: "level"),
@@ -113,7 +115,7 @@ struct Record: ParsableCommand {
   var command: [String] = []
 
   func validate() throws {
-    if let duration, !(duration > 0 && duration <= 1e8) {
+    if let duration = try before.duration(or: duration), !(duration > 0 && duration <= 1e8) {
       throw ValidationError("--duration: \(duration) is not above 0 and at most 100000000 seconds")
     }
     if let maxSize, maxSize.bytes < RecordingOptions.smallestSize {
@@ -136,6 +138,7 @@ struct Record: ParsableCommand {
 
   func run() throws {
     let (target, name) = try chooseTarget()
+    let seconds = try before.duration(or: duration)
     let wake: Int32
     do {
       try CleanupRegistry.install()
@@ -156,7 +159,7 @@ struct Record: ParsableCommand {
     if !command.isEmpty { child = try RecordedCommand(command) }
     let line = ProgressLine()
     let ending = recorder.run(
-      seconds: duration, wake: wake, isOver: { child?.hasEnded() ?? false }, report: { line.show($0) })
+      seconds: seconds, wake: wake, isOver: { child?.hasEnded() ?? false }, report: { line.show($0) })
     if ending != .asked { child?.end(signal: ExitSignals.received ?? SIGTERM) }
     let last = recorder.finish(commandStatus: child?.status.map { UInt32(bitPattern: $0) })
     line.clear()

@@ -13,9 +13,11 @@ struct Triage: ParsableCommand {
   @OptionGroup var source: SourceOptions
 
   @Option(
-    name: [.customShort("d"), .long],
-    help: ArgumentHelp("How long to count; a recording is counted whole.", valueName: "seconds"))
-  var duration: Double = 10
+    name: [.customShort("t"), .long],
+    help: ArgumentHelp("How long to count, 10 by default; a recording is counted whole.", valueName: "seconds"))
+  var duration: Double?
+
+  @OptionGroup var before: EarlierDuration
 
   @Option(
     name: .long, help: ArgumentHelp("A page for people, or one JSON object.", valueName: "format"),
@@ -28,8 +30,9 @@ struct Triage: ParsableCommand {
   @OptionGroup var range: RangeOptions
 
   func validate() throws {
-    guard duration > 0, duration <= 86_400 else {
-      throw ValidationError("--duration: \(duration) is not above 0 and at most 86400 seconds")
+    let seconds = try before.duration(or: duration) ?? 10
+    guard seconds > 0, seconds <= 86_400 else {
+      throw ValidationError("--duration: \(seconds) is not above 0 and at most 86400 seconds")
     }
     if demo, !source.input.isEmpty { throw ValidationError("--demo does not go with --input") }
     if source.input.isEmpty, !range.span.isAll {
@@ -43,7 +46,7 @@ struct Triage: ParsableCommand {
     defer { engine.close() }
     let snapshot =
       switch input {
-      case .live, .stream: try engine.collect(seconds: duration)
+      case .live, .stream: try engine.collect(seconds: before.duration(or: duration) ?? 10)
       case .files, .demo: try engine.readAll()
       }
     let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)

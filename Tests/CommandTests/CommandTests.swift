@@ -133,7 +133,8 @@ func expectOneLine(_ errors: String, sourceLocation: SourceLocation = #_sourceLo
       ["-p", ""], ["-p", "1,"], ["-p", "0"], ["-p", "4294967296"], ["--vcpu", "-1"], ["--events", "all"],
       ["--buffer-size", "1"], ["--buffer-size", "99999999999999999999"], ["--clock", "x86-tsc"], ["-s", "speed"],
       ["-f", "("], ["--input", ""], ["--input", "f", "--clock", "mono"], ["--input", "f", "--fallback-demo"],
-      ["-d", "1", "triage"], ["triage", "--duration", "0"], ["triage", "--duration", "inf"],
+      ["-d", "1", "triage"], ["triage", "--duration", "0"], ["triage", "-d", "0"], ["triage", "-d", "1", "-t", "1"],
+      ["triage", "--duration", "inf"],
       ["triage", "--format", "xml"],
       ["triage", "--demo", "--input", "f"], ["triage", "extra"], ["demo", "--strict"],
     ])

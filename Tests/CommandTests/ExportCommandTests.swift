@@ -57,10 +57,11 @@ private func triage(_ arguments: [String]) throws -> [String: Any] {
   @Test(
     "a mistake is one line and status 2",
     arguments: [
-      [], ["f"], ["--to", "csv"], ["f", "--to", "xml"], ["f", "--to", "trace.dat"],
-      ["f", "--to", "trace.dat", "-o", "-"],
-      ["f", "--to", "csv", "--from", "abc"], ["", "--to", "csv"], ["f", "--to", "csv", "-o", ""],
-      [perf, "--to", "csv", "-o", perf],
+      [], ["f"], ["--format", "csv"], ["f", "--format", "xml"], ["f", "--format", "trace.dat"],
+      ["f", "--format", "trace.dat", "-o", "-"],
+      ["f", "--format", "csv", "--from", "abc"], ["", "--format", "csv"], ["f", "--format", "csv", "-o", ""],
+      [perf, "--format", "csv", "-o", perf], ["f", "--to", "50%"], ["f", "--format", "csv", "--to", "jsonl"],
+      ["f", "--format", "csv", "--to", "1s", "--to-time", "2s"],
     ])
   func usage(arguments: [String]) throws {
     let run = try vmctop(["export"] + arguments)
@@ -68,21 +69,28 @@ private func triage(_ arguments: [String]) throws -> [String: Any] {
     expectOneLine(run.errors)
   }
 
+  @Test("what --to and --to-time meant before there was --format, they mean still") func earlierOptions() throws {
+    let now = try vmctop(["export", perf, "--format", "csv", "--from", "10%", "--to", "60%"])
+    let before = try vmctop(["export", perf, "--to", "csv", "--from", "10%", "--to-time", "60%"])
+    #expect(now.status == 0 && now.output.count > 1000)
+    #expect(before.output == now.output && before.status == 0 && before.errors == "")
+  }
+
   @Test("a file that cannot be read or written is one line", arguments: [["/nonexistent"], [#filePath]])
   func badFiles(arguments: [String]) throws {
-    let run = try vmctop(["export"] + arguments + ["--to", "csv"])
+    let run = try vmctop(["export"] + arguments + ["--format", "csv"])
     #expect([3, 5].contains(run.status))
     expectOneLine(run.errors)
-    let full = try vmctop(["export", perf, "--to", "csv", "-o", "/nonexistent/x"])
+    let full = try vmctop(["export", perf, "--format", "csv", "-o", "/nonexistent/x"])
     #expect(full.status == 1)
     expectOneLine(full.errors)
-    let device = try vmctop(["export", perf, "--to", "csv", "-o", "/dev/full"])
+    let device = try vmctop(["export", perf, "--format", "csv", "-o", "/dev/full"])
     #expect(device.status == 1)
     expectOneLine(device.errors)
   }
 
   @Test("a closed pipe ends it quietly") func closedPipe() throws {
-    let run = try vmctop(["export", demo, "--to", "jsonl"], output: .brokenPipe)
+    let run = try vmctop(["export", demo, "--format", "jsonl"], output: .brokenPipe)
     #expect(run.status == 0 && run.errors == "")
   }
 
@@ -91,7 +99,7 @@ private func triage(_ arguments: [String]) throws -> [String: Any] {
     let folder = NSTemporaryDirectory() + "vmctop-test-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let run = try vmctop(["export", perf, "--to", format, "-o", folder + "/out", "--from", "10%", "--to-time", "90%"])
+    let run = try vmctop(["export", perf, "--format", format, "-o", folder + "/out", "--from", "10%", "--to", "90%"])
     #expect(run.status == 0 && run.errors == "" && run.output == "")
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["out"])
     #expect(try Data(contentsOf: URL(fileURLWithPath: folder + "/out")).count > 1000)

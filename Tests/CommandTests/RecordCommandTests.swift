@@ -115,7 +115,7 @@ private func events(_ source: some PageSource, _ layout: PageLayout) -> UInt64 {
     let exists = try vmctop(["record", "-o", "\(folder)/r", "-d", "1"])
     #expect(exists.status == 1)
     #expect(exists.errors == "vmctop: \(folder)/r exists; --force overwrites it\n")
-    let full = try vmctop(["record", "-o", "/dev/full", "-d", "5"])
+    let full = try vmctop(["record", "-o", "/dev/full", "-t", "5"])
     #expect(full.status == 1)
     expectOneLine(full.errors)
     #expect(full.errors.contains("No space left on device"))
@@ -132,7 +132,7 @@ private func events(_ source: some PageSource, _ layout: PageLayout) -> UInt64 {
     let run = try Running(["record", "-o", path, "--events", "full"])
     sleep(4)
     // A second one is refused meanwhile, forced or not.
-    let second = try vmctop(["record", "-o", path, "--force", "-d", "1"])
+    let second = try vmctop(["record", "-o", path, "--force", "-t", "1"])
     #expect(second.status == 1)
     #expect(second.errors == "vmctop: \(path) is being written by process \(run.process.processIdentifier)\n")
     kill(run.process.processIdentifier, SIGKILL)
@@ -173,7 +173,7 @@ private func events(_ source: some PageSource, _ layout: PageLayout) -> UInt64 {
   @Test("through a pipe brings every event, or says which it left out") func pipe() throws {
     defer { remove() }
     let output = Pipe()
-    let run = try Running(["record", "-o", "-", "--events", "full", "-d", "4"], output: output)
+    let run = try Running(["record", "-o", "-", "--events", "full", "-t", "4"], output: output)
     let guests = Guests()
     let stream = RecordingStream(descriptor: output.fileHandleForReading.fileDescriptor)
     var queue: RecordingPageQueue?
@@ -209,7 +209,7 @@ private func events(_ source: some PageSource, _ layout: PageLayout) -> UInt64 {
   @Test("whose reader leaves ends in peace, status 0") func readerLeaves() throws {
     defer { remove() }
     let output = Pipe()
-    let run = try Running(["record", "-o", "-", "-d", "60"], output: output)
+    let run = try Running(["record", "-o", "-", "-t", "60"], output: output)
     _ = output.fileHandleForReading.readData(ofLength: 100)
     try output.fileHandleForReading.close()
     let (status, errors) = run.end()
