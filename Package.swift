@@ -34,9 +34,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
-    library("Front", ["Screen", "Aggregator", "Architecture", "TraceFormat", "Errors", "CNcurses"]),
-    library("Report", ["Aggregator", "Architecture", "Errors"]),
-    library("Export", ["Aggregator", "Recording", "TraceFormat", "Architecture"]),
+    library("Front", ["Screen", "Wording", "Aggregator", "Architecture", "TraceFormat", "Errors", "CNcurses"]),
+    library("Report", ["Wording", "Aggregator", "Architecture", "Errors"]),
+    library("Export", ["Wording", "Aggregator", "Recording", "TraceFormat", "Architecture"]),
     library(
       "Session",
       [
@@ -58,6 +58,7 @@ let package = Package(
     library("TraceFormat", ["HostFiles", "Errors", "CZlib", "CZstd"]),
     library("Architecture", ["Errors"]),
     library("Screen"),
+    library("Wording", ["Aggregator", "Architecture"]),
     .target(
       name: "CNcurses",
       path: "CNcurses",

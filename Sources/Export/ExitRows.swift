@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 /// One column of the exports by exit: declared once, for JSON lines and CSV alike.
 struct ExitColumn: Sendable {

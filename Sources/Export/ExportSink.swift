@@ -54,8 +54,6 @@ func printable(_ text: String) -> String {
   return String(String.UnicodeScalarView(text.unicodeScalars.map { isUnprintable($0) ? "?" : $0 }))
 }
 
-func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
-
 /// Nanoseconds in another unit with all digits: `1234567` in thousands is `1234.567`.
 func decimal(_ nanoseconds: UInt64, digits: Int) -> String {
   var unit: UInt64 = 1

@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 extension ExportContext {
   /// Writes the JSON that ui.perfetto.dev and chrome://tracing open ("Trace Event Format"): for each vCPU slices of the

@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import Screen
+import Wording
 
 /// The words for numbers, from the catalogue of the manuals.
 public struct CatalogueNames: Names {
@@ -33,29 +34,7 @@ public struct CatalogueNames: Names {
   }
 
   public func detail(_ kind: DetailKind, _ value: UInt64) -> String {
-    let low = UInt32(truncatingIfNeeded: value)
-    func named(_ number: String, _ name: String?) -> String { name.map { "\(number) \($0)" } ?? number }
-    switch kind {
-    case .port: return named(Format.hex(value), UInt16(exactly: value).flatMap(portName))
-    case .msr: return named(Format.hex(value), UInt32(exactly: value).flatMap(msrName))
-    case .gpa: return named(Format.hex(value), guestPhysicalAddressName(value))
-    case .cpuidLeaf: return named(Format.hex(UInt64(low)), cpuidLeafName(low))
-    case .controlRegister:
-      let register = "CR\(value & 0xff)"
-      return switch value >> 8 & 0xff {
-      case 0: "\(register) write"
-      case 1: "\(register) read"
-      case 2: "\(register) CLTS"
-      case 3: "\(register) LMSW"
-      default: "\(register) access \(value >> 8 & 0xff)"
-      }
-    case .debugRegister: return "DR\(value & 0xff) \(value >> 8 & 0xff == 1 ? "read" : "write")"
-    case .vector:
-      return named(Format.hex(value), value < 32 ? exceptionName(UInt8(truncatingIfNeeded: value)) : nil)
-    case .apicOffset: return named(Format.hex(value), localAPICRegisterName(offset: low))
-    case .hypercall: return "hypercall \(value)"
-    case .linearAddress, .rip: return Format.hex(value)
-    }
+    kind.text(value, name: kind.name(of: value))
   }
 
   public func exitFields(_ exit: KVMExit) -> [FieldNote] {

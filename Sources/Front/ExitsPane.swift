@@ -93,7 +93,7 @@ extension Painter {
     var y = area.height > 3 ? 1 : 0
     var line = Line(" \(reason.name)", .value)
     for detail in reason.details where detail.total > 0 {
-      line.append("  \(detail.kind.key)", .dim)
+      line.append("  \(detail.kind.label)", .dim)
       for entry in detail.entries.prefix(detail.kind == .rip ? 1 : 2) {
         line.append(" \(model.names.detail(detail.kind, entry.value))")
         line.append(" \(Format.percent(100 * Double(entry.count) / Double(detail.total))) %", .dim)

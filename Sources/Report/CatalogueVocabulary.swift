@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 extension Vocabulary {
   /// The words of the catalogue.
@@ -9,17 +10,7 @@ extension Vocabulary {
       guard let reason = ExitReason.lookup(isa: isa, code: code) else { return nil }
       return ReasonNotes(cause: reason.typicalCause, knobs: remedies(reason.knobs ?? ""))
     },
-    detailName: { kind, value in
-      switch kind {
-      case .port: UInt16(exactly: value).flatMap(portName)
-      case .msr: UInt32(exactly: value).flatMap(msrName)
-      case .gpa: guestPhysicalAddressName(value)
-      case .cpuidLeaf: cpuidLeafName(UInt32(truncatingIfNeeded: value))
-      case .vector: UInt8(exactly: value).flatMap(exceptionName)
-      case .apicOffset: UInt32(exactly: value).flatMap { localAPICRegisterName(offset: $0) }
-      case .controlRegister, .debugRegister, .linearAddress, .hypercall, .rip: nil
-      }
-    })
+    detailName: { $0.name(of: $1) })
 
   /// The catalogue separates remedies by `; `, and says `none` where there is none.
   static func remedies(_ text: String) -> [String] {

@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import FoundationEssentials
+import Wording
 
 extension TriageReport {
   /// The report as one JSON object, `"schema":"vmctop/triage/1"`, on one line with a newline at its end. Every key is

@@ -160,14 +160,8 @@ extension TriageReport {
           return "\(printable(vocabulary.text(detail.kind, entry.value))) \(entry.error > 0 ? ">" : "")\(share) %"
         }
         guard !texts.isEmpty else { continue }
-        let label =
-          switch detail.kind {
-          case .port, .msr, .gpa, .rip, .hypercall: detail.kind.key + " "
-          case .linearAddress: "address "
-          case .apicOffset: "APIC offset "
-          case .cpuidLeaf, .controlRegister, .vector, .debugRegister: ""
-          }
-        parts.append(label + texts.joined(separator: ", "))
+        let label = detail.kind.label
+        parts.append((label.isEmpty ? "" : "\(label) ") + texts.joined(separator: ", "))
       }
       guard !parts.isEmpty else { continue }
       lines += wrapped(

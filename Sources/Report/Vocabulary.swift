@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 /// What the reports ask of the catalogue, as values: a report can be tested with a vocabulary of three words.
 public struct Vocabulary: Sendable {
@@ -66,33 +67,6 @@ public struct Vocabulary: Sendable {
     }
   }
 
-  /// A detail for people: `0x3f8 COM1`, `CR3 mov-from`.
-  public func text(_ kind: DetailKind, _ value: UInt64) -> String {
-    let name = detailName(kind, value).map { " \($0)" } ?? ""
-    switch kind {
-    case .port, .msr, .gpa, .linearAddress, .apicOffset, .hypercall, .rip:
-      return hex(value) + name
-    case .cpuidLeaf:
-      let subleaf = value >> 32
-      return "leaf \(hex(value & 0xffff_ffff))\(subleaf == 0 ? "" : ".\(hex(subleaf))")\(name)"
-    case .vector:
-      // Exceptions are known by number and name; interrupt vectors stand in hexadecimal in the kernel's sources.
-      return value < 32 ? "vector \(value)\(name)" : "vector \(hex(value))"
-    case .controlRegister:
-      // Access types of the exit qualification for control-register accesses, bits 5:4.
-      let access =
-        switch (value >> 8) & 0xff {
-        case 0: "mov-to"
-        case 1: "mov-from"
-        case 2: "clts"
-        case 3: "lmsw"
-        default: "access-\((value >> 8) & 0xff)"
-        }
-      return "CR\(value & 0xff) \(access)"
-    case .debugRegister:
-      return "DR\(value & 0xff) \((value >> 8) & 0xff == 0 ? "mov-to" : "mov-from")"
-    }
-  }
+  /// A detail's value for people; see `DetailKind.text`.
+  public func text(_ kind: DetailKind, _ value: UInt64) -> String { kind.text(value, name: detailName(kind, value)) }
 }
-
-func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }

@@ -27,11 +27,11 @@ import Testing
     let words = Vocabulary.catalogue
     #expect(words.text(.msr, 0x6e0) == "0x6e0 IA32_TSC_DEADLINE")
     #expect(words.text(.port, 0xed00) == "0xed00")
-    #expect(words.text(.vector, 14) == "vector 14 #PF")
-    #expect(words.text(.vector, 0xec) == "vector 0xec")
-    #expect(words.text(.controlRegister, 0x103) == "CR3 mov-from")
-    #expect(words.text(.debugRegister, 0x007) == "DR7 mov-to")
-    #expect(words.text(.cpuidLeaf, 0x1_0000_000b).hasPrefix("leaf 0xb.0x1"))
+    #expect(words.text(.vector, 14) == "14 #PF")
+    #expect(words.text(.vector, 0xec) == "0xec")
+    #expect(words.text(.controlRegister, 0x103) == "MOV from CR3")
+    #expect(words.text(.debugRegister, 0x007) == "MOV to DR7")
+    #expect(words.text(.cpuidLeaf, 0x1_0000_000b).hasPrefix("0xb.0x1 "))
     for kind in DetailKind.allCases { #expect(!words.text(kind, .max).isEmpty) }
   }
 
