@@ -69,23 +69,29 @@ let package = Package(
     .target(name: "CDemo", exclude: ["demo.trace.dat"], cSettings: [.unsafeFlags(["-Wno-c23-extensions"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-    tests("Architecture", ["Architecture"]),
-    tests("TraceFormat", ["TraceFormat", "Recording"]),
-    tests("Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording", "SnapshotSupport"]),
+    tests("Architecture", ["Architecture", "RandomSupport"]),
+    tests("TraceFormat", ["TraceFormat", "Recording", "RandomSupport"]),
+    tests(
+      "Aggregator", ["Aggregator", "TraceFormat", "Architecture", "Recording", "SnapshotSupport", "RandomSupport"]),
     tests("Tracefs", ["Tracefs", "TraceFormat", "HostFiles", "CSignals", "CTinyGuest", "tracefs-holder"]),
-    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM"]),
-    tests("KernelMemory", ["KernelMemory", "FakeKernel"]),
-    tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel"]),
+    tests("KVMHost", ["KVMHost", "KernelMemory", "HostFiles", "Architecture", "FakeVMM", "RandomSupport"]),
+    tests("KernelMemory", ["KernelMemory", "FakeKernel", "RandomSupport"]),
+    tests("VCPUState", ["VCPUState", "KernelMemory", "Architecture", "FakeKernel", "RandomSupport"]),
     tests("Recording", ["Recording", "TraceFormat", "Architecture", "vmctop-bench"]),
     tests("Sampler", ["Sampler", "Tracefs", "TraceFormat", "HostFiles", "CTinyGuest"]),
     tests("Screen", ["Screen"]),
     tests("HostFiles", ["HostFiles", "Errors"]),
     tests("Threads", ["Threads"]),
     tests(
-      "Front", ["Front", "Screen", "Aggregator", "TraceFormat", "Architecture", "FrontSupport", "front-preview"],
+      "Front",
+      [
+        "Front", "Screen", "Aggregator", "TraceFormat", "Architecture", "FrontSupport", "RandomSupport",
+        "front-preview",
+      ],
       exclude: ["Golden"]),
     .target(
-      name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front"], path: "Tests/Support/FrontSupport",
+      name: "FrontSupport", dependencies: ["Aggregator", "Architecture", "Front", "RandomSupport"],
+      path: "Tests/Support/FrontSupport",
       swiftSettings: strict),
     .executableTarget(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator", "Architecture"],
@@ -97,7 +103,7 @@ let package = Package(
       "Session",
       [
         "Session", "Sampler", "Tracefs", "Aggregator", "Architecture", "Recording", "TraceFormat", "HostFiles",
-        "CTinyGuest", "FakeKernel", "FakeVMM", "SnapshotSupport",
+        "CTinyGuest", "FakeKernel", "FakeVMM", "SnapshotSupport", "RandomSupport",
       ]),
     tests(
       "Command",
@@ -106,8 +112,8 @@ let package = Package(
         "TraceFormat", "HostFiles", "Errors", "CTinyGuest",
       ]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
-    // bytes, a VMM's monitor whose words are the test's, snapshots
-    // as text, a guest of a few instructions, the processor's instruction counter.
+    // bytes, a VMM's monitor whose words are the test's, snapshots as text, random numbers that a seed repeats, a guest of a few
+    // instructions, the processor's instruction counter.
     .executableTarget(
       name: "tracefs-holder", dependencies: ["Tracefs"], path: "Tests/Support/tracefs-holder", swiftSettings: strict),
     .target(
@@ -116,6 +122,8 @@ let package = Package(
     .target(
       name: "SnapshotSupport", dependencies: ["Aggregator"], path: "Tests/Support/SnapshotSupport",
       swiftSettings: strict),
+    .target(
+      name: "RandomSupport", path: "Tests/Support/RandomSupport", swiftSettings: strict),
     .target(name: "CTinyGuest", path: "Tests/Support/CTinyGuest"),
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]

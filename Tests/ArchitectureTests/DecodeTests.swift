@@ -1,4 +1,5 @@
 import Foundation
+import RandomSupport
 import Testing
 
 @testable import Architecture
@@ -44,7 +45,7 @@ import Testing
   }
 
   @Test func `A decoder accounts for every bit that is set, whatever the value`() throws {
-    var generator = SplitMix(state: 3)
+    var generator = Dice(seed: 3)
     let wholeValues: Set<String> = ["gpa", "vector", "cpuid-leaf", "kvm-exit", "msr", "port"]
     for kind in DecodeKind.all where !wholeValues.contains(kind.name) {
       for _ in 0..<200 {

@@ -1,4 +1,5 @@
 import Foundation
+import RandomSupport
 import Testing
 
 @testable import Architecture
@@ -445,12 +446,12 @@ func vmcbDump(isNew: Bool) -> String {
   }
 
   @Test func `Random bytes`() {
-    var random = SplitMix(state: 1)
+    var random = Dice(seed: 1)
     for _ in 0..<200 { use((0..<500).map { _ in UInt8(truncatingIfNeeded: random.next()) }) }
   }
 
   @Test func `Dumps with bytes changed, lost and doubled`() throws {
-    var random = SplitMix(state: 2)
+    var random = Dice(seed: 2)
     let texts = [try fixture("intel-6.1/dump_vmcs.txt"), newestDump, vmcbDump(isNew: true)].map { Array($0.utf8) }
     for round in 0..<300 {
       var bytes = texts[round % texts.count]
@@ -469,7 +470,7 @@ func vmcbDump(isNew: Bool) -> String {
   }
 
   @Test func `Dumps of random values`() {
-    var random = SplitMix(state: 3)
+    var random = Dice(seed: 3)
     for round in 0..<300 {
       var dump = VMCSDump(kind: round % 4 == 0 ? .vmcb : .vmcs, line: 1)
       let ids =

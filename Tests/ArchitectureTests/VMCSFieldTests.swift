@@ -1,4 +1,5 @@
 import Foundation
+import RandomSupport
 import Testing
 
 @testable import Architecture
@@ -77,7 +78,7 @@ private func kernelFields() throws -> [(name: String, encoding: UInt32)] {
   }
 
   @Test func `Any 32-bit number is a representable encoding`() {
-    var generator = SplitMix(state: 1)
+    var generator = Dice(seed: 1)
     for _ in 0..<10_000 {
       let encoding = VMCSEncoding(rawValue: UInt32(truncatingIfNeeded: generator.next()))
       let rebuilt = VMCSEncoding(

@@ -1,6 +1,7 @@
 import Aggregator
 import Architecture
 import FrontSupport
+import RandomSupport
 import Screen
 import Testing
 
@@ -14,7 +15,7 @@ import Testing
   ]
 
   /// A snapshot that keeps to the types and to nothing else.
-  static func hostileSnapshot(_ generator: inout SeededGenerator, _ sequence: UInt64) -> Snapshot {
+  static func hostileSnapshot(_ generator: inout Dice, _ sequence: UInt64) -> Snapshot {
     func number() -> UInt64 {
       switch UInt8.random(in: 0...5, using: &generator) {
       case 0: 0
@@ -162,7 +163,7 @@ import Testing
   }
 
   /// Readings of any shape: unknown fields, absurd widths, bitmaps cut short.
-  static func addStates(_ snapshot: inout Snapshot, _ generator: inout SeededGenerator) {
+  static func addStates(_ snapshot: inout Snapshot, _ generator: inout Dice) {
     func maybe() -> Bool { Bool.random(using: &generator) }
     func number() -> UInt64 {
       [0, 1, .max, 0x8000_0000, UInt64.random(in: 0...UInt64.max, using: &generator)].randomElement(using: &generator)
@@ -225,7 +226,7 @@ import Testing
     if maybe() { snapshot.stateFailure = hostileNames.randomElement(using: &generator) }
   }
 
-  static func key(_ generator: inout SeededGenerator) -> Key {
+  static func key(_ generator: inout Dice) -> Key {
     let keys: [Key] = [
       .up, .down, .left, .right, .pageUp, .pageDown, .home, .end, .enter, .escape, .tab, .backTab, .backspace, .delete,
       .function(1), .function(6), .function(10), .wheel(up: true), .wheel(up: false),
@@ -240,7 +241,7 @@ import Testing
 
   @Test(arguments: 0..<8 as Range<UInt64>)
   func randomKeysOnRandomSnapshotsInRandomSizesNeverTrap(_ seed: UInt64) {
-    var generator = SeededGenerator(seed: seed)
+    var generator = Dice(seed: seed)
     var host = SyntheticHost(seed: seed, vmNames: FuzzTests.hostileNames, vcpusPerVM: 2)
     var model = FrontModel(names: CatalogueNames())
     let sizes = [

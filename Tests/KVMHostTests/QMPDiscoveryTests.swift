@@ -1,5 +1,6 @@
 import Foundation
 import HostFiles
+import RandomSupport
 import Testing
 
 @testable import KVMHost
@@ -154,7 +155,7 @@ import Testing
   }
 
   @Test func survivesAnyCommandLine() {
-    var generator = SystemRandomNumberGenerator()
+    var generator = Dice()
     let words = [
       "-qmp", "-mon", "-chardev", "unix:", "tcp:", ",", ",,", "id=", "=", "socket", "fd=", "-1", "path=/", "server",
       "mode=control",

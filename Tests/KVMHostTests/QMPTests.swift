@@ -2,6 +2,7 @@ import Architecture
 import FakeVMM
 import Foundation
 import HostFiles
+import RandomSupport
 import Synchronization
 import Testing
 
@@ -223,7 +224,7 @@ private func failure(
   }
 
   @Test func survivesAnyBytes() throws {
-    var generator = SystemRandomNumberGenerator()
+    var generator = Dice()
     let seeds = recordedAnswers.map { Array($0.utf8.prefix(3000)) + [13, 10] }
     for _ in 0..<150 {
       var bytes =

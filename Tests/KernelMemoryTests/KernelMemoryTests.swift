@@ -1,21 +1,9 @@
 import FakeKernel
 import Foundation
+import RandomSupport
 import Testing
 
 @testable import KernelMemory
-
-/// The same bytes in every run.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
 
 @Suite("Kernel memory")
 struct KernelCoreTests {
@@ -53,7 +41,7 @@ struct KernelCoreTests {
       guard let core = try? KernelCore(path: file.path) else { continue }
       #expect((core.bytes(at: Self.vmalloc, count: 4096) != nil) == (length >= 232 + 4096))
     }
-    var generator = SplitMix(state: 1)
+    var generator = Dice(seed: 1)
     for _ in 0..<400 {
       var bytes = whole
       for _ in 0..<Int.random(in: 1...8, using: &generator) {
@@ -200,7 +188,7 @@ struct TypeInformationTests {
     let (types, module) = Self.fake()
     let base = try TypeInformation(types.bytes)
     for length in 0..<types.bytes.count { _ = try? TypeInformation(Array(types.bytes.prefix(length))) }
-    var generator = SplitMix(state: 2)
+    var generator = Dice(seed: 2)
     for _ in 0..<3000 {
       var bytes = Bool.random(using: &generator) ? types.bytes : module.bytes
       for _ in 0..<Int.random(in: 1...6, using: &generator) {

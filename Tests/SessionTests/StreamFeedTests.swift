@@ -3,6 +3,7 @@ import Architecture
 import CTinyGuest
 import Foundation
 import HostFiles
+import RandomSupport
 import Sampler
 import SnapshotSupport
 import Synchronization
@@ -204,7 +205,7 @@ private final class Sender {
     reading = ends[0]
     let (writing, done) = (ends[1], done)
     Thread.detachNewThread {
-      var dice = Dice(state: seed)
+      var dice = Dice(seed: seed)
       var place = 0
       while place < bytes.count {
         let length = min(Int.random(in: portions, using: &dice), bytes.count - place)
@@ -466,7 +467,7 @@ struct StreamFeedTests {
   func cutOff() throws {
     let made = try SimulatedRecorder(sumsEvery: 5, gaps: [41..<44]).make()
     let whole = made.bytes
-    var dice = Dice(state: 5)
+    var dice = Dice(seed: 5)
     var exits: [(length: Int, exits: UInt64)] = []
     for _ in 0..<25 {
       let length = Int.random(in: 5000..<whole.count, using: &dice)
@@ -488,7 +489,7 @@ struct StreamFeedTests {
       let made = try SimulatedRecorder(steps: 40, sumsEvery: sumsEvery, gaps: [20..<24]).make()
       let names = Dictionary(
         made.expected.eventCounts.map { ($0.name, $0.count) }, uniquingKeysWith: { $1 })
-      var dice = Dice(state: 99 + UInt64(sumsEvery))
+      var dice = Dice(seed: 99 + UInt64(sumsEvery))
       for round in 0..<25 {
         var bytes = made.bytes
         for _ in 0...(round % 4) {

@@ -1,3 +1,4 @@
+import RandomSupport
 import Testing
 
 @testable import TraceFormat
@@ -88,7 +89,7 @@ import Testing
 
   @Test func corruptTextNeverTraps() throws {
     let text = Array(try Fixture.text("formats/kvm_exit.format").utf8)
-    var generator = SeededGenerator(state: 6)
+    var generator = Dice(seed: 6)
     var refused = 0
     for _ in 0..<500 {
       var copy = text

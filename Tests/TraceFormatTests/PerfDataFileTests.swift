@@ -1,4 +1,5 @@
 import Foundation
+import RandomSupport
 import Testing
 
 @testable import TraceFormat
@@ -453,7 +454,7 @@ func numbers(_ file: PerfDataFile) -> [[(time: UInt64, number: UInt64, lost: UIn
     }
     #expect(seen == [0, 1, 2, 3, 4])
 
-    var generator = SeededGenerator(state: 4)
+    var generator = Dice(seed: 4)
     var packed = try PerfDataBuilder.usual([])
     packed.data = PerfDataBuilder.record(
       81, try #require(builder.data.withUnsafeBytes(TraceCompression.zstd.compress)))

@@ -1,3 +1,4 @@
+import RandomSupport
 import Recording
 import Testing
 import TraceFormat
@@ -120,7 +121,7 @@ func expectRoom(_ fits: Bool, sourceLocation: SourceLocation = #_sourceLocation)
   }
 
   @Test func corruptPagesEndWithAnOffset() {
-    var generator = SeededGenerator(state: 1)
+    var generator = Dice(seed: 1)
     var damaged = 0
     for _ in 0..<300 {
       var page = [UInt8](repeating: 0, count: 4096)

@@ -1,4 +1,5 @@
 import Foundation
+import RandomSupport
 import Recording
 import Testing
 
@@ -96,7 +97,7 @@ func isOneCleanLine(_ text: String) -> Bool {
   @Test(arguments: ["v6", "none", "zlib", "zstd"])
   func flippedBytes(kind: String) throws {
     let bytes = try Self.small(kind)
-    var generator = SeededGenerator(state: 0x7a11)
+    var generator = Dice(seed: 0x7a11)
     // Mostly where the structure is, not in the pages' zeros.
     let structure = bytes.indices.filter { $0 < 2500 || bytes[$0] != 0 || $0 > bytes.count - 600 }
     var refused = 0
@@ -136,7 +137,7 @@ func isOneCleanLine(_ text: String) -> Bool {
 
   @Test func theDemoWithFlippedBytes() throws {
     let bytes = try Fixture.bytes(Fixture.demo)
-    var generator = SeededGenerator(state: 99)
+    var generator = Dice(seed: 99)
     for round in 0..<12 {
       var copy = bytes
       // The data section only: the formats stay good.

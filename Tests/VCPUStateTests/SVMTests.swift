@@ -2,6 +2,7 @@ import Architecture
 import FakeKernel
 import Foundation
 import KernelMemory
+import RandomSupport
 import Testing
 
 @testable import VCPUState
@@ -274,9 +275,9 @@ struct SVMTests {
 
   @Test("is read from any memory without a trap")
   func hostileMemory() throws {
-    var generator = SystemRandomNumberGenerator()
+    var generator = Dice()
     for _ in 0..<60 {
-      let host = try FakeSVMHost(vcpus: 3, isOld: Bool.random())
+      let host = try FakeSVMHost(vcpus: 3, isOld: Bool.random(using: &generator))
       let pages = [FakeSVMHost.kvm, FakeSVMHost.vcpu(0), FakeSVMHost.vcpu(1), FakeSVMHost.vmcb01(0)]
       for _ in 0..<200 {
         let place = pages.randomElement(using: &generator)! + UInt64.random(in: 0..<0x700, using: &generator)

@@ -2,6 +2,7 @@ import Architecture
 import FakeKernel
 import Foundation
 import KernelMemory
+import RandomSupport
 import Testing
 
 @testable import VCPUState
@@ -168,9 +169,9 @@ struct VCPUStateTests {
 
   @Test("is read from any memory without a trap")
   func hostileMemory() throws {
-    var generator = SystemRandomNumberGenerator()
+    var generator = Dice()
     for _ in 0..<60 {
-      let host = try FakeHost(vcpus: 3, usesArray: Bool.random())
+      let host = try FakeHost(vcpus: 3, usesArray: Bool.random(using: &generator))
       for _ in 0..<40 {
         let page = [FakeHost.kvm, FakeHost.node, FakeHost.vcpu(0), FakeHost.vcpu(1)].randomElement(using: &generator)!
         let place = page + UInt64.random(in: 0..<0x400, using: &generator)

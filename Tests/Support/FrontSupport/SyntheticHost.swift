@@ -1,18 +1,6 @@
 import Aggregator
 import Architecture
-
-/// SplitMix64: the same numbers in every run.
-public struct SeededGenerator: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-  public init(seed: UInt64) { state = seed }
-  public mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-}
+import RandomSupport
 
 /// A host that does not exist: makes snapshots that add up, for looking at the front and for its tests. What comes out
 /// is made up, and nothing but tests and previews may show it.
@@ -26,7 +14,7 @@ public struct SyntheticHost {
     var details: [(DetailKind, [(UInt64, Double)])]
   }
 
-  public var generator: SeededGenerator
+  public var generator: Dice
   public private(set) var snapshot = Snapshot()
   let vmNames: [String]
   let vcpusPerVM: Int
@@ -88,7 +76,7 @@ public struct SyntheticHost {
   ]
 
   public init(seed: UInt64 = 1, vmNames: [String] = ["web01", "db-primary", "build"], vcpusPerVM: Int = 4) {
-    generator = SeededGenerator(seed: seed)
+    generator = Dice(seed: seed)
     self.vmNames = vmNames
     self.vcpusPerVM = vcpusPerVM
     snapshot.source.kind = .tracefs

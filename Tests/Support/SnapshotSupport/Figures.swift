@@ -1,20 +1,5 @@
 import Aggregator
 
-/// A generator whose numbers are the same in every run (splitmix64).
-public struct Dice: RandomNumberGenerator {
-  private var state: UInt64
-
-  public init(state: UInt64) { self.state = state }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
-
 /// Every figure of a snapshot as text, scopes where they belong. Details of which some gave way are told by their totals
 /// only: which of the rare ones are listed depends on the order in which they came.
 public func figures(_ snapshot: Snapshot) -> String {
