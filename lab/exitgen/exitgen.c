@@ -481,9 +481,9 @@ static void *wake_halted(void *unused) {
 
 /* Changes a control that no exit of ours depends on, as a VMM or the guest itself would while it runs. Intel: the APIC is
  * disabled, and KVM clears SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES. AMD: a debugger's breakpoints, and KVM intercepts #BP.
- * Before and after it nothing runs for a while, so that whoever looks ten times a second sees each lap in one setting. */
+ * Before and after it nothing runs for a while, so that whoever looks ten times a second, on a busy machine too, sees each lap in one setting. */
 static void flip(struct vcpu *v) {
-  pause_us(400000);
+  pause_us(1500000);
   if (!strcmp(vendor, "amd")) {
     struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP};
     KVM(v->fd, KVM_SET_GUEST_DEBUG, &debug);
@@ -493,7 +493,7 @@ static void flip(struct vcpu *v) {
     s.apic_base &= ~0x800ull;
     KVM(v->fd, KVM_SET_SREGS, &s);
   }
-  pause_us(400000);
+  pause_us(1500000);
 }
 
 static void *run_vcpu(void *argument) {
@@ -657,7 +657,7 @@ static const char help[] =
   "  --name NAME      what the virtual machine is called (also -name, as QEMU has it)\n"
   "  --fail-entry     after the first lap make the guest's state invalid: VM entry fails, the machine stays until SIGTERM\n"
   "  --disable-exits N  KVM_CAP_X86_DISABLE_EXITS with these bits: 1 MWAIT, 2 HLT, 4 PAUSE, 8 C-state\n"
-  "  --flip LAPS      after so many laps of each vCPU change one of its controls, with 0.4 s of rest before and after\n"
+  "  --flip LAPS      after so many laps of each vCPU change one of its controls, with 1.5 s of rest before and after\n"
   "  --nested         first the guest turns VMX on and writes fields of a VMCS of its own, which stays current; \"vmcs12\" has them\n"
   "  --registers      at the end give the first vCPU events and local APIC bits that show; \"registers\" has what KVM says of it\n"
   "  --linger SECONDS keep the virtual machine after it has finished\n"
