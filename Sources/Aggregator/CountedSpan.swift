@@ -5,7 +5,7 @@ import TraceFormat
 struct CountedSpan: Sendable {
   /// Nothing was added yet.
   private(set) var isEmpty = true
-  private(set) var sums = Sums()
+  private(set) var sums = IntervalCounts()
   /// When it began, raw; nil: when counting did.
   private(set) var beganAt: UInt64?
   /// What was running then in each thread, and has been counted before.
@@ -13,14 +13,14 @@ struct CountedSpan: Sendable {
   /// Events that were lost before it, by stream.
   private(set) var lostBefore: [PageStream: UInt64] = [:]
   /// What of it came before the place from which on all may be replaced; nil for nothing.
-  private var kept: Sums?
+  private var kept: IntervalCounts?
   /// What came after that place, but before the span began.
-  private var passed: Sums?
+  private var passed: IntervalCounts?
 
   init() {}
 
   /// Begins now.
-  init(at now: UInt64, running: [Int32: TimeSplit], lost: [PageStream: UInt64], replaceable: Sums?) {
+  init(at now: UInt64, running: [Int32: TimeSplit], lost: [PageStream: UInt64], replaceable: IntervalCounts?) {
     beganAt = now
     runningBefore = running
     lostBefore = lost
@@ -28,7 +28,7 @@ struct CountedSpan: Sendable {
   }
 
   /// Adds what comes next, in its numbers of settings.
-  mutating func add(_ next: Sums) {
+  mutating func add(_ next: IntervalCounts) {
     if isEmpty { sums = next } else { sums.add(next) }
     sums.open = nil
     isEmpty = false
@@ -36,8 +36,8 @@ struct CountedSpan: Sendable {
 
   mutating func apply(_ change: (inout CountedSpan) -> Void) { change(&self) }
 
-  /// As `Sums.numbered`.
-  mutating func numbered(_ next: Sums) -> Sums { sums.numbered(next) }
+  /// As `IntervalCounts.numbered`.
+  mutating func numbered(_ next: IntervalCounts) -> IntervalCounts { sums.numbered(next) }
 
   /// What comes from here on may be replaced.
   mutating func mark() {
@@ -51,7 +51,7 @@ struct CountedSpan: Sendable {
   }
 
   /// Puts an interval that begins at the mark in the place of all since then; what of it came before the span is not in it.
-  mutating func replaceSinceMark(with next: Sums) {
+  mutating func replaceSinceMark(with next: IntervalCounts) {
     var rest = next
     if let passed { rest.subtract(passed) }
     isEmpty = kept == nil

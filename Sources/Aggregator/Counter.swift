@@ -29,7 +29,7 @@ public struct Counter: ~Copyable {
 
   /// Adds what others counted in an interval that begins where what was counted ends: threads that the options do not ask for are
   /// left out. To go on counting events from its end, the engine is to be resumed as well.
-  public mutating func add(_ sums: Sums) { totals.add(sums.selected(engine.options)) }
+  public mutating func add(_ sums: IntervalCounts) { totals.add(sums.selected(engine.options)) }
 
   /// Forgets what was counted up to a moment, where the engine stands: counting begins there.
   public mutating func forget(at now: UInt64) {
@@ -48,7 +48,7 @@ public struct Counter: ~Copyable {
   public mutating func unmark() { totals.unmark() }
 
   /// As `RunningTotal.replaceSinceMark`; what the engine counted since is dropped with the rest.
-  public mutating func replaceSinceMark(with sums: Sums) {
+  public mutating func replaceSinceMark(with sums: IntervalCounts) {
     bringIn(at: max(totals.total.end, engine.lastCounted))
     totals.replaceSinceMark(with: sums.selected(engine.options))
   }

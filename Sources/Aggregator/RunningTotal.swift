@@ -15,17 +15,17 @@ public struct RunningTotal: Sendable {
   private var counters: [PageStream: UInt64] = [:]
   /// Whether what comes may be replaced (see `mark`), and what came since it may.
   public private(set) var isMarked = false
-  private var sinceMark: Sums?
+  private var sinceMark: IntervalCounts?
 
   public init() {}
 
   /// Everything since counting began.
-  public var total: Sums { whole.sums }
+  public var total: IntervalCounts { whole.sums }
 
   // MARK: - Adding
 
   /// Adds an interval that begins where what was counted ends.
-  public mutating func add(_ next: Sums) {
+  public mutating func add(_ next: IntervalCounts) {
     let next = whole.numbered(next)
     forEachSpan { $0.add(next) }
     guard isMarked else { return }
@@ -54,7 +54,7 @@ public struct RunningTotal: Sendable {
 
   /// Puts an interval in the place of all that came since the mark, of which that is a part: what was shown of it is not shown once
   /// more. Marks again. Without a mark it is added.
-  public mutating func replaceSinceMark(with next: Sums) {
+  public mutating func replaceSinceMark(with next: IntervalCounts) {
     guard isMarked else { return add(next) }
     let next = whole.numbered(next)
     forEachSpan { $0.replaceSinceMark(with: next) }
@@ -192,7 +192,9 @@ public struct RunningTotal: Sendable {
     return snapshot
   }
 
-  private static func eventCounts(_ total: Sums, _ interval: Sums, _ names: [String]) -> [EventCount] {
+  private static func eventCounts(_ total: IntervalCounts, _ interval: IntervalCounts, _ names: [String])
+    -> [EventCount]
+  {
     let recent = Dictionary(interval.eventCounts.map { ($0.id, $0.count) }, uniquingKeysWith: { $1 })
     return total.eventCounts.compactMap { event in
       guard event.count > 0, names.indices.contains(Int(event.id)) else { return nil }

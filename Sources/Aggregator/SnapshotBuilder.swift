@@ -2,7 +2,7 @@ import Architecture
 
 /// Makes the VMs, vCPUs and scopes of a snapshot: a function of what was counted and of what is known beside it.
 struct SnapshotBuilder {
-  private let total: Sums
+  private let total: IntervalCounts
   private let present: PresentState
   private let commandNames: [Int32: String]
   /// What each thread counted; the last one, where there is one, is that of all that ended.

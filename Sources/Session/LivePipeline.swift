@@ -253,7 +253,7 @@ final class LivePipeline {
   var countedEvents: UInt64 { eventsBefore &+ counter.engine.countedEvents }
 
   /// What was counted since the last call, up to the watermark.
-  func cut() -> Sums {
+  func cut() -> IntervalCounts {
     isCut = true
     let sums = counter.engine.cut(at: max(watermark ?? 0, counter.engine.lastCounted))
     eventsBefore &+= sums.events

@@ -34,7 +34,7 @@ final class LiveRecording: LiveConsumer {
   private var flushPeriod: UInt64 = 1_000_000_000
   /// Nanoseconds that sums are of, and between two states; nil: no sums, and states each second.
   private let sumsPeriod: UInt64?
-  private var ladder = SumsLadder()
+  private var ladder = IntervalLadder()
   private var nextSums: UInt64
   private var nextStates: UInt64
 
@@ -160,7 +160,7 @@ final class LiveRecording: LiveConsumer {
   func willCountAfresh(_ pipeline: LivePipeline) {
     guard sumsPeriod != nil else { return }
     writeSums(pipeline)
-    ladder = SumsLadder()
+    ladder = IntervalLadder()
   }
 
   private static let lookBackPeriod: UInt64 = 5_000_000_000

@@ -98,22 +98,22 @@ final class RecordedSource: SeekablePageSource {
 
   /// The sums that the recording has, in order of their beginning, of all levels. Those of level 0 have what it takes to go on
   /// counting from their end. Empty: the time line counts for itself.
-  var storedSums: [StoredSums] {
+  var storedIntervals: [StoredInterval] {
     guard let file = own?.file else { return [] }
     // What was counted under an earlier header is not that of the pages that are read.
     let first = file.generations.count > 1 ? file.generations[file.generations.count - 1].first : 0
     return file.indices(of: .sums).compactMap { index in
       let header = file.chunks[index].header
       guard header.first >= first else { return nil }
-      return StoredSums(level: Int(header.stream), start: header.first, end: header.last, id: UInt64(index))
+      return StoredInterval(level: Int(header.stream), start: header.first, end: header.last, id: UInt64(index))
     }.sorted { $0.start < $1.start }
   }
 
   /// Nil where they are damaged.
-  func sums(_ stored: StoredSums) -> Sums? {
+  func sums(_ stored: StoredInterval) -> IntervalCounts? {
     guard let payload = own?.file.payload(Int(clamping: stored.id)) else { return nil }
     do {
-      return try Sums(bytes: payload)
+      return try IntervalCounts(bytes: payload)
     } catch {
       let message = "a chunk SUMS is malformed: \(error)"
       if own?.file.header.level == .summary, !damageOfSums.contains(message) { damageOfSums.append(message) }

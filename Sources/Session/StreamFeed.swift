@@ -90,9 +90,9 @@ final class StreamFeed: Feed {
     /// Where the last ones end, or the first ones must begin.
     var end: UInt64 = 0
     /// The last ones, and how long their interval is.
-    var latest: Sums?
+    var latest: IntervalCounts?
     /// Everything from the mark to `end`; nil where nothing came since, or not all did.
-    var sinceMark: Sums?
+    var sinceMark: IntervalCounts?
     /// Some of what was counted from pages since the mark is missing.
     var isMarkBehindLosses = false
     /// Events that were given up before the mark.
@@ -409,8 +409,10 @@ final class StreamFeed: Feed {
   // MARK: - Sums
 
   private func takeSums(_ payload: [UInt8]) throws(RecordingError) {
-    let next: Sums
-    do { next = try Sums(bytes: payload) } catch { throw RecordingError("a chunk SUMS is malformed", of: error) }
+    let next: IntervalCounts
+    do { next = try IntervalCounts(bytes: payload) } catch {
+      throw RecordingError("a chunk SUMS is malformed", of: error)
+    }
     guard next.isResumable, next.end > next.start else { return }
     let isNext = next.start == sums.end
     sums.latest = next
@@ -483,7 +485,7 @@ final class StreamFeed: Feed {
   private func scaled(_ span: UInt64) -> UInt64 { metadata.timeScale.nanoseconds(span) }
 
   /// Adds the sums of the time after the present moment.
-  private func countSums(_ next: Sums) {
+  private func countSums(_ next: IntervalCounts) {
     prepareStreams(next)
     counter.bringIn(at: time)
     counter.add(next)
@@ -491,12 +493,12 @@ final class StreamFeed: Feed {
   }
 
   /// Of the engine's streams, those of the queue come first, in its order.
-  private func prepareStreams(_ sums: Sums) {
+  private func prepareStreams(_ sums: IntervalCounts) {
     for stream in sums.streams where stream.cpu >= 0 { queue.prepare(cpu: UInt32(clamping: stream.cpu)) }
     counter.engine.prepare(queue.streams)
   }
 
-  private func resume(_ sums: Sums) {
+  private func resume(_ sums: IntervalCounts) {
     queue.repeatPages()
     guard counter.engine.resume(from: sums, streams: queue.streams) else { return }
     time = sums.end

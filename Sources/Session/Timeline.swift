@@ -15,7 +15,7 @@ final class Timeline: Sendable {
   struct Node: Sendable {
     enum Content: Sendable {
       case bytes([UInt8])
-      case stored(StoredSums)
+      case stored(StoredInterval)
     }
     var start: UInt64
     var end: UInt64
@@ -82,7 +82,7 @@ final class Timeline: Sendable {
   /// Sums in memory take no more than this; where they would, neighbours are merged. It is reached with some hundred
   /// vCPUs, or where each exit is from another place.
   private let mostBytes: Int
-  private static let fanOut = SumsLadder.fanOut
+  private static let fanOut = IntervalLadder.fanOut
   /// At first, the recording is cut into so many intervals of equal length, and more where there are more events.
   private static let intervals: UInt64 = 1024
   /// An interval's pages have no more bytes than this: a third of a million events, some milliseconds to count again.
@@ -102,7 +102,7 @@ final class Timeline: Sendable {
     self.mostBytes = mostBytes
     self.largestInterval = largestInterval
     scale = source.metadata.timeScale
-    let stored = source.storedSums
+    let stored = source.storedIntervals
     guard !stored.isEmpty else { return }
     state.withLock { state in
       for sums in stored where sums.level >= 0 && sums.level < 16 && sums.end > sums.start {
@@ -147,10 +147,10 @@ final class Timeline: Sendable {
   }
 
   /// The node's sums. Those that turn out to be damaged are not found any more; nil then.
-  func load(_ node: Node, from source: RecordedSource) -> Sums? {
-    let sums: Sums?
+  func load(_ node: Node, from source: RecordedSource) -> IntervalCounts? {
+    let sums: IntervalCounts?
     switch node.content {
-    case .bytes(let bytes): sums = try? Sums(bytes: bytes)
+    case .bytes(let bytes): sums = try? IntervalCounts(bytes: bytes)
     case .stored(let stored): sums = source.sums(stored)
     }
     if let sums, sums.start == node.start, sums.end == node.end { return sums }
@@ -246,7 +246,7 @@ final class Timeline: Sendable {
   /// Reads what the recording has, and counts what it has no sums of: at its end, where its recorder was killed, and
   /// where they are damaged.
   private func summarize(_ source: RecordedSource) {
-    var last: Sums?
+    var last: IntervalCounts?
     for node in state.withLock({ $0.levels[0] }) {
       if isStopped { return }
       guard let sums = load(node, from: source) else { continue }
@@ -257,7 +257,7 @@ final class Timeline: Sendable {
     if last?.end ?? 0 < bounds.last, !isStopped { countGap(after: last, through: bounds.last, source) }
   }
 
-  private func countGap(after last: Sums?, through end: UInt64, _ source: RecordedSource) {
+  private func countGap(after last: IntervalCounts?, through end: UInt64, _ source: RecordedSource) {
     guard !source.streams.isEmpty, var aggregator = try? source.makeAggregator(options) else { return }
     if let last { aggregator.resume(from: last, streams: source.streams) }
     source.seek(toWhere: aggregator)
@@ -316,9 +316,9 @@ final class Timeline: Sendable {
   }
 
   private static func merge(_ nodes: [Node], open: Bool) -> Node? {
-    var all: Sums?
+    var all: IntervalCounts?
     for node in nodes {
-      guard case .bytes(let bytes) = node.content, let sums = try? Sums(bytes: bytes) else { return nil }
+      guard case .bytes(let bytes) = node.content, let sums = try? IntervalCounts(bytes: bytes) else { return nil }
       if all == nil { all = sums } else { all?.merge(sums) }
     }
     return all.map { sums in
@@ -351,7 +351,7 @@ final class Timeline: Sendable {
   }
 
   /// Keeps what graphs and searches need of an interval.
-  private func note(_ sums: Sums) {
+  private func note(_ sums: IntervalCounts) {
     let summary = Summary(
       start: sums.start, end: sums.end,
       exits: sums.exitsByThread.filter { $0.exits > 0 }.map { ($0.thread, $0.exits) },

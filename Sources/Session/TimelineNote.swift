@@ -25,10 +25,10 @@ enum StateChange: Sendable, Hashable {
 }
 
 /// Where a recording has sums.
-struct StoredSums: Sendable, Hashable {
+struct StoredInterval: Sendable, Hashable {
   /// 0: not made of others; sums of level n are of sixteen of level n - 1, or fewer at the end.
   var level: Int
-  /// As in `Sums`.
+  /// As in `IntervalCounts`.
   var start: UInt64
   var end: UInt64
   /// By which the source finds them again.

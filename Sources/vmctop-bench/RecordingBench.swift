@@ -29,7 +29,7 @@ struct GenerateRecording: ParsableCommand {
     let writer = try RecordingWriter(to: .file(path: output), header: header, options: options)
     let source = RepeatedPages(demo, writer)
     var aggregator = try Aggregator(metadata: demo.metadata)
-    var ladder = SumsLadder()
+    var ladder = IntervalLadder()
     var limit = source.first
     while writer.progress.written < bytes, writer.progress.failure == nil {
       limit &+= 1_000_000_000

@@ -22,7 +22,7 @@ private struct Reason: Hashable {
 @Suite("The rules of exits")
 struct ExitMachineTests {
   /// The figures of every reason of every thread, over all settings.
-  private func figures(_ sums: Sums) -> [Reason: Figures] {
+  private func figures(_ sums: IntervalCounts) -> [Reason: Figures] {
     var all: [Reason: Figures] = [:]
     for thread in sums.threads {
       for counts in thread.stays.flatMap(\.reasons) {

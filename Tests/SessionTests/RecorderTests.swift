@@ -159,7 +159,7 @@ struct RecorderTests {
     let progress = recorder.finish()
     let events = try RecordedEvents(path: path)
     let source = RecordedSource(events, path: path, SessionOptions())
-    let stored = source.storedSums
+    let stored = source.storedIntervals
     #expect(stored.filter { $0.level == 0 }.count >= 17)
     #expect(stored.contains { $0.level == 1 })
     #expect(stored.filter { $0.level == 0 }.reduce(0) { $0 + (source.sums($1)?.events ?? 0) } == progress.events)

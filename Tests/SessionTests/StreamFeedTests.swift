@@ -146,7 +146,7 @@ private struct SimulatedRecorder {
       }
       aggregator.run(tap, until: watermark)
       whole.run(all, until: watermark)
-      var sums: Sums?
+      var sums: IntervalCounts?
       if sumsEvery > 0, step % sumsEvery == 0 || step == steps { sums = aggregator.cut(at: watermark) }
       if missingSums.contains(step) { sums = nil }
       if sumsAreEarly, let sums { chunks.add(.sums, sums.bytes(), first: sums.start, last: sums.end) }

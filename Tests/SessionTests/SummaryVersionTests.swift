@@ -89,16 +89,16 @@ private let interrupts: UInt32 = 0x60
     // What version 1 does not tell is HLT's, of which there is none here, and they are written as any others.
     for sums in lowest + upper {
       #expect(!sums.isHaltShared)
-      #expect(try Sums(bytes: sums.bytes()) == sums)
+      #expect(try IntervalCounts(bytes: sums.bytes()) == sums)
     }
   }
 }
 
 /// The sums of a recording, of which those of level 1 are those of level 0 merged.
-private func checkedLevels(_ path: String) throws -> (lowest: [Sums], upper: [Sums]) {
+private func checkedLevels(_ path: String) throws -> (lowest: [IntervalCounts], upper: [IntervalCounts]) {
   let file = try RecordingFile(path: path)
-  let lowest = try file.sums(level: 0).map { try Sums(bytes: try #require(file.payload($0))) }
-  let upper = try file.sums(level: 1).map { try Sums(bytes: try #require(file.payload($0))) }
+  let lowest = try file.sums(level: 0).map { try IntervalCounts(bytes: try #require(file.payload($0))) }
+  let upper = try file.sums(level: 1).map { try IntervalCounts(bytes: try #require(file.payload($0))) }
   #expect(upper.count == 2)
   #expect(lowest.allSatisfy { $0.isResumable })
   #expect(upper.allSatisfy { !$0.isResumable })
@@ -174,7 +174,7 @@ private func checkedLevels(_ path: String) throws -> (lowest: [Sums], upper: [Su
     for index in indices {
       let payload = try #require(file.payload(index))
       #expect(payload.first == 2)
-      #expect(try Sums(bytes: payload).bytes() == payload)
+      #expect(try IntervalCounts(bytes: payload).bytes() == payload)
     }
   }
 
@@ -184,7 +184,7 @@ private func checkedLevels(_ path: String) throws -> (lowest: [Sums], upper: [Su
     for index in file.chunks.indices where ![.index, .end].contains(file.chunks[index].header.kind) {
       var header = file.chunks[index].header
       var payload = try #require(file.payload(index))
-      if header.kind == .sums { payload[0] = Sums.version + 1 }
+      if header.kind == .sums { payload[0] = IntervalCounts.version + 1 }
       header.flags.remove(.zstd)
       header.storedLength = UInt32(payload.count)
       header.rawLength = header.storedLength
@@ -196,7 +196,7 @@ private func checkedLevels(_ path: String) throws -> (lowest: [Sums], upper: [Su
     defer { try? FileManager.default.removeItem(at: later) }
     let session = try Session(.file(path: later.path))
     _ = session.readAll()
-    let reason = "sums of version \(Sums.version + 1), 1 to \(Sums.version) can be read"
+    let reason = "sums of version \(IntervalCounts.version + 1), 1 to \(IntervalCounts.version) can be read"
     #expect(session.damage.contains { $0.contains(reason) }, "\(session.damage)")
   }
 }

@@ -164,12 +164,12 @@ struct TimelineTests {
   ///
   /// - Parameter mark: changes the sums of a level before they are stored.
   private func stored(
-    notes: [TimelineNote] = [], mark: (_ level: Int, inout Sums) -> Void = { _, _ in }
+    notes: [TimelineNote] = [], mark: (_ level: Int, inout IntervalCounts) -> Void = { _, _ in }
   ) throws -> StoredRecording {
     let source = try StoredRecording(notes: notes).opened()
     let bounds = try #require(source.timeBounds())
     var aggregator = try Aggregator(metadata: source.metadata)
-    var levels: [[Sums]] = [[], [], []]
+    var levels: [[IntervalCounts]] = [[], [], []]
     var before: UInt64 = 0
     for part in 1...60 as ClosedRange<UInt64> {
       let end = part == 60 ? bounds.last : bounds.first + (bounds.last - bounds.first) / 60 * part
@@ -195,7 +195,7 @@ struct TimelineTests {
   }
 
   @Test("takes the sums that a recording has, the largest that fit")
-  func storedSums() throws {
+  func storedIntervals() throws {
     let source = try stored().opened()
     let bounds = try #require(source.timeBounds())
     try expectSameAsPlayed(source, Timeline(source, bounds: bounds, Self.options))
@@ -219,7 +219,7 @@ struct TimelineTests {
       recording.sums.removeSubrange(0..<4)
     default:  // What was open is not told.
       for index in 14..<18 {
-        recording.sums[index].bytes = try Sums(bytes: recording.sums[index].bytes).bytes(open: false)
+        recording.sums[index].bytes = try IntervalCounts(bytes: recording.sums[index].bytes).bytes(open: false)
       }
     }
     let source = try recording.opened()

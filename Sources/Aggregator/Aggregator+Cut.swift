@@ -13,8 +13,8 @@ extension Aggregator {
   /// - Parameters:
   ///   - end: on the trace clock, raw.
   ///   - resumable: whether what it takes to go on counting from there is part of it.
-  public mutating func cut(at end: UInt64, resumable: Bool = true) -> Sums {
-    var sums = Sums()
+  public mutating func cut(at end: UInt64, resumable: Bool = true) -> IntervalCounts {
+    var sums = IntervalCounts()
     sums.start = lastCut
     sums.end = end
     sums.events = events
@@ -80,7 +80,7 @@ extension Aggregator {
   /// - Parameter streams: those of the source that is to be `run`.
   /// - Returns: False for sums that are not resumable; nothing is changed then.
   @discardableResult
-  public mutating func resume(from sums: Sums, streams: [PageStream]) -> Bool {
+  public mutating func resume(from sums: IntervalCounts, streams: [PageStream]) -> Bool {
     guard let state = sums.open else { return false }
     prepare(streams)
     let numbers = SettingNumbers(sums.settings.map { settings.adopt($0) })

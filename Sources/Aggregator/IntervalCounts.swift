@@ -4,11 +4,11 @@ import TraceFormat
 /// Everything that was counted in an interval of the trace clock, as a value: what the engine hands out (`Aggregator.cut`), what
 /// the totals of a view are, what a recording stores of each interval, and what a jump in it adds up.
 ///
-/// Sums of intervals that follow each other merge into those of the whole, in any grouping and without remainder: counts,
+/// Those of intervals that follow each other merge into those of the whole, in any grouping and without remainder: counts,
 /// times, histograms, charges, settings and losses are those of counting it all at once. Only of details and instruction
 /// pointers that are too many for a table, which ones are listed may differ; their totals do not, and the bounds that
 /// each count comes with hold either way.
-public struct Sums: Sendable, Equatable {
+public struct IntervalCounts: Sendable, Equatable {
   /// The interval on the trace clock, raw: what came after `start`, up to and with `end`. 0: since counting began.
   public internal(set) var start: UInt64 = 0
   public internal(set) var end: UInt64 = 0
@@ -78,7 +78,7 @@ public struct Sums: Sendable, Equatable {
   public var settingDescriptions: [SettingDescription] { settings }
 
   /// The same, without what it takes to go on counting from its end: a good part of its bytes.
-  public var closed: Sums {
+  public var closed: IntervalCounts {
     var sums = self
     sums.open = nil
     return sums
@@ -88,7 +88,7 @@ public struct Sums: Sendable, Equatable {
   public var streams: [PageStream] { losses.map(\.stream) + (open?.streams.map(\.stream) ?? []) }
 
   /// The same without the threads that are not asked for; those that ended are not told apart any more, and left out with them.
-  public func selected(_ options: AggregatorOptions) -> Sums {
+  public func selected(_ options: AggregatorOptions) -> IntervalCounts {
     guard options.threads != nil || options.vcpuIDs != nil else { return self }
     var sums = self
     sums.threads.removeAll { !options.counts($0.tid, vcpuID: $0.vcpuID) }
@@ -99,10 +99,10 @@ public struct Sums: Sendable, Equatable {
   // MARK: - Merging
 
   /// Adds the sums of an interval that begins where this one ends.
-  public mutating func merge(_ later: Sums) { add(numbered(later)) }
+  public mutating func merge(_ later: IntervalCounts) { add(numbered(later)) }
 
   /// An interval's sums with this one's numbers for settings, of which this one knows all then.
-  mutating func numbered(_ later: Sums) -> Sums {
+  mutating func numbered(_ later: IntervalCounts) -> IntervalCounts {
     // Of one run, the later ones are the earlier ones and more.
     if later.settings.starts(with: settings) {
       settings = later.settings
@@ -121,7 +121,7 @@ public struct Sums: Sendable, Equatable {
   }
 
   /// Adds the sums of an interval that begins where this one ends, and that have its numbers.
-  mutating func add(_ later: Sums) {
+  mutating func add(_ later: IntervalCounts) {
     if later.settings.count > settings.count { settings = later.settings }
     for code in later.otherReasons where !otherReasons.contains(code) { otherReasons.append(code) }
     end = max(end, later.end)
@@ -183,7 +183,7 @@ public struct Sums: Sendable, Equatable {
 
   /// Takes out what is part of this interval, from its beginning: of what is left, all that adds up is right (see
   /// `ReasonCounts.subtract`), in this one's settings.
-  mutating func subtract(_ part: Sums) {
+  mutating func subtract(_ part: IntervalCounts) {
     start = part.end
     events &-= part.events
     malformed &-= part.malformed

@@ -161,8 +161,8 @@ struct EventfulTrace {
   }
 }
 
-@Suite("Sums of intervals")
-struct SumsTests {
+@Suite("IntervalCounts of intervals")
+struct IntervalCountsTests {
   private func aggregator(_ options: AggregatorOptions = AggregatorOptions()) throws -> Aggregator {
     try Aggregator(metadata: SyntheticTrace.metadata(scale: TimeScale(multiplier: 3, shift: 2)), options: options)
   }
@@ -192,14 +192,14 @@ struct SumsTests {
     times.append(trace.last)
     var cutting = try aggregator()
     pages.go(to: [])
-    var sums: [Sums] = []
+    var sums: [IntervalCounts] = []
     var before: UInt64 = 0
     for time in times {
       trace.count(&cutting, pages, after: before, through: time)
       let sum = cutting.cut(at: time)
-      #expect(try Sums(bytes: sum.bytes()) == sum)
-      #expect(try Sums(bytes: sum.bytes(open: false)) == sum.closed)
-      let heading = try SumsHeading(bytes: sum.bytes())
+      #expect(try IntervalCounts(bytes: sum.bytes()) == sum)
+      #expect(try IntervalCounts(bytes: sum.bytes(open: false)) == sum.closed)
+      let heading = try IntervalHeading(bytes: sum.bytes())
       #expect(heading.exitsByThread == Dictionary(uniqueKeysWithValues: sum.exitsByThread.map { ($0, $1) }))
       #expect((heading.start, heading.end, heading.events) == (sum.start, sum.end, sum.events))
       sums.append(sum)
@@ -235,7 +235,7 @@ struct SumsTests {
     }
     for merged in [left, right, groups[0]] {
       #expect(merged == left, "associative")
-      #expect(try Sums(bytes: merged.bytes()) == merged)
+      #expect(try IntervalCounts(bytes: merged.bytes()) == merged)
       var counter = try counter()
       counter.add(merged)
       counter.engine.resume(from: merged, streams: pages.streams)
@@ -245,8 +245,8 @@ struct SumsTests {
     // Going on from each of them.
     for place in sums.indices where place % 2 == 1 {
       var counter = try counter()
-      for sum in sums[...place] { counter.add(try Sums(bytes: sum.bytes(open: false))) }
-      #expect(counter.engine.resume(from: try Sums(bytes: sums[place].bytes()), streams: pages.streams))
+      for sum in sums[...place] { counter.add(try IntervalCounts(bytes: sum.bytes(open: false))) }
+      #expect(counter.engine.resume(from: try IntervalCounts(bytes: sums[place].bytes()), streams: pages.streams))
       pages.go(to: counter.engine.pagesToResume)
       trace.count(&counter.engine, pages, after: times[place], through: trace.last)
       expectWhole(&counter, "resumed at \(times[place])")
@@ -268,7 +268,7 @@ struct SumsTests {
 
       var cutting = try aggregator()
       pages.go(to: [])
-      var sums: [Sums] = []
+      var sums: [IntervalCounts] = []
       for (index, time) in cuts.enumerated() {
         trace.count(&cutting, pages, after: index == 0 ? 0 : cuts[index - 1], through: time)
         sums.append(cutting.cut(at: time))
@@ -471,12 +471,12 @@ struct SumsTests {
     let times = (0..<20).map { _ in UInt64.random(in: first...last, using: &dice) }.sorted() + [last]
     pages.go(to: [])
     var cutting = try Aggregator(metadata: file.metadata)
-    var merged: Sums?
+    var merged: IntervalCounts?
     var adding = try Counter(metadata: file.metadata)
     for time in times {
       cutting.run(pages, until: time)
       let sum = cutting.cut(at: time)
-      adding.add(try Sums(bytes: sum.bytes(open: false)))
+      adding.add(try IntervalCounts(bytes: sum.bytes(open: false)))
       if merged == nil { merged = sum } else { merged?.merge(sum) }
     }
     var counter = try Counter(metadata: file.metadata)
@@ -509,7 +509,9 @@ struct SumsTests {
     trace.count(&cutting, pages, after: 0, through: trace.last)
     let good = cutting.cut(at: trace.last).bytes()
     for length in stride(from: 0, to: good.count, by: 3) {
-      #expect(throws: SumsError.self, "cut at \(length)") { try Sums(bytes: Array(good[..<length])) }
+      #expect(throws: IntervalCountsError.self, "cut at \(length)") {
+        try IntervalCounts(bytes: Array(good[..<length]))
+      }
     }
     var dice = Dice(seed: 9)
     var accepted = 0
@@ -523,10 +525,10 @@ struct SumsTests {
         default: bytes.replaceSubrange(place...place, with: [255, 255, 255, 255, 255, 255, 255, 255, 255, 1])
         }
       }
-      _ = try? SumsHeading(bytes: bytes)
-      guard let sums = try? Sums(bytes: bytes) else { continue }
+      _ = try? IntervalHeading(bytes: bytes)
+      guard let sums = try? IntervalCounts(bytes: bytes) else { continue }
       accepted += 1
-      #expect(try Sums(bytes: sums.bytes()) == sums)
+      #expect(try IntervalCounts(bytes: sums.bytes()) == sums)
       var counter = try counter()
       counter.add(sums)
       counter.mark(at: 4000)
@@ -560,7 +562,7 @@ struct SumsTests {
       1, 0, 10, 3,  // one thread, 5, with 3 exits
       1, 0, 0, 0, 0, 0, 0, 0,  // the first setting; no other reasons, event kinds, losses, threads that ended
     ]
-    let sums = try Sums(bytes: bytes + thread + [0])
+    let sums = try IntervalCounts(bytes: bytes + thread + [0])
     #expect(sums.isHaltShared)
     let reasons = try #require(sums.threads.first?.stays.first?.reasons)
     #expect(reasons.map(\.code) == [12, 40])
@@ -574,7 +576,7 @@ struct SumsTests {
     #expect(snapshot.isHaltShared)
     #expect(snapshot.reason("HLT")?.busy == 100)
     // Written again they are of the present version, which has no word for it.
-    #expect(try Sums(bytes: sums.bytes()).threads == sums.threads)
+    #expect(try IntervalCounts(bytes: sums.bytes()).threads == sums.threads)
   }
 
   @Test("count only the vCPUs that are asked for")
@@ -598,7 +600,7 @@ struct SumsTests {
   @Test("of different runs keep their settings apart and join those that are the same")
   func differentRuns() throws {
     let (on, off) = (ControlSetting(primary: 0xb5a0_6dfa), ControlSetting(primary: 0xb5a0_6d7a))
-    func sums(_ words: [ControlSetting], thread: Int32) throws -> Sums {
+    func sums(_ words: [ControlSetting], thread: Int32) throws -> IntervalCounts {
       var trace = SyntheticTrace()
       for index in 0..<20 as Range<UInt64> { trace.exit(12, at: 1000 + index * 10, thread: thread) }
       var aggregator = try Aggregator(metadata: SyntheticTrace.metadata())

@@ -4,7 +4,7 @@ import HostFiles
 import TraceFormat
 
 /// Why bytes are no sums.
-public struct SumsError: CodedError, Hashable {
+public struct IntervalCountsError: CodedError, Hashable {
   /// Byte of the input.
   public var offset: Int
   public var message: String
@@ -15,16 +15,16 @@ public struct SumsError: CodedError, Hashable {
   public var text: String { "byte \(offset): \(message)" }
 }
 
-/// The byte form of `Sums`: a version, then every figure as a variable-length integer (LEB128, least significant group
+/// The byte form of `IntervalCounts`: a version, then every figure as a variable-length integer (LEB128, least significant group
 /// first; signed ones zigzagged), lists by their length and in their order, ascending keys as differences. Nothing that
 /// is 0 in a cell takes more than a byte.
-extension Sums {
+extension IntervalCounts {
   /// Counts up when the form changes; what an older one wrote is still read.
   static let version: UInt8 = 2
 
   /// - Parameter open: whether what it takes to go on counting from the end is part of it.
   public func bytes(open: Bool = true) -> [UInt8] {
-    var writer = SumsWriter()
+    var writer = IntervalWriter()
     writer.bytes.append(Self.version)
     writer.put(start)
     writer.put(end &- start)
@@ -66,18 +66,20 @@ extension Sums {
   }
 
   /// - Throws: Where the bytes are anything but what `bytes` gives, in this version.
-  public init(bytes: [UInt8]) throws(SumsError) {
-    self = try bytes.withUnsafeBytes { buffer in Result { () throws(SumsError) in try Sums(bytes: buffer) } }.get()
+  public init(bytes: [UInt8]) throws(IntervalCountsError) {
+    self = try bytes.withUnsafeBytes { buffer in
+      Result { () throws(IntervalCountsError) in try IntervalCounts(bytes: buffer) }
+    }.get()
   }
 
   /// - Throws: Where the bytes are anything but what `bytes` gives, in this version.
-  public init(bytes: UnsafeRawBufferPointer) throws(SumsError) {
-    var reader = SumsReader(bytes)
+  public init(bytes: UnsafeRawBufferPointer) throws(IntervalCountsError) {
+    var reader = IntervalReader(bytes)
     try reader.readVersion()
     self.init()
     try readHead(&reader)
     var ids: [Int32] = []
-    let count = try reader.count(limit: SumsReader.mostThreads)
+    let count = try reader.count(limit: IntervalReader.mostThreads)
     let hasEnded = try reader.flag()
     guard !hasEnded || count > 0 else { throw reader.error("threads that ended, but no thread") }
     if hasEnded { _ = try reader.number() }
@@ -92,23 +94,25 @@ extension Sums {
       ids.append(id)
       _ = try reader.number()
     }
-    settings = try reader.list(limit: SettingRegistry.limit) { reader, index throws(SumsError) in
+    settings = try reader.list(limit: SettingRegistry.limit) { reader, index throws(IntervalCountsError) in
       try reader.setting(index)
     }
     guard settings.first == SettingDescription(setting: .asFound) else { throw reader.error("no first setting") }
     reader.settings = settings.count
-    otherReasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in try reader.number() }
+    otherReasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(IntervalCountsError) in
+      try reader.number()
+    }
     var lastID = -1
-    eventCounts = try reader.list(limit: 65536) { reader, _ throws(SumsError) in
+    eventCounts = try reader.list(limit: 65536) { reader, _ throws(IntervalCountsError) in
       let id = try reader.narrow(UInt16.self)
       guard Int(id) > lastID else { throw reader.error("event ids that do not ascend") }
       lastID = Int(id)
       return EventSum(id: id, count: try reader.number())
     }
-    losses = try reader.list(limit: SumsReader.mostStreams) { reader, _ throws(SumsError) in
+    losses = try reader.list(limit: IntervalReader.mostStreams) { reader, _ throws(IntervalCountsError) in
       try reader.loss()
     }
-    retired = try reader.list(limit: SumsReader.mostThreads) { reader, _ throws(SumsError) in
+    retired = try reader.list(limit: IntervalReader.mostThreads) { reader, _ throws(IntervalCountsError) in
       RetiredThread(tid: try reader.int32(), renaming: try reader.renaming())
     }
     guard zip(retired, retired.dropFirst()).allSatisfy({ $0.tid < $1.tid }) else {
@@ -123,7 +127,7 @@ extension Sums {
     isHaltShared = reader.isHaltShared
   }
 
-  private mutating func readHead(_ reader: inout SumsReader) throws(SumsError) {
+  private mutating func readHead(_ reader: inout IntervalReader) throws(IntervalCountsError) {
     start = try reader.number()
     let (end, overflow) = start.addingReportingOverflow(try reader.number())
     guard !overflow else { throw reader.error("an interval that does not end") }
@@ -136,27 +140,29 @@ extension Sums {
 }
 
 /// The first of the figures in the bytes of sums: enough for a graph, without reading all of them.
-public struct SumsHeading: Sendable, Hashable {
-  /// As in `Sums`.
+public struct IntervalHeading: Sendable, Hashable {
+  /// As in `IntervalCounts`.
   public var start: UInt64
   public var end: UInt64
   public var events: UInt64
-  /// As `Sums.exitsByThread`.
+  /// As `IntervalCounts.exitsByThread`.
   public var exitsByThread: [Int32: UInt64] = [:]
 
   /// - Throws: Where the bytes do not begin as sums do.
-  public init(bytes: [UInt8]) throws(SumsError) {
-    self = try bytes.withUnsafeBytes { buffer in Result { () throws(SumsError) in try SumsHeading(buffer) } }.get()
+  public init(bytes: [UInt8]) throws(IntervalCountsError) {
+    self = try bytes.withUnsafeBytes { buffer in
+      Result { () throws(IntervalCountsError) in try IntervalHeading(buffer) }
+    }.get()
   }
 
-  private init(_ bytes: UnsafeRawBufferPointer) throws(SumsError) {
-    var reader = SumsReader(bytes)
+  private init(_ bytes: UnsafeRawBufferPointer) throws(IntervalCountsError) {
+    var reader = IntervalReader(bytes)
     try reader.readVersion()
     start = try reader.number()
     end = start &+ (try reader.number())
     events = try reader.number()
     for _ in 0..<3 { _ = try reader.number() }
-    let count = try reader.count(limit: SumsReader.mostThreads)
+    let count = try reader.count(limit: IntervalReader.mostThreads)
     let hasEnded = try reader.flag()
     guard !hasEnded || count > 0 else { throw reader.error("threads that ended, but no thread") }
     if hasEnded { exitsByThread[Aggregator.endedThread] = try reader.number() }
@@ -171,7 +177,7 @@ public struct SumsHeading: Sendable, Hashable {
 
 // MARK: - Writing
 
-private struct SumsWriter {
+private struct IntervalWriter {
   var bytes: [UInt8] = []
 
   mutating func put(_ value: UInt64) {
@@ -201,12 +207,12 @@ private struct SumsWriter {
   }
 
   mutating func put(_ text: String) {
-    let text = Array(text.utf8.prefix(SumsReader.longestText))
+    let text = Array(text.utf8.prefix(IntervalReader.longestText))
     put(text.count)
     bytes += text
   }
 
-  mutating func put<Element>(_ list: [Element], _ element: (inout SumsWriter, Element) -> Void) {
+  mutating func put<Element>(_ list: [Element], _ element: (inout IntervalWriter, Element) -> Void) {
     put(list.count)
     for value in list { element(&self, value) }
   }
@@ -404,7 +410,7 @@ private struct SumsWriter {
 // MARK: - Reading
 
 /// Takes every number for what a hostile file might hold: lists are bounded, keys must ascend.
-private struct SumsReader {
+private struct IntervalReader {
   /// More than an aggregator has slots, several times.
   static let mostThreads = 65536
   static let mostStreams = 65536
@@ -415,7 +421,7 @@ private struct SumsReader {
   private var position = 0
   /// How many settings there are.
   var settings = 1
-  private var version: UInt8 = Sums.version
+  private var version: UInt8 = IntervalCounts.version
   /// Time halted was told of vCPUs and not of exit reasons.
   private(set) var isHaltShared = false
 
@@ -423,22 +429,22 @@ private struct SumsReader {
 
   var remaining: Int { bytes.count - position }
 
-  func error(_ message: String) -> SumsError { SumsError(offset: position, message: message) }
+  func error(_ message: String) -> IntervalCountsError { IntervalCountsError(offset: position, message: message) }
 
-  mutating func readVersion() throws(SumsError) {
+  mutating func readVersion() throws(IntervalCountsError) {
     version = try byte()
-    guard (1...Sums.version).contains(version) else {
-      throw error("sums of version \(version), 1 to \(Sums.version) can be read")
+    guard (1...IntervalCounts.version).contains(version) else {
+      throw error("sums of version \(version), 1 to \(IntervalCounts.version) can be read")
     }
   }
 
-  mutating func byte() throws(SumsError) -> UInt8 {
+  mutating func byte() throws(IntervalCountsError) -> UInt8 {
     guard position < bytes.count else { throw error("the sums are cut off") }
     position += 1
     return bytes[position - 1]
   }
 
-  mutating func number() throws(SumsError) -> UInt64 {
+  mutating func number() throws(IntervalCountsError) -> UInt64 {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while true {
@@ -454,24 +460,24 @@ private struct SumsReader {
     }
   }
 
-  mutating func signed() throws(SumsError) -> Int64 {
+  mutating func signed() throws(IntervalCountsError) -> Int64 {
     let value = try number()
     return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1)
   }
 
-  mutating func difference() throws(SumsError) -> UInt64 { UInt64(bitPattern: try signed()) }
+  mutating func difference() throws(IntervalCountsError) -> UInt64 { UInt64(bitPattern: try signed()) }
 
-  mutating func narrow<T: FixedWidthInteger>(_ type: T.Type) throws(SumsError) -> T {
+  mutating func narrow<T: FixedWidthInteger>(_ type: T.Type) throws(IntervalCountsError) -> T {
     guard let value = T(exactly: try number()) else { throw error("a number of more than \(T.bitWidth) bits") }
     return value
   }
 
-  mutating func int32() throws(SumsError) -> Int32 {
+  mutating func int32() throws(IntervalCountsError) -> Int32 {
     guard let value = Int32(exactly: try signed()) else { throw error("a number of more than 32 bits") }
     return value
   }
 
-  mutating func flag() throws(SumsError) -> Bool {
+  mutating func flag() throws(IntervalCountsError) -> Bool {
     switch try byte() {
     case 0: return false
     case 1: return true
@@ -479,13 +485,13 @@ private struct SumsReader {
     }
   }
 
-  mutating func optional() throws(SumsError) -> UInt64? { try flag() ? try number() : nil }
+  mutating func optional() throws(IntervalCountsError) -> UInt64? { try flag() ? try number() : nil }
 
-  mutating func optional<T: FixedWidthInteger>(_ type: T.Type) throws(SumsError) -> T? {
+  mutating func optional<T: FixedWidthInteger>(_ type: T.Type) throws(IntervalCountsError) -> T? {
     try flag() ? try narrow(type) : nil
   }
 
-  mutating func count(limit: Int) throws(SumsError) -> Int {
+  mutating func count(limit: Int) throws(IntervalCountsError) -> Int {
     // Every element is a byte at least.
     guard let count = Int(exactly: try number()), count <= min(limit, remaining) else {
       throw error("a list longer than the sums, or than \(limit)")
@@ -494,8 +500,8 @@ private struct SumsReader {
   }
 
   mutating func list<Element>(
-    limit: Int, _ element: (inout SumsReader, Int) throws(SumsError) -> Element
-  ) throws(SumsError) -> [Element] {
+    limit: Int, _ element: (inout IntervalReader, Int) throws(IntervalCountsError) -> Element
+  ) throws(IntervalCountsError) -> [Element] {
     let count = try count(limit: limit)
     var list: [Element] = []
     list.reserveCapacity(min(count, 1024))
@@ -503,25 +509,25 @@ private struct SumsReader {
     return list
   }
 
-  mutating func text() throws(SumsError) -> String {
+  mutating func text() throws(IntervalCountsError) -> String {
     let count = try count(limit: Self.longestText)
     defer { position += count }
     return String(decoding: bytes[position..<position + count], as: UTF8.self)
   }
 
-  mutating func optionalText() throws(SumsError) -> String? { try flag() ? try text() : nil }
+  mutating func optionalText() throws(IntervalCountsError) -> String? { try flag() ? try text() : nil }
 
-  mutating func settingNumber(from lowest: Int = 1) throws(SumsError) -> VCPUSetting {
+  mutating func settingNumber(from lowest: Int = 1) throws(IntervalCountsError) -> VCPUSetting {
     let number = try narrow(Int.self)
     guard (lowest...settings).contains(number) else { throw error("setting \(number) of \(settings)") }
     return VCPUSetting(rawValue: number)
   }
 
-  mutating func renaming() throws(SumsError) -> SettingRenaming? {
+  mutating func renaming() throws(IntervalCountsError) -> SettingRenaming? {
     try flag() ? SettingRenaming(from: try settingNumber(), to: try settingNumber()) : nil
   }
 
-  private mutating func word() throws(SumsError) -> UInt32? {
+  private mutating func word() throws(IntervalCountsError) -> UInt32? {
     if version == 1 { return try optional(UInt32.self) }
     let value = try number()
     if value == 0 { return nil }
@@ -529,7 +535,7 @@ private struct SumsReader {
     return exact
   }
 
-  mutating func words() throws(SumsError) -> ControlSetting {
+  mutating func words() throws(IntervalCountsError) -> ControlSetting {
     var words = ControlSetting(
       pin: try word(), primary: try word(), secondary: try word(), tertiary: try optional(UInt64.self),
       exit: try word(), entry: try word())
@@ -541,7 +547,7 @@ private struct SumsReader {
     return words
   }
 
-  mutating func setting(_ index: Int) throws(SumsError) -> SettingDescription {
+  mutating func setting(_ index: Int) throws(IntervalCountsError) -> SettingDescription {
     var description = SettingDescription(setting: VCPUSetting(rawValue: index + 1))
     switch try byte() {
     case 0: description.apicVirtualization = .asFound
@@ -558,11 +564,11 @@ private struct SumsReader {
   }
   private var numbered = 0
 
-  mutating func stream() throws(SumsError) -> PageStream {
+  mutating func stream() throws(IntervalCountsError) -> PageStream {
     PageStream(cpu: Int(try narrow(UInt32.self)), buffer: try text())
   }
 
-  mutating func loss() throws(SumsError) -> StreamSum {
+  mutating func loss() throws(IntervalCountsError) -> StreamSum {
     var loss = StreamSum(stream: try stream(), lost: try number(), uncounted: try number())
     if version == 1, let counter = try optional() {
       loss.lost = max(loss.lost, counter)
@@ -571,7 +577,7 @@ private struct SumsReader {
     return loss
   }
 
-  mutating func time() throws(SumsError) -> TimeSplit {
+  mutating func time() throws(IntervalCountsError) -> TimeSplit {
     var time = TimeSplit()
     time.guest = try number()
     time.kernel = try number()
@@ -580,27 +586,27 @@ private struct SumsReader {
     return time
   }
 
-  mutating func thread(_ tid: Int32, isEnded: Bool) throws(SumsError) -> ThreadSum {
+  mutating func thread(_ tid: Int32, isEnded: Bool) throws(IntervalCountsError) -> ThreadSum {
     let vcpuID = try optional(UInt32.self)
     let setting = try settingNumber(from: isEnded ? 0 : 1)
     guard !isEnded || setting.rawValue == 0 else { throw error("ended threads in a setting") }
     var thread = ThreadSum(tid: tid, vcpuID: vcpuID, setting: setting)
     thread.renaming = try renaming()
-    thread.changes = try list(limit: VCPUSlot.mostChanges) { reader, _ throws(SumsError) in
+    thread.changes = try list(limit: VCPUSlot.mostChanges) { reader, _ throws(IntervalCountsError) in
       let setting = try reader.settingNumber()
       let previous: VCPUSetting? = try reader.flag() ? try reader.settingNumber() : nil
       return SettingChange(setting: setting, previous: previous, timestamp: try reader.number())
     }
     thread.time = try time()
     var last = 0
-    thread.stays = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in
+    thread.stays = try list(limit: SettingRegistry.limit) { reader, _ throws(IntervalCountsError) in
       var stay = StaySum(setting: try reader.settingNumber())
       guard stay.setting.rawValue > last else { throw reader.error("settings that do not ascend") }
       last = stay.setting.rawValue
       stay.residence = try reader.difference()
       stay.time = try reader.time()
       var key: UInt64?
-      stay.reasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(SumsError) in
+      stay.reasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(IntervalCountsError) in
         let reason = try reader.reason()
         guard key.map({ reason.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
         key = reason.key
@@ -625,13 +631,13 @@ private struct SumsReader {
     }
   }
 
-  private mutating func exits() throws(SumsError) -> ExitCounts {
+  private mutating func exits() throws(IntervalCountsError) -> ExitCounts {
     var exits = ExitCounts(count: try difference())
     for figure in 1..<ExitCounts.figureCount { exits[figure: figure] = try number() }
     return exits
   }
 
-  private mutating func reason() throws(SumsError) -> ReasonCounts {
+  private mutating func reason() throws(IntervalCountsError) -> ReasonCounts {
     var reason = ReasonCounts(isa: try narrow(UInt32.self), code: try narrow(UInt32.self))
     if version == 1 {
       reason.exits.count = try number()
@@ -650,7 +656,7 @@ private struct SumsReader {
       reason.maximum = maximum
     }
     var bucket = 0
-    reason.histogram = try list(limit: Histogram.bucketCount) { reader, index throws(SumsError) in
+    reason.histogram = try list(limit: Histogram.bucketCount) { reader, index throws(IntervalCountsError) in
       let step = try reader.narrow(UInt16.self)
       bucket += Int(step)
       guard bucket < Histogram.bucketCount, index == 0 || step > 0 else {
@@ -659,7 +665,7 @@ private struct SumsReader {
       return BucketSum(bucket: bucket, count: try reader.number())
     }
     var control: UInt16?
-    reason.charges = try list(limit: 1024) { reader, _ throws(SumsError) in
+    reason.charges = try list(limit: 1024) { reader, _ throws(IntervalCountsError) in
       let next = try reader.narrow(UInt16.self)
       guard control.map({ next > $0 }) ?? true else { throw reader.error("controls that do not ascend") }
       control = next
@@ -677,7 +683,7 @@ private struct SumsReader {
     return reason
   }
 
-  private mutating func details() throws(SumsError) -> DetailSum {
+  private mutating func details() throws(IntervalCountsError) -> DetailSum {
     var details = DetailSum(entries: try entries(limit: Aggregator.detailLimit))
     if try flag() {
       details.isApproximate = true
@@ -688,16 +694,16 @@ private struct SumsReader {
   }
 
   /// Version 1 has what `FrequentValues` kept, without a word on what it did not keep.
-  private mutating func frequentValues(total: UInt64) throws(SumsError) -> DetailSum {
+  private mutating func frequentValues(total: UInt64) throws(IntervalCountsError) -> DetailSum {
     var values = FrequentValues()
     defer { values.deallocate() }
     values.fill(try entries(limit: FrequentValues.capacity))
     return values.take(total: total)
   }
 
-  private mutating func entries(limit: Int) throws(SumsError) -> [DetailTable.Entry] {
+  private mutating func entries(limit: Int) throws(IntervalCountsError) -> [DetailTable.Entry] {
     var key: UInt64 = 0
-    return try list(limit: limit) { reader, index throws(SumsError) in
+    return try list(limit: limit) { reader, index throws(IntervalCountsError) in
       let (next, overflow) = key.addingReportingOverflow(try reader.number())
       guard !overflow, index == 0 || next > key else { throw reader.error("values that do not ascend") }
       key = next
@@ -710,12 +716,12 @@ private struct SumsReader {
     }
   }
 
-  mutating func open() throws(SumsError) -> OpenState {
+  mutating func open() throws(IntervalCountsError) -> OpenState {
     var state = OpenState()
     // Version 1 numbers losses as they come: what a thread's last event came after is told by comparing.
     let allLosses = version == 1 ? try narrow(UInt32.self) : 0
     var losses: [UInt32] = []
-    state.streams = try list(limit: Self.mostStreams) { reader, _ throws(SumsError) in
+    state.streams = try list(limit: Self.mostStreams) { reader, _ throws(IntervalCountsError) in
       let stream = try reader.stream()
       if reader.version == 1 { losses.append(try reader.narrow(UInt32.self)) }
       return OpenStream(
@@ -723,12 +729,12 @@ private struct SumsReader {
         counted: try reader.optional(UInt32.self))
     }
     let isInGap = state.streams.contains(where: \.isInGap)
-    state.words = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+    state.words = try list(limit: Self.mostThreads) { reader, _ throws(IntervalCountsError) in
       ThreadWords(tid: try reader.int32(), words: try reader.words())
     }
     state.machines = try machines()
     var last: Int32?
-    state.threads = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+    state.threads = try list(limit: Self.mostThreads) { reader, _ throws(IntervalCountsError) in
       let thread = try reader.openThread(losses, allLosses, isInGap: isInGap)
       guard last.map({ thread.tid > $0 }) ?? true else { throw reader.error("thread ids that do not ascend") }
       last = thread.tid
@@ -737,7 +743,7 @@ private struct SumsReader {
     return state
   }
 
-  private mutating func machines() throws(SumsError) -> MachineRegistry {
+  private mutating func machines() throws(IntervalCountsError) -> MachineRegistry {
     var machines = MachineRegistry()
     machines.lastVM = Int(try narrow(UInt32.self))
     for _ in 0..<(try count(limit: Self.mostVMs)) {
@@ -747,7 +753,7 @@ private struct SumsReader {
       vm.fd = try optional(UInt32.self).map { Int32(bitPattern: $0) }
       vm.name = try optionalText()
       vm.vmm = try optionalText()
-      vm.vcpus = try list(limit: Self.mostThreads) { reader, _ throws(SumsError) in
+      vm.vcpus = try list(limit: Self.mostThreads) { reader, _ throws(IntervalCountsError) in
         HostVCPU(id: try reader.optional(UInt32.self), tid: try reader.int32(), threadName: try reader.optionalText())
       }
       // What somebody else wrote, made fit for a terminal.
@@ -761,7 +767,7 @@ private struct SumsReader {
 
   private mutating func openThread(
     _ losses: [UInt32], _ allLosses: UInt32, isInGap: Bool
-  ) throws(SumsError) -> OpenThread {
+  ) throws(IntervalCountsError) -> OpenThread {
     var thread = OpenThread(tid: try int32())
     thread.vcpuID = try optional(UInt32.self)
     guard let activity = VCPUActivity(rawValue: try byte()) else { throw error("an unknown activity") }
@@ -787,7 +793,9 @@ private struct SumsReader {
     thread.machine.since = try number()
     thread.setting = try settingNumber()
     thread.settingSince = try number()
-    thread.past = try list(limit: SettingRegistry.limit) { reader, _ throws(SumsError) in try reader.settingNumber() }
+    thread.past = try list(limit: SettingRegistry.limit) { reader, _ throws(IntervalCountsError) in
+      try reader.settingNumber()
+    }
     if try flag() {
       thread.exitSetting = try settingNumber()
       // Version 1 repeats which reason it is.

@@ -1,7 +1,7 @@
 import Aggregator
 
 /// Puts the sums of a recording together as they come: of sixteen intervals, of sixteen of those, and so on.
-public struct SumsLadder {
+public struct IntervalLadder {
   public init() {}
 
   /// So many of a level are one of the next.
@@ -10,16 +10,16 @@ public struct SumsLadder {
   private static let mostLevels = 8
 
   /// What was put together at each level above the lowest, and of how many.
-  private var steps: [(sums: Sums, count: Int)] = []
+  private var steps: [(sums: IntervalCounts, count: Int)] = []
 
   /// Sums that could not be written: the next ones are of that time too.
-  private var refused: Sums?
+  private var refused: IntervalCounts?
 
   /// Takes the next interval, and hands out what is to be written: the interval itself, and what it completes.
   ///
   /// - Parameter write: returns false where there is no room for it.
   public mutating func add(
-    _ sums: Sums, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Bool
+    _ sums: IntervalCounts, _ write: (_ bytes: [UInt8], _ level: Int, _ first: UInt64, _ last: UInt64) -> Bool
   ) {
     var next = sums
     if var earlier = refused {
