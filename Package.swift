@@ -23,7 +23,8 @@ let package = Package(
       name: "vmctop",
       dependencies: [
         "Architecture", "TraceFormat", "KernelMemory", "VCPUState", "KVMHost", "Tracefs", "Sampler", "Recording",
-        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "CDemo", "HostFiles", "Errors", "Threads",
+        "Aggregator", "Session", "Report", "Export", "Screen", "Front", "Wording", "CDemo", "HostFiles", "Errors",
+        "Threads",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -97,8 +98,8 @@ let package = Package(
       name: "front-preview", dependencies: ["Front", "FrontSupport", "Aggregator", "Architecture"],
       path: "Tests/Support/front-preview",
       swiftSettings: strict),
-    tests("Report", ["Report", "Aggregator", "Architecture"]),
-    tests("Export", ["Export", "Aggregator", "Recording", "TraceFormat", "Architecture"]),
+    tests("Report", ["Report", "Wording", "Aggregator", "Architecture"]),
+    tests("Export", ["Export", "Wording", "Aggregator", "Recording", "TraceFormat", "Architecture"]),
     tests(
       "Session",
       [

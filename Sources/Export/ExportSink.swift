@@ -1,3 +1,5 @@
+import Wording
+
 /// Text on its way out, in portions: an export never holds more of it.
 struct ExportSink {
   private var bytes: [UInt8] = []
@@ -38,20 +40,6 @@ func jsonString(_ text: String) -> String {
     }
   }
   return result + "\""
-}
-
-func isUnprintable(_ scalar: Unicode.Scalar) -> Bool {
-  if scalar.value < 0x7f { return scalar.value < 0x20 }
-  switch scalar.properties.generalCategory {
-  case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: return true
-  default: return false
-  }
-}
-
-/// Unprintable characters as `?`, for formats without an escape.
-func printable(_ text: String) -> String {
-  guard text.unicodeScalars.contains(where: isUnprintable) else { return text }
-  return String(String.UnicodeScalarView(text.unicodeScalars.map { isUnprintable($0) ? "?" : $0 }))
 }
 
 /// Nanoseconds in another unit with all digits: `1234567` in thousands is `1234.567`.

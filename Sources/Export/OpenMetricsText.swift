@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 extension ExportContext {
   /// Writes totals as OpenMetrics 1.0 text (OpenMetrics.md): exits by VM and reason and by VM and control, a histogram of
@@ -31,7 +32,6 @@ extension ExportContext {
     func vm(_ machine: Machines.Machine) -> [(String, String)] {
       [("vm", machine.name)] + (machine.isProcessKnown ? [("pid", String(machine.number))] : [])
     }
-    func isa(_ number: UInt32) -> String { number == 1 ? "vmx" : number == 2 ? "svm" : "isa-\(number)" }
 
     try family("vmctop_build", "info", "The program that counted.")
     try sink.write("vmctop_build_info\(labels([("version", version)])) 1\n")
@@ -58,7 +58,7 @@ extension ExportContext {
       ReasonFigures.all,
       machines.all.flatMap { machine in
         snapshot.scopes[machine.scope].reasons.map { reason in
-          (reason, vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)])
+          (reason, vm(machine) + [("isa", ISA(rawValue: reason.isa).name), ("reason", reason.name)])
         }
       })
     try counters(
@@ -74,7 +74,7 @@ extension ExportContext {
     for (index, machine) in machines.all.enumerated() {
       for reason in snapshot.scopes[machine.scope].reasons {
         guard let histogram = histograms[Key(machine: index, isa: reason.isa, code: reason.code)] else { continue }
-        let own = vm(machine) + [("isa", isa(reason.isa)), ("reason", reason.name)]
+        let own = vm(machine) + [("isa", ISA(rawValue: reason.isa).name), ("reason", reason.name)]
         var sum: UInt64 = 0
         for (bound, count) in zip(HandlingHistogram.bounds, histogram.counts) {
           sum &+= count

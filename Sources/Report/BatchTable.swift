@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 /// What `vmctop -b` prints each interval: two lines of totals, the main table, an empty line.
 public struct BatchTable: Sendable {

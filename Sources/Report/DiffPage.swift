@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 extension DiffReport {
   /// A page of plain text, 80 columns wide but for a long name at the end of a line.

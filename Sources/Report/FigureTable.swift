@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 /// A table as plain text: columns of a registry, each as wide as its contents, the last one ragged.
 struct FigureTable<Row> {

@@ -213,7 +213,7 @@ private struct Document: Encodable {
       JSONValue(
         row, ReasonFigures.all, context,
         [
-          "isa": .text(isaName(row.isa)), "code": .integer(UInt64(row.code)),
+          "isa": .text(ISA(rawValue: row.isa).name), "code": .integer(UInt64(row.code)),
           // Percentiles of several settings come from one histogram; kept for those who read it.
           "handling_ns": .object(["approximate": .part(false)]),
           "controls": .part(
@@ -260,7 +260,7 @@ private struct Document: Encodable {
       exits: row.count, rate: row.rate.map(rounded), time: TimeDocument(row.time),
       reasons: row.reasons.map { reason in
         SettingReason(
-          isa: isaName(reason.isa), code: reason.code,
+          isa: ISA(rawValue: reason.isa).name, code: reason.code,
           name: names[UInt64(reason.isa) << 32 | UInt64(reason.code)] ?? hex(UInt64(reason.code)), count: reason.count,
           handlingNs: reason.handling)
       },
@@ -288,15 +288,6 @@ private struct Document: Encodable {
         text: vocabulary.text(detail.kind, entry.value), count: entry.count, approximate: detail.isApproximate,
         error: entry.error)
     }
-  }
-}
-
-/// `vmx`, `svm`, or `isa-3` for one that the tracepoint numbers but nobody named.
-func isaName(_ isa: UInt32) -> String {
-  switch isa {
-  case 1: "vmx"
-  case 2: "svm"
-  default: "isa-\(isa)"
   }
 }
 

@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 extension TriageReport {
   /// The page for a ticket: plain text, 80 columns but for a long name at the end of a line, about 50 lines.

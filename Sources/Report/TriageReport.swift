@@ -1,5 +1,6 @@
 import Aggregator
 import Architecture
+import Wording
 
 /// One page, or one JSON object, that names what makes the guests exit, which control causes it and what to do.
 /// Everything in it is computed from a snapshot here; the page and the JSON only print it.

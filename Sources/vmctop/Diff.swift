@@ -5,6 +5,7 @@ import Glibc
 import Report
 import Session
 import TraceFormat
+import Wording
 
 /// `vmctop diff`: two recordings, or two parts of one, side by side.
 struct Diff: ParsableCommand {

@@ -3,6 +3,7 @@ import Glibc
 import HostFiles
 import Report
 import Synchronization
+import Wording
 
 /// Standard output. Everything that the commands print goes through here, so that a full disk or a closed pipe ends in
 /// one clear line and status 1 rather than in a lost page or a death by SIGPIPE.

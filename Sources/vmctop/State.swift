@@ -6,6 +6,7 @@ import KVMHost
 import KernelMemory
 import Report
 import VCPUState
+import Wording
 
 /// `vmctop state`: what is in the VMCS or VMCB of every vCPU now, each value with where it is from.
 struct StateCommand: ParsableCommand {

@@ -1,6 +1,7 @@
 import Architecture
 import KVMHost
 import Report
+import Wording
 
 /// What `vmctop state --ask-vmm` adds to a vCPU: QEMU's own view of the registers, beside what was read from memory.
 struct VMMView {

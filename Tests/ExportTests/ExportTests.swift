@@ -4,6 +4,7 @@ import Foundation
 import Recording
 import Testing
 import TraceFormat
+import Wording
 
 @testable import Export
 

@@ -1,6 +1,7 @@
 import Aggregator
 import Report
 import Testing
+import Wording
 
 @Suite("figures for people") struct FigureTests {
   @Test(

@@ -4,6 +4,7 @@ import Errors
 import Glibc
 import HostFiles
 import Report
+import Wording
 
 /// `vmctop decode vmcs-dump`: the VMCS or VMCB that the kernel printed when an entry failed, and the rules it breaks.
 struct VMCSDumpCommand: ParsableCommand {
