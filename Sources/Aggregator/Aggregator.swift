@@ -316,7 +316,7 @@ public struct Aggregator: ~Copyable {
       let mark = gaps.mark(index, stream.pointee.gaps)
       var counted: UInt64 = 0
       var passedLimit = false
-      var latest: UInt64 = 0
+      var latest = cursor.timestamp
       repeat {
         let timestamp = cursor.timestamp
         if timestamp > limit {
@@ -374,7 +374,8 @@ public struct Aggregator: ~Copyable {
         }
       } while cursor.next()
       events &+= counted
-      if latest > lastTimestamp { lastTimestamp = latest }
+      // The first of a page may be after the limit: it was read, not counted.
+      if counted > 0, latest > lastTimestamp { lastTimestamp = latest }
       stream.pointee.cursor = cursor
       if passedLimit {
         stream.pointee.isPending = true
