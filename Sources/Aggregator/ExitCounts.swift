@@ -66,6 +66,14 @@ public struct ExitFigures: Sendable, Hashable {
   }
 }
 
+extension ExitFigures: ExitStatistics {
+  /// Itself: what has no more than these is a row like any other.
+  public var figures: ExitFigures {
+    get { self }
+    set { self = newValue }
+  }
+}
+
 /// What is kept in ascending lists, and adds up with what has the same key.
 protocol Summand {
   associatedtype Key: Comparable

@@ -9,7 +9,7 @@ struct MachineRegistry: Sendable, Equatable {
   var lastVM = 0
   private(set) var presentVMs: Set<Int> = []
   private(set) var vmOfThread: [Int32: Int] = [:]
-  private(set) var present: Set<Int32> = []
+  private var present: Set<Int32> = []
 
   /// A thread that exits, and what its events said of it.
   struct Member: Sendable {

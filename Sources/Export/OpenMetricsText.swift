@@ -65,7 +65,7 @@ extension ExportContext {
       ControlFigures.all,
       machines.all.flatMap { machine in
         snapshot.scopes[machine.scope].controls.map { control in
-          (control, vm(machine) + [("word", control.control.word), ("control", control.control.name)])
+          (control.figures, vm(machine) + [("word", control.control.word), ("control", control.control.name)])
         }
       })
     try family(

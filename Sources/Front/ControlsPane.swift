@@ -16,7 +16,6 @@ extension Painter {
     let window = model.showsWindow || setting != nil
     if let setting { context = FigureContext(setting) }
     let interval = context.basis == .interval
-    let figures = Dictionary(uniqueKeysWithValues: ControlFigures<ControlRow>.all.map { ($0.id, $0) })
     let rate = window ? "average" : "exits"
     func ideal(_ least: Int, _ text: (ControlRow) -> String) -> Int {
       rows.reduce(least) { max($0, text($1).displayWidth) }
@@ -55,7 +54,7 @@ extension Painter {
       ("allowed", TableColumn(title: "ALLOW", minimum: 5, priority: hasAllowed ? 6 : 99)),
     ]
     for (id, figure) in [("exits", rate), ("percent", "percent"), ("time", "time"), ("count", "count")] {
-      if let figure = figures[figure] { shown.append((id, TableColumn(figure))) }
+      if let figure = ControlFigures.all.figure(figure) { shown.append((id, TableColumn(figure))) }
     }
     shown.append(
       (
@@ -73,7 +72,7 @@ extension Painter {
     func differs(_ id: ControlID, _ isSet: Bool) -> Bool { model.configured(id).map { $0 != isSet } ?? false }
     let cursor = model.cursorIndex(.controls, rows.map { .control($0.control) })
     func figure(_ id: String, _ control: ControlRow, _ width: Int) -> String {
-      Painter.text(figures[id]?.value(control, context) ?? .none, width: width)
+      Painter.text(ControlFigures.all.figure(id)?.value(control.figures, context) ?? .none, width: width)
     }
     func share(_ id: String, _ control: ControlRow, _ width: Int) -> String {
       let share = figure(id, control, width)

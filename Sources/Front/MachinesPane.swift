@@ -12,7 +12,7 @@ extension Painter {
     }
     let context = model.timeContext
     func figure(_ id: String, _ row: MachineRow, _ width: Int) -> String {
-      Painter.text(ScopeFigures.column(id)?.value(row.statistics, context) ?? .none, width: width)
+      Painter.text(ScopeFigures.all.figure(id)?.value(row.statistics, context) ?? .none, width: width)
     }
     let nameWidth = rows.reduce(8) { max($0, name($1).displayWidth) }
     let ids = [
@@ -28,7 +28,7 @@ extension Painter {
       case "bar": TableColumn(title: "TIME", minimum: 10, ideal: 60, priority: 9)
       case "reason": TableColumn(title: "TOP REASON", minimum: 12, ideal: 24, priority: 7)
       default:
-        ScopeFigures.column(id == "exits" ? rate : id).map { TableColumn($0) } ?? TableColumn(title: id, minimum: 0)
+        ScopeFigures.all.figure(id == "exits" ? rate : id).map { TableColumn($0) } ?? TableColumn(title: id, minimum: 0)
       }
     }
     let cursor = model.cursorIndex(.vcpus, rows.map(\.key))

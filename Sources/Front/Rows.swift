@@ -309,7 +309,7 @@ extension FrontModel {
     guard let snapshot else { return [] }
     let by = sort(.vcpus)
     let context = timeContext
-    let column = ScopeFigures.column(by.column == "exits" && showsWindow ? "average" : by.column)
+    let column = ScopeFigures.all.figure(by.column == "exits" && showsWindow ? "average" : by.column)
     func figure(_ statistics: ScopeStatistics) -> Double {
       switch column?.value(statistics, context) {
       case .rate(let value), .percent(let value): value

@@ -244,13 +244,15 @@ private struct Document: Encodable {
           "changed_ns_ago": JSONValue(optional: standing.since.map { snapshot.age(of: $0) }),
         ])
     }
-    settings = total.settings.map { Self.setting($0, report) }
+    settings = total.settings.map { Self.setting($0, report, context) }
     advice = report.advice.map {
       Advice(reason: $0.reason, text: $0.text, knob: $0.knob, current: $0.current, satisfied: $0.isSatisfied)
     }
   }
 
-  private static func setting(_ row: SettingStatistics, _ report: TriageReport) -> Setting {
+  private static func setting(
+    _ row: SettingStatistics, _ report: TriageReport, _ context: FigureContext
+  ) -> Setting {
     let description = report.snapshot.description(row.setting) ?? SettingDescription(setting: row.setting)
     let names = Dictionary(
       report.reasons.map { (UInt64($0.isa) << 32 | UInt64($0.code), $0.name) },
@@ -267,7 +269,7 @@ private struct Document: Encodable {
       controls: row.controls.map { control in
         // What the control was set to in this setting; null where that was not read, and for what is no bit.
         let value = description.words?.value(of: control.control).map { $0 ? 1 : 0 }
-        return Self.control(control, report, report.context, ["value": JSONValue(optional: value)])
+        return Self.control(control, report, context, ["value": JSONValue(optional: value)])
       })
   }
 
@@ -278,7 +280,7 @@ private struct Document: Encodable {
     let names: [String: JSONValue] = [
       "word": .text(name.word), "bit": JSONValue(optional: name.bit), "name": .text(name.name),
     ]
-    return JSONValue(control, ControlFigures.all, context, rest.merging(names) { $1 })
+    return JSONValue(control.figures, ControlFigures.all, context, rest.merging(names) { $1 })
   }
 
   private static func details(_ detail: DetailStatistics, _ vocabulary: Vocabulary) -> [Detail] {

@@ -177,15 +177,14 @@ extension TriageReport {
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     let isRead = !snapshot.controlWords.isEmpty
     var lines = ["WHICH CONTROLS CAUSE IT"]
-    let figures = ["percent", "count", "time"].compactMap { id in
-      ControlFigures<ChargeStatistics>.all.first { $0.id == id }
-    }
+    let context = context
+    let figures = ["percent", "count", "time"].compactMap { ControlFigures.all.figure($0) }
     var rows = [["%", "EXITS", "TIME%"] + (isRead ? ["NOW", "CFG", "ALLOWED"] : []) + ["CONTROL"]]
     for control in shown {
       let name = vocabulary.control(control.control)
       let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
       let meaning = name.word == "none" ? "  (no control suppresses them)" : place
-      var row = figures.map { figureText($0.value(control, context)) }
+      var row = figures.map { figureText($0.value(control.figures, context)) }
       if isRead {
         let standing = snapshot.standing(control.control, on: threads)
         row += [

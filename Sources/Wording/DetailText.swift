@@ -44,8 +44,8 @@ extension DetailKind {
     return name.map { "\(number) \($0)" } ?? number
   }
 
-  /// Access types of the exit qualification for control-register accesses, bits 5:4 (SDM volume 3, "Exit Qualification for Control-Register
-  /// Accesses"). Those of debug registers are the first two.
+  /// Access types of the exit qualification for control-register accesses, bits 5:4 (SDM volume 3, "Exit Qualification for
+  /// Control-Register Accesses"). Those of debug registers are the first two.
   private static func access(to register: String, _ type: UInt64) -> String {
     switch type {
     case 0: "MOV to \(register)"

@@ -29,8 +29,10 @@ struct Triage: ParsableCommand {
 
   @OptionGroup var range: RangeOptions
 
+  private func seconds() throws -> Double { try before.duration(or: duration) ?? 10 }
+
   func validate() throws {
-    let seconds = try before.duration(or: duration) ?? 10
+    let seconds = try seconds()
     guard seconds > 0, seconds <= 86_400 else {
       throw ValidationError("--duration: \(seconds) is not above 0 and at most 86400 seconds")
     }
@@ -46,7 +48,7 @@ struct Triage: ParsableCommand {
     defer { engine.close() }
     let snapshot =
       switch input {
-      case .live, .stream: try engine.collect(seconds: before.duration(or: duration) ?? 10)
+      case .live, .stream: try engine.collect(seconds: seconds())
       case .files, .demo: try engine.readAll()
       }
     let report = TriageReport(snapshot: snapshot, knobs: engine.knobs, vocabulary: .catalogue, damage: engine.damage)

@@ -35,7 +35,7 @@ struct FigureDocumentationTests {
   @Test("have each figure, key and metric once")
   func distinct() {
     expectDistinct(ReasonFigures.all)
-    expectDistinct(ControlFigures<ChargeStatistics>.all)
+    expectDistinct(ControlFigures.all)
     expectDistinct(ScopeFigures.all)
     expectDistinct(DifferenceFigures.all)
   }
@@ -60,7 +60,7 @@ struct FigureDocumentationTests {
   @Test("are in the tables of keys of docs/triage-json.md and docs/diff-json.md")
   func keys() throws {
     try expectKeys(ReasonFigures.all, "## `reasons[]`", in: "triage-json.md")
-    try expectKeys(ControlFigures<ChargeStatistics>.all, "## `controls[]`", in: "triage-json.md")
+    try expectKeys(ControlFigures.all, "## `controls[]`", in: "triage-json.md")
     try expectKeys(ScopeFigures.all, "## `vms[]`", in: "triage-json.md")
     try expectKeys(DifferenceFigures.all, "## One of `scopes`", in: "diff-json.md")
   }
@@ -80,7 +80,7 @@ struct FigureDocumentationTests {
       (try #require(object?["reasons"] as? [[String: Any]]), ReasonFigures.all.compactMap { $0.json?.path }),
       (
         try #require(object?["controls"] as? [[String: Any]]),
-        ControlFigures<ChargeStatistics>.all.compactMap { $0.json?.path }
+        ControlFigures.all.compactMap { $0.json?.path }
       ),
       (vms.flatMap { $0["vcpus"] as? [[String: Any]] ?? [] }, ScopeFigures.all.compactMap { $0.json?.path }),
     ]

@@ -145,30 +145,43 @@ extension FigureValue {
   }
 }
 
-/// The figures that everything has whose exits are counted.
-extension Figure where Row: ExitStatistics {
-  static func count(json: FigureKey?, metric: FigureMetric?, width: Int = 9, priority: Int) -> Figure {
+extension Collection {
+  /// The figure of that id, or nil.
+  public func figure<Row>(_ id: String) -> Figure<Row>? where Element == Figure<Row> { first { $0.id == id } }
+}
+
+/// The figures of whatever has exits.
+extension Figure {
+  static func count(
+    json: FigureKey, metric: FigureMetric? = nil, width: Int = 9, priority: Int,
+    of exits: @escaping @Sendable (Row) -> UInt64
+  ) -> Figure {
     Figure(
       id: "count", title: "COUNT", unit: "", help: "exits since the start",
       column: FigureColumn(width: width, priority: priority), json: json, metric: metric,
-      value: { row, _ in .integer(row.count) })
+      value: { row, _ in .integer(exits(row)) })
   }
 
-  static func exits(priority: Int) -> Figure {
+  static func exits(priority: Int, of exits: @escaping @Sendable (Row) -> UInt64) -> Figure {
     Figure(
       id: "exits", title: "EXITS/S", unit: "/s", help: "exits per second in the last interval",
       column: FigureColumn(width: 8, priority: priority),
-      value: { row, context in FigureValue(row.intervalCount, per: context.intervalNanoseconds) })
+      value: { row, context in FigureValue(exits(row), per: context.intervalNanoseconds) })
   }
 
-  static func average(json: FigureKey?, priority: Int) -> Figure {
+  static func average(
+    json: FigureKey? = nil, priority: Int, of exits: @escaping @Sendable (Row) -> UInt64
+  ) -> Figure {
     Figure(
       id: "average", title: "AVG/S", unit: "/s", help: "exits per second since the start",
       column: FigureColumn(width: 8, priority: priority), json: json,
-      value: { row, context in FigureValue(row.count, per: context.windowNanoseconds) })
+      value: { row, context in FigureValue(exits(row), per: context.windowNanoseconds) })
   }
+}
 
-  static func percent(json: FigureKey?, priority: Int) -> Figure {
+/// The shares of what has handling times too.
+extension Figure where Row: ExitStatistics {
+  static func percent(json: FigureKey? = nil, priority: Int) -> Figure {
     Figure(
       id: "percent", title: "%", unit: "%",
       help: "share of all exits, in the last interval (since the start while the interval has none)",
@@ -177,7 +190,7 @@ extension Figure where Row: ExitStatistics {
     )
   }
 
-  static func time(json: FigureKey?, priority: Int) -> Figure {
+  static func time(json: FigureKey? = nil, priority: Int) -> Figure {
     Figure(
       id: "time", title: "TIME%", unit: "%",
       help: "share of all handling time, time halted left out, in the last interval (else since the start)",

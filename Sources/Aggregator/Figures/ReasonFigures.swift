@@ -19,9 +19,10 @@ public enum ReasonFigures {
       column: FigureColumn(isText: true, width: 18, priority: 0), json: "name",
       value: { reason, _ in .text(reason.name) }),
     .count(
-      json: "count", metric: FigureMetric(family: "vmctop_vm_exits", help: "Exits of a VM by reason."), priority: 8),
-    .exits(priority: 1),
-    .average(json: "rate", priority: 9),
+      json: "count", metric: FigureMetric(family: "vmctop_vm_exits", help: "Exits of a VM by reason."), priority: 8
+    ) { $0.count },
+    .exits(priority: 1) { $0.intervalCount },
+    .average(json: "rate", priority: 9) { $0.count },
     .percent(json: "percent", priority: 3),
     .time(json: "time_percent", priority: 2),
     Figure(
@@ -63,7 +64,7 @@ public enum ReasonFigures {
   public static let columns = all.filter { $0.column != nil }
 
   /// The column of that id, or nil.
-  public static func column(_ id: String) -> Figure<ReasonStatistics>? { columns.first { $0.id == id } }
+  public static func column(_ id: String) -> Figure<ReasonStatistics>? { columns.figure(id) }
 
   /// The rows in the order of a column; equal rows stay in the order of their count, then name.
   public static func sorted(

@@ -3,14 +3,8 @@ public enum ScopeFigures {
   /// Every figure, in the order of a wide screen.
   public static let all: [Figure<ScopeStatistics>] =
     [
-      Figure(
-        id: "exits", title: "EXITS/S", unit: "/s", help: "exits per second in the last interval",
-        column: FigureColumn(width: 8, priority: 0),
-        value: { scope, context in FigureValue(scope.intervalExits, per: context.intervalNanoseconds) }),
-      Figure(
-        id: "average", title: "AVG/S", unit: "/s", help: "exits per second since the start",
-        column: FigureColumn(width: 8, priority: 0),
-        value: { scope, context in FigureValue(scope.exits, per: context.windowNanoseconds) }),
+      .exits(priority: 0) { $0.intervalExits },
+      .average(priority: 0) { $0.exits },
     ]
     + parts.flatMap { part in
       [
@@ -31,13 +25,8 @@ public enum ScopeFigures {
           value: { scope, _ in .nanoseconds(scope.time[keyPath: part.time]) }),
       ]
     } + [
-      Figure(
-        id: "count", title: "COUNT", unit: "", help: "exits since the start",
-        column: FigureColumn(width: 11, priority: 11), json: "exits", value: { scope, _ in .integer(scope.exits) })
+      .count(json: "exits", width: 11, priority: 11) { $0.exits }
     ]
-
-  /// The column of that id, or nil.
-  public static func column(_ id: String) -> Figure<ScopeStatistics>? { all.first { $0.id == id && $0.column != nil } }
 
   private struct Part: Sendable {
     var name: String
