@@ -205,7 +205,7 @@ public struct ExitTimeline: ~Copyable {
     let unpaired = thread.open
     _ = table.exit.take(record, into: &thread.machine.lastExit)
     let fields = thread.machine.lastExit
-    let source = DetailSource(isa: fields.isa.rawValue, code: fields.code)
+    let source = ReasonTraits.of(isa: fields.isa, code: fields.code).detail
     let guest = thread.machine.exit(at: time, mark, gaps, awaiting: source.awaited)
     var exit = TracedExit(
       tid: tid, vcpuID: thread.vcpuID, cpu: cpu, time: scale.nanoseconds(time), exit: fields,

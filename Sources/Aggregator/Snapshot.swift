@@ -353,28 +353,6 @@ public struct ChargeStatistics: Sendable, Hashable, ExitStatistics {
   }
 }
 
-/// What a detail's value is.
-public enum DetailKind: UInt8, Sendable, CaseIterable {
-  case port, msr, gpa, cpuidLeaf, controlRegister, vector, debugRegister, linearAddress, apicOffset, hypercall, rip
-
-  /// The key in JSON, such as `port` or `cpuid-leaf`.
-  public var key: String {
-    switch self {
-    case .port: "port"
-    case .msr: "msr"
-    case .gpa: "gpa"
-    case .cpuidLeaf: "cpuid-leaf"
-    case .controlRegister: "cr"
-    case .vector: "vector"
-    case .debugRegister: "dr"
-    case .linearAddress: "linear-address"
-    case .apicOffset: "apic-offset"
-    case .hypercall: "hypercall"
-    case .rip: "rip"
-    }
-  }
-}
-
 /// The most frequent values of one kind of detail of one reason.
 public struct DetailStatistics: Sendable {
   /// More values than this are not listed.

@@ -300,7 +300,7 @@ struct SnapshotBuilder {
     }
     row.handling.min = minimum == .max ? 0 : minimum
     fillPercentiles(&row.handling, places)
-    if let kind = DetailSource(isa: isa, code: code).kind {
+    if let kind = ReasonTraits.of(isa: ISA(rawValue: isa), code: code).detail.kind {
       row.details += details(kind, places, total: places.reduce(0) { $0 &+ cells[$1].counts.details.total }, \.details)
     }
     let located = places.reduce(0) { $0 &+ cells[$1].counts.exits.count &- cells[$1].counts.unlocated }

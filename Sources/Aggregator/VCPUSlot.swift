@@ -33,7 +33,7 @@ struct ReasonCell {
   static func make(
     isa: UInt32, code: UInt32, index: Int, setting: VCPUSetting, hasHistogram: Bool
   ) -> UnsafeMutablePointer<ReasonCell> {
-    let detail = DetailSource(isa: isa, code: code)
+    let detail = ReasonTraits.of(isa: ISA(rawValue: isa), code: code).detail
     let fixedControl = fixedGoverningControl(isa: isa, code: code)
     let cell = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<ReasonCell>.size, alignment: 64)
       .bindMemory(to: ReasonCell.self, capacity: 1)
@@ -148,69 +148,6 @@ struct ChargeTable {
     count = 0
     capacity = 0
     lastIndex = -1
-  }
-}
-
-/// Where an exit's main detail is read.
-enum DetailSource {
-  case none
-  /// Bits of the exit qualification or EXITINFO1: `(info1 >> shift) & mask`.
-  case info1(DetailKind, shift: UInt64, mask: UInt64)
-  case info2(DetailKind)
-  /// The vector in valid interruption information.
-  case interruptionVector
-  /// A constant that follows from the exit code (SVM CR and DR accesses, exceptions).
-  case constant(DetailKind, UInt64)
-  /// Register number and access type from a VMX CR access.
-  case controlRegister
-  /// Register number and direction from a VMX DR access.
-  case debugRegister
-  /// The first event of that kind on the same thread, before its next entry.
-  case event(DetailKind)
-
-  /// The kind of that event.
-  var awaited: DetailKind? {
-    if case .event(let kind) = self { kind } else { nil }
-  }
-
-  var kind: DetailKind? {
-    switch self {
-    case .none: nil
-    case .info1(let kind, _, _), .info2(let kind), .constant(let kind, _), .event(let kind): kind
-    case .interruptionVector: .vector
-    case .controlRegister: .controlRegister
-    case .debugRegister: .debugRegister
-    }
-  }
-
-  /// VMX: SDM vol. 3, "Basic VM-exit information"; SVM: APM vol. 2, chapter 15 and appendix C.
-  init(isa: UInt32, code: UInt32) {
-    switch (isa, code) {
-    case (1, 0), (1, 1): self = .interruptionVector
-    case (1, 10): self = .event(.cpuidLeaf)
-    case (1, 14): self = .info1(.linearAddress, shift: 0, mask: .max)
-    case (1, 18): self = .event(.hypercall)
-    case (1, 28): self = .controlRegister
-    case (1, 29): self = .debugRegister
-    case (1, 30): self = .info1(.port, shift: 16, mask: 0xffff)
-    case (1, 31), (1, 32): self = .event(.msr)
-    case (1, 44): self = .info1(.apicOffset, shift: 0, mask: 0xfff)
-    case (1, 45): self = .info1(.vector, shift: 0, mask: 0xff)
-    case (1, 48), (1, 49): self = .event(.gpa)
-    case (1, 56): self = .info1(.apicOffset, shift: 0, mask: 0xfff)
-    case (1, 84), (1, 85): self = .info1(.msr, shift: 0, mask: 0xffff_ffff)
-    case (2, 0x00...0x0f): self = .constant(.controlRegister, UInt64(code) | 1 << 8)
-    case (2, 0x10...0x1f): self = .constant(.controlRegister, UInt64(code & 0xf))
-    case (2, 0x20...0x2f): self = .constant(.debugRegister, UInt64(code & 0xf) | 1 << 8)
-    case (2, 0x30...0x3f): self = .constant(.debugRegister, UInt64(code & 0xf))
-    case (2, 0x40...0x5f): self = .constant(.vector, UInt64(code & 0x1f))
-    case (2, 0x72): self = .event(.cpuidLeaf)
-    case (2, 0x7b): self = .info1(.port, shift: 16, mask: 0xffff)
-    case (2, 0x7c): self = .event(.msr)
-    case (2, 0x81): self = .event(.hypercall)
-    case (2, 0x400): self = .info2(.gpa)
-    default: self = .none
-    }
   }
 }
 

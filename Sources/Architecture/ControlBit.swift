@@ -111,12 +111,13 @@ public struct ControlBit: Sendable, Hashable {
   public var confidence: Confidence
 
   init(
-    _ word: ControlWord, _ bit: Int, _ linuxName: String?, sdm: String, cpuinfo: String? = nil, default1: Bool = false,
+    _ control: ControlID, _ linuxName: String?, sdm: String, cpuinfo: String? = nil, default1: Bool = false,
     _ description: String, kvm: KVMUse, when: String, needs: String, since: String? = nil, flagSince: String? = nil,
     _ confidence: Confidence
   ) {
-    self.word = word
-    self.bit = bit
+    // A control that is no bit of a word is in no row: tests hold that.
+    self.word = control.place?.word ?? .pin
+    self.bit = control.place?.bit ?? -1
     self.linuxName = linuxName
     self.sdmName = sdm
     self.cpuinfoFlag = cpuinfo
@@ -128,6 +129,14 @@ public struct ControlBit: Sendable, Hashable {
     self.firstKernel = since
     self.flagFirstKernel = flagSince
     self.confidence = confidence
+  }
+
+  /// A default1 bit without a meaning of its own.
+  init(reserved word: ControlWord, _ bit: Int) {
+    self.init(
+      ControlID(word, bit), nil, sdm: "Reserved bit \(bit) (default1)", default1: true,
+      "architecturally reserved, must be written as 1", kvm: .forced, when: "forced to 1 by the allowed-0 setting",
+      needs: "none", .high)
   }
 
   /// Linux's constant; where there is none, the SDM's name as a constant.

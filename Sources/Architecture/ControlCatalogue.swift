@@ -62,6 +62,14 @@ extension ControlID {
   /// Every control, in order of number.
   public static var all: [ControlID] { (0..<ControlNumber.count).map(ControlID.init(rawValue:)) }
 
+  /// The control of a bit that the tables name.
+  init(_ word: ControlWord, _ bit: Int) {
+    self.init(rawValue: ControlNumber.range(of: word).lowerBound &+ UInt16(truncatingIfNeeded: bit))
+  }
+
+  /// The intercept of an exit code that the tables name.
+  init(interceptBit code: UInt16) { self.init(rawValue: ControlNumber.intercept &+ code) }
+
   /// The control of a bit of a VMX control word; nil for a bit beyond those that any manual names.
   public init?(word: ControlWord, bit: Int) {
     let range = ControlNumber.range(of: word)
@@ -117,9 +125,26 @@ extension ControlID {
   public var controlBit: ControlBit? { row.controlBit }
 
   /// The word of the VMX controls it is a bit of.
-  public var controlWord: ControlWord? {
-    ControlWord.allCases.first { ControlNumber.range(of: $0).contains(rawValue) }
+  public var controlWord: ControlWord? { place?.word }
+
+  /// The word of the VMX controls it is a bit of, and that bit; nil for everything else. Does not allocate.
+  public var place: (word: ControlWord, bit: Int)? {
+    let word: ControlWord
+    switch rawValue {
+    case ControlNumber.pin..<ControlNumber.primary: word = .pin
+    case ControlNumber.primary..<ControlNumber.secondary: word = .primary
+    case ControlNumber.secondary..<ControlNumber.tertiary: word = .secondary
+    case ControlNumber.tertiary..<ControlNumber.exit: word = .tertiary
+    case ControlNumber.exit..<ControlNumber.secondaryExit: word = .exit
+    case ControlNumber.secondaryExit..<ControlNumber.entry: word = .secondaryExit
+    case ControlNumber.entry..<ControlNumber.exceptionBitmap: word = .entry
+    default: return nil
+    }
+    return (word, Int(rawValue - ControlNumber.range(of: word).lowerBound))
   }
+
+  /// Its bit in its control word; 0 for what is no bit of one.
+  public var mask: UInt64 { place.map { 1 << UInt64($0.bit) } ?? 0 }
 
   /// `vmx`, `svm`, or nil for what belongs to neither.
   public var isa: ISA? {
@@ -133,8 +158,8 @@ extension ControlID {
   /// The reasons whose exits may be charged to it: always, or depending on the exit's facts.
   public var reasons: [ExitReason] {
     (ExitReason.vmxRows + ExitReason.svmRows).filter { reason in
-      if let fixed = fixedGoverningControl(isa: reason.isa.rawValue, code: reason.code) { return fixed == self }
-      return dependentControls(isa: reason.isa.rawValue, code: reason.code).contains(self)
+      if let fixed = reason.rule.fixedControl { return fixed == self }
+      return reason.rule.dependentControls.contains(self)
     }
   }
 }

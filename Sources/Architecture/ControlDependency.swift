@@ -10,40 +10,40 @@ public struct ControlDependency: Sendable, Hashable {
   /// The control that must then be 1 (`needs`) or 0 (`excludes`).
   public var other: ControlID
 
-  init(_ word: ControlWord, _ bit: Int, _ rule: Rule, _ otherWord: ControlWord, _ otherBit: Int) {
-    control = ControlID(word: word, bit: bit) ?? .unknown
+  init(_ control: ControlID, _ rule: Rule, _ other: ControlID) {
+    self.control = control
     self.rule = rule
-    other = ControlID(word: otherWord, bit: otherBit) ?? .unknown
+    self.other = other
   }
 
   /// Every rule.
   public static let all: [ControlDependency] = [
     // Posted interrupts: virtual-interrupt delivery and acknowledge on exit.
-    ControlDependency(.pin, 7, .needs, .secondary, 9),
-    ControlDependency(.pin, 7, .needs, .exit, 15),
+    ControlDependency(.pinBasedPostedIntr, .needs, .secondaryExecVirtualIntrDelivery),
+    ControlDependency(.pinBasedPostedIntr, .needs, .vmExitAckIntrOnExit),
     // Virtual NMIs: NMI exiting. NMI window: virtual NMIs.
-    ControlDependency(.pin, 5, .needs, .pin, 3),
-    ControlDependency(.primary, 22, .needs, .pin, 5),
+    ControlDependency(.pinBasedVirtualNMIs, .needs, .pinBasedNMIExiting),
+    ControlDependency(.cpuBasedNMIWindowExiting, .needs, .pinBasedVirtualNMIs),
     // Virtual-interrupt delivery: external-interrupt exiting.
-    ControlDependency(.secondary, 9, .needs, .pin, 0),
+    ControlDependency(.secondaryExecVirtualIntrDelivery, .needs, .pinBasedExtIntrMask),
     // x2APIC mode, APIC registers, virtual-interrupt delivery and IPI virtualization: the TPR shadow.
-    ControlDependency(.secondary, 4, .needs, .primary, 21),
-    ControlDependency(.secondary, 8, .needs, .primary, 21),
-    ControlDependency(.secondary, 9, .needs, .primary, 21),
-    ControlDependency(.tertiary, 4, .needs, .primary, 21),
-    ControlDependency(.secondary, 0, .excludes, .secondary, 4),
+    ControlDependency(.secondaryExecVirtualizeX2APICMode, .needs, .cpuBasedTPRShadow),
+    ControlDependency(.secondaryExecAPICRegisterVirt, .needs, .cpuBasedTPRShadow),
+    ControlDependency(.secondaryExecVirtualIntrDelivery, .needs, .cpuBasedTPRShadow),
+    ControlDependency(.tertiaryExecIPIVirt, .needs, .cpuBasedTPRShadow),
+    ControlDependency(.secondaryExecVirtualizeAPICAccesses, .excludes, .secondaryExecVirtualizeX2APICMode),
     // Unrestricted guest, PML, #VE, mode-based execution and sub-page permissions: EPT.
-    ControlDependency(.secondary, 7, .needs, .secondary, 1),
-    ControlDependency(.secondary, 17, .needs, .secondary, 1),
-    ControlDependency(.secondary, 18, .needs, .secondary, 1),
-    ControlDependency(.secondary, 22, .needs, .secondary, 1),
-    ControlDependency(.secondary, 23, .needs, .secondary, 1),
+    ControlDependency(.secondaryExecUnrestrictedGuest, .needs, .secondaryExecEnableEPT),
+    ControlDependency(.secondaryExecEnablePML, .needs, .secondaryExecEnableEPT),
+    ControlDependency(.secondaryExecEPTViolationVE, .needs, .secondaryExecEnableEPT),
+    ControlDependency(.secondaryExecModeBasedEPTExec, .needs, .secondaryExecEnableEPT),
+    ControlDependency(.secondarySubPageWritePermissionsForEPT, .needs, .secondaryExecEnableEPT),
     // Processor Trace with guest-physical addresses: EPT, and IA32_RTIT_CTL loaded on entry and cleared on exit.
-    ControlDependency(.secondary, 24, .needs, .secondary, 1),
-    ControlDependency(.secondary, 24, .needs, .entry, 18),
-    ControlDependency(.secondary, 24, .needs, .exit, 25),
+    ControlDependency(.secondaryExecPTUseGPA, .needs, .secondaryExecEnableEPT),
+    ControlDependency(.secondaryExecPTUseGPA, .needs, .vmEntryLoadIA32RTITCTL),
+    ControlDependency(.secondaryExecPTUseGPA, .needs, .vmExitClearIA32RTITCTL),
     // Saving the preemption timer: the timer.
-    ControlDependency(.exit, 22, .needs, .pin, 6),
+    ControlDependency(.vmExitSaveVMXPreemptionTimer, .needs, .pinBasedVMXPreemptionTimer),
   ]
 }
 
@@ -54,14 +54,14 @@ extension ControlSetting {
     if let intercepts, let code = control.interceptCode {
       return intercepts[Int(code / 32)] >> (code % 32) & 1 == 1
     }
-    guard let word = control.controlWord, let bit = control.bit else { return nil }
-    let value: UInt64?
-    switch word {
-    case .secondary: value = effectiveSecondary.map(UInt64.init)
-    case .tertiary: value = primary.map { $0 & 1 << 17 == 0 } == true ? 0 : tertiary
-    default: value = self.word(word)
-    }
-    return value.map { $0 >> UInt64(bit) & 1 == 1 }
+    guard let place = control.place else { return nil }
+    let value: UInt64? =
+      switch place.word {
+      case .secondary: effectiveSecondary.map(UInt64.init)
+      case .tertiary: effectiveTertiary
+      default: word(place.word)
+      }
+    return value.map { $0 >> UInt64(place.bit) & 1 == 1 }
   }
 
   /// The word as it is; nil where it is not known.

@@ -88,12 +88,18 @@ public struct ExitReason: Sendable, Hashable {
   public var name: String
   /// Linux's constant: `EXIT_REASON_HLT`, `SVM_EXIT_HLT`.
   public var linuxName: String?
-  /// What can cause it: controls, bitmaps, masks, as the manual has them, separated by `; `. Nil: unconditional.
-  public var governingControls: String?
+  /// What can cause it: controls, bitmaps, masks, as the manual has them. Empty: unconditional.
+  public var causes: [GoverningCause]
+  /// Which of them an exit is charged to.
+  public var rule: GoverningRule
+  /// Where the exit's main detail is read.
+  public var detail: DetailSource
+  /// True for what halts the vCPU: its handling time is mostly idle time.
+  public var halts: Bool
   /// Why a guest does this, usually.
   public var typicalCause: String?
-  /// What changes how often it happens.
-  public var knobs: String?
+  /// What changes how often it happens; empty where nothing does, nil where the catalogue does not say.
+  public var remedies: [Remedy]?
   /// The function that handles it in Linux 7.3.
   public var handler: String?
   /// The first kernel, of those read, that has the constant; `<=5.10` means all of them.
@@ -106,18 +112,22 @@ public struct ExitReason: Sendable, Hashable {
   public var svm: SVM?
 
   init(
-    vmx code: UInt32, _ name: String?, sdm: String, controls: String? = nil, when: String? = nil,
+    vmx code: UInt32, _ name: String?, sdm: String, controls: [GoverningCause] = [], rule: GoverningRule = .unconditional,
+    detail: DetailSource = .none, halts: Bool = false, when: String? = nil,
     qualification: QualificationLayout? = nil, gives: ExitInformation? = ExitInformation(), cause: String? = nil,
-    knobs: String? = nil, handler: String? = nil, fastPath: Bool = false, since: String? = nil,
+    remedies: [Remedy]? = nil, handler: String? = nil, fastPath: Bool = false, since: String? = nil,
     printedSince: String? = nil
   ) {
     self.isa = .vmx
     self.code = code
     self.name = name ?? (gives == nil ? "RESERVED_\(code)" : constantName(sdm))
     self.linuxName = name.map { "EXIT_REASON_" + $0 }
-    self.governingControls = controls
+    self.causes = controls
+    self.rule = rule
+    self.detail = detail
+    self.halts = halts
     self.typicalCause = cause
-    self.knobs = knobs
+    self.remedies = remedies
     self.handler = handler
     self.firstKernel = since
     self.printedFirstKernel = printedSince
@@ -126,22 +136,40 @@ public struct ExitReason: Sendable, Hashable {
   }
 
   init(
-    svm code: UInt32, _ name: String?, constant: String?, intercept: String? = nil, info1: String? = nil,
-    info2: String? = nil, use: String? = nil, cause: String? = nil, knobs: String? = nil, handler: String? = nil,
+    svm code: UInt32, _ name: String?, constant: String?, intercept: String? = nil, rule: GoverningRule? = nil,
+    detail: DetailSource = .none, halts: Bool = false, info1: String? = nil,
+    info2: String? = nil, use: String? = nil, cause: String? = nil, remedies: [Remedy]? = nil, handler: String? = nil,
     since: String? = nil, printedSince: String? = nil
   ) {
     self.isa = .svm
     self.code = code
     self.name = name ?? hexadecimal(code)
     self.linuxName = constant
-    self.governingControls = intercept
+    let bit = intercept == nil ? nil : ControlID(intercept: code)
+    self.causes = bit.map { [.control($0)] } ?? []
+    self.rule = rule ?? bit.map { .control($0) } ?? .unconditional
+    self.detail = detail
+    self.halts = halts
     self.typicalCause = cause
-    self.knobs = knobs
+    self.remedies = remedies
     self.handler = handler
     self.firstKernel = since
     self.printedFirstKernel = printedSince
     self.svm = SVM(interceptName: intercept, exitInfo1: info1, exitInfo2: info2, kvmUse: use)
   }
+
+  /// What can cause it, separated by `; `; nil: unconditional.
+  public var governingControls: String? {
+    svm != nil ? svm?.interceptName : causes.isEmpty ? nil : causes.map(\.text).joined(separator: "; ")
+  }
+
+  /// What changes how often it happens, separated by `; `; `none` where nothing does.
+  public var knobs: String? {
+    remedies.map { $0.isEmpty ? "none" : $0.map(\.text).joined(separator: "; ") }
+  }
+
+  /// Bit 31 of VM_EXIT_REASON: VM entry failed.
+  public static var entryFailure: UInt32 { 1 << 31 }
 
   /// The manual's words for it: the SDM's name, or what causes the SVM exit.
   public var title: String { vmx?.sdmName ?? typicalCause ?? name }

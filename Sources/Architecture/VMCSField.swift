@@ -113,11 +113,11 @@ public struct VMCSField: Sendable, Hashable {
   public var confidence: Confidence
 
   init(
-    _ encoding: UInt32, _ linuxName: String?, sdm: String, _ width: VMCSEncoding.Width, _ area: VMCSEncoding.Area,
+    _ encoding: VMCSEncoding, _ linuxName: String?, sdm: String, _ width: VMCSEncoding.Width, _ area: VMCSEncoding.Area,
     group: String, exists: String, _ description: String, high: UInt32? = nil, since: String? = nil,
     others: String? = nil, value: String? = nil, _ confidence: Confidence
   ) {
-    self.encoding = VMCSEncoding(rawValue: encoding)
+    self.encoding = encoding
     self.linuxName = linuxName
     self.sdmName = sdm
     self.width = width

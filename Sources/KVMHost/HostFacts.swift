@@ -65,50 +65,6 @@ public struct HostFacts: Sendable {
     return names.compactMap { name in parameter(module, name).map { (name, $0) } }
   }
 
-  /// The module parameters that a text about knobs names, with their values now. A parameter is named as
-  /// `kvm_intel.ple_gap=0` or `kvm.halt_poll_ns`; once one of a module was named, its neighbours may stand alone:
-  /// `ple_window_grow`, and `ple_window_grow/shrink` for two that share their beginning. Names without a module are
-  /// tried with the backend, then with kvm, and left out if neither has them. Each appears once, in order of the text.
-  public func currentValues(ofKnobs text: String) -> [(name: String, current: String?)] {
-    var result: [(name: String, current: String?)] = []
-    var known: Set<String> = []
-    func add(_ name: String, _ current: String?) {
-      if known.insert(name).inserted { result.append((name, current)) }
-    }
-    let words = text.split { !($0.isLetter || $0.isNumber || "_.=/-".contains($0)) }
-    for word in words {
-      if word.hasPrefix("-") { continue }
-      let name = word.prefix { $0 != "=" }
-      let parts = name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-      let isModule = parts.count >= 2 && (parts[0] == "kvm" || parts[0].hasPrefix("kvm_"))
-      if isModule, HostFacts.isIdentifier(parts[0]), HostFacts.isIdentifier(parts[1]) {
-        add("\(parts[0]).\(parts[1])", parameter(parts[0], parts[1]))
-        continue
-      }
-      // A full stop may end a sentence.
-      guard parts.count == 1 || parts.count == 2 && parts[1].isEmpty else { continue }
-      let alternatives = parts[0].split(separator: "/").map(String.init)
-      guard let first = alternatives.first, first.contains("_") || first == "ept" || first == "pml" || first == "nested"
-      else {
-        continue
-      }
-      for (index, alternative) in alternatives.enumerated() {
-        var full = alternative
-        if index > 0, let end = first.lastIndex(of: "_"), !alternative.contains("_") {
-          full = first[...end] + alternative
-        }
-        guard HostFacts.isIdentifier(full) else { continue }
-        for module in ([backend].compactMap { $0 } + ["kvm"]) {
-          if let current = parameter(module, full) {
-            add("\(module).\(full)", current)
-            break
-          }
-        }
-      }
-    }
-    return result
-  }
-
   private static func isIdentifier(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.count <= 64
       && name.utf8.allSatisfy {

@@ -93,7 +93,7 @@ public struct TriageReport: Sendable {
     let notes = vocabulary.reason(reason.isa, reason.code)
     let text = notes?.cause ?? "no known cause"
     let name = printable(reason.name)
-    guard let remedies = notes?.knobs, !remedies.isEmpty else {
+    guard let remedies = notes?.remedies, !remedies.isEmpty else {
       return [Advice(reason: name, text: text, knob: nil, current: nil, isSatisfied: nil)]
     }
     let advice = remedies.map { remedy -> Advice in
@@ -103,7 +103,7 @@ public struct TriageReport: Sendable {
       let satisfied: Bool? =
         verdicts.contains(false) ? false : (verdicts.isEmpty || verdicts.contains(nil) ? nil : true)
       return Advice(
-        reason: name, text: text, knob: remedy, current: known.isEmpty ? nil : known.joined(separator: " "),
+        reason: name, text: text, knob: remedy.text, current: known.isEmpty ? nil : known.joined(separator: " "),
         isSatisfied: satisfied)
     }
     // What the host already has is worth the least.

@@ -27,12 +27,12 @@ public struct Vocabulary: Sendable {
   public struct ReasonNotes: Sendable, Hashable {
     /// What usually causes it, in a few words.
     public var cause: String?
-    /// What changes it, one remedy each.
-    public var knobs: [String]
+    /// What changes it.
+    public var remedies: [Remedy]
 
-    public init(cause: String?, knobs: [String]) {
+    public init(cause: String?, remedies: [Remedy]) {
       self.cause = cause
-      self.knobs = knobs
+      self.remedies = remedies
     }
   }
 

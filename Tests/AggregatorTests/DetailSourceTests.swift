@@ -13,7 +13,7 @@ struct DetailSourceTests {
     var codes: [(UInt32, UInt32)] = (ExitReason.vmxRows + ExitReason.svmRows).map { ($0.isa.rawValue, $0.code) }
     codes += [(1, 86), (1, 0x1_000c), (2, 0xa7), (2, 0x404), (3, 0), (3, 12)]
     let lines = codes.map { isa, code in
-      let source = DetailSource(isa: isa, code: code)
+      let source = ReasonTraits.of(isa: ISA(rawValue: isa), code: code).detail
       let halts = ReasonCode(isa: isa, code: code).halts
       let text = "\(source)".replacing("Aggregator.", with: "").replacing("Architecture.", with: "")
       return "\(isa) \(String(code, radix: 16)) \(text)\(halts ? " halts" : "")"

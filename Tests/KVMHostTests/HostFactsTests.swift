@@ -45,34 +45,6 @@ import Testing
     let facts = HostFacts.read(roots: tree.roots)
     #expect(facts.parameter("..", "secret") == nil)
     #expect(facts.parameter("kvm", "../../../secret") == nil)
-    #expect(facts.currentValues(ofKnobs: "kvm.../../secret=1; kvm./etc/passwd").allSatisfy { $0.current == nil })
-  }
-
-  func values(_ text: String) -> [String] {
-    HostFacts.read(roots: tree.roots).currentValues(ofKnobs: text).map { "\($0.name)=\($0.current ?? "nil")" }
-  }
-
-  @Test func knobsInATextGetTheirCurrentValues() {
-    #expect(
-      values("kvm_intel.ple_gap=0 turns PLE off; ple_window, ple_window_grow/max tune it") == [
-        "kvm_intel.ple_gap=128", "kvm_intel.ple_window=4096", "kvm_intel.ple_window_grow=2",
-      ])
-    #expect(values("kvm.halt_poll_ns changes the wake-up cost, not the count") == ["kvm.halt_poll_ns=200000"])
-    #expect(values("kvm_intel.enable_apicv=1 with in-kernel APIC") == ["kvm_intel.enable_apicv=N"])
-    #expect(values("keep EPT on (kvm_intel.ept=1); kvm_intel.ept=1.") == ["kvm_intel.ept=Y"])
-  }
-
-  @Test func anAlternativeShortFormIsCompletedFromItsNeighbour() {
-    #expect(values("ple_window_grow/shrink tune it") == ["kvm_intel.ple_window_grow=2", "kvm.ple_window_shrink=7"])
-  }
-
-  @Test func aNamedParameterThisKernelLacksIsToldWithoutAValue() {
-    #expect(values("kvm_intel.enable_ipiv=1 (ICR free)") == ["kvm_intel.enable_ipiv=nil"])
-  }
-
-  @Test func wordsThatAreNoParametersAreLeftOut() {
-    #expect(values("-overcommit cpu-pm=on; -machine bus-lock-ratelimit=N; intel_iommu=on; none").isEmpty)
-    #expect(values("").isEmpty)
   }
 }
 

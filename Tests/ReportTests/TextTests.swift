@@ -1,5 +1,6 @@
 import Aggregator
 import Report
+import Architecture
 import Testing
 import Wording
 
@@ -36,28 +37,23 @@ import Wording
   }
 }
 
-@Suite("knobs in a remedy's text") struct KnobTests {
-  private let knobs = Knobs([
-    "kvm_intel.ple_gap": "128", "kvm_intel.ept": "Y", "kvm_intel.nested": "Y", "kvm.halt_poll_ns": "200000",
-  ])
+@Suite("module parameters of a remedy") struct KnobTests {
+  private let knobs = Knobs(["kvm_intel.ple_gap": "128", "kvm_intel.ept": "Y", "kvm.halt_poll_ns": "200000"])
 
-  @Test("a parameter named in full is found, with what is wanted and what it is") func named() throws {
-    let mention = try #require(knobs.mentions(in: "kvm_intel.ept=1; in-kernel APIC").first)
+  @Test("are found with what is wanted and what they are") func named() throws {
+    let mention = try #require(knobs.mentions(in: Remedy("keep EPT on", .kvmIntel("ept", wanted: "1"))).first)
     #expect(mention.parameter == "kvm_intel.ept")
     #expect(mention.wanted == "1" && mention.current == "Y")
     #expect(mention.isSatisfied == true, "Y and 1 are the same to a bool parameter")
+    #expect(Knobs().mentions(in: Remedy("", .kvmIntel("ept", wanted: "1"))).first?.isSatisfied == nil)
   }
 
-  @Test("a bare name counts where the host has it, and prose does not") func bare() {
-    #expect(knobs.mentions(in: "ple_gap=0 turns PLE off").map(\.parameter) == ["kvm_intel.ple_gap"])
-    #expect(knobs.mentions(in: "guest is nested in another").isEmpty)
-    #expect(knobs.mentions(in: "ple_window tunes it").isEmpty, "not on this host")
-    #expect(Knobs().mentions(in: "kvm_intel.ept=1").first?.isSatisfied == nil)
+  @Test("are what the remedy says, and nothing is read out of its text") func prose() {
+    #expect(knobs.mentions(in: Remedy("kvm_intel.ept=1, ple_gap=0")).isEmpty)
   }
 
-  @Test("a value that is not wished for is not judged") func unjudged() {
-    let mentions = knobs.mentions(in: "kvm.halt_poll_ns changes the wake-up cost (kvm.halt_poll_ns.)")
-    #expect(mentions.map(\.parameter) == ["kvm.halt_poll_ns"], "named twice, listed once")
+  @Test("are not judged where no value is wished for") func unjudged() {
+    let mentions = knobs.mentions(in: Remedy("changes the wake-up cost", .kvm("halt_poll_ns")))
     #expect(mentions.first?.wanted == nil && mentions.first?.current == "200000")
     #expect(mentions.first?.isSatisfied == nil)
   }

@@ -2,7 +2,7 @@ import Architecture
 
 extension ReasonCode {
   /// True for what halts the vCPU: its handling time is mostly idle time.
-  public var halts: Bool { (isa == 1 && code == 12) || (isa == 2 && code == 0x78) }
+  public var halts: Bool { ReasonTraits.of(isa: ISA(rawValue: isa), code: code).halts }
 }
 
 extension ReasonStatistics {
