@@ -15,13 +15,13 @@ public enum ControlWord: String, Sendable, CaseIterable {
   /// The VMCS field that holds the word.
   public var encoding: VMCSEncoding {
     switch self {
-    case .pin: VMCSEncoding(rawValue: 0x4000)
-    case .primary: VMCSEncoding(rawValue: 0x4002)
-    case .secondary: VMCSEncoding(rawValue: 0x401e)
-    case .tertiary: VMCSEncoding(rawValue: 0x2034)
-    case .exit: VMCSEncoding(rawValue: 0x400c)
-    case .secondaryExit: VMCSEncoding(rawValue: 0x2044)
-    case .entry: VMCSEncoding(rawValue: 0x4012)
+    case .pin: .pinBasedVMExecControl
+    case .primary: .cpuBasedVMExecControl
+    case .secondary: .secondaryVMExecControl
+    case .tertiary: .tertiaryVMExecControl
+    case .exit: .vmExitControls
+    case .secondaryExit: .secondaryVMExitControls
+    case .entry: .vmEntryControls
     }
   }
 
@@ -46,6 +46,16 @@ public enum ControlWord: String, Sendable, CaseIterable {
     case .exit: 0x48f
     case .entry: 0x490
     case .secondary, .tertiary, .secondaryExit: nil
+    }
+  }
+
+  /// The control without which the word counts as 0.
+  public var activation: ControlID? {
+    switch self {
+    case .secondary: .cpuBasedActivateSecondaryControls
+    case .tertiary: .cpuBasedActivateTertiaryControls
+    case .secondaryExit: .exitActivateSecondaryVMExitControls
+    case .pin, .primary, .exit, .entry: nil
     }
   }
 

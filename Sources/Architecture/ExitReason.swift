@@ -112,7 +112,8 @@ public struct ExitReason: Sendable, Hashable {
   public var svm: SVM?
 
   init(
-    vmx code: UInt32, _ name: String?, sdm: String, controls: [GoverningCause] = [], rule: GoverningRule = .unconditional,
+    vmx code: UInt32, _ name: String?, sdm: String, controls: [GoverningCause] = [],
+    rule: GoverningRule = .unconditional,
     detail: DetailSource = .none, halts: Bool = false, when: String? = nil,
     qualification: QualificationLayout? = nil, gives: ExitInformation? = ExitInformation(), cause: String? = nil,
     remedies: [Remedy]? = nil, handler: String? = nil, fastPath: Bool = false, since: String? = nil,

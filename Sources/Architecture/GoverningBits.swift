@@ -1,29 +1,58 @@
 /// Bits that KVM flips while a guest runs, whatever anybody set: they are no other setting of the controls. Each says by its
 /// exits how often it was on.
 extension ControlSetting {
+  /// Left out, as `arch/x86/kvm/vmx/vmx.c` and `svm/svm.c` have it.
+  private static let flipped: [ControlID] = [
+    // vmx_update_hv_timer().
+    .pinBasedVMXPreemptionTimer,
+    // Interrupt and NMI windows.
+    .cpuBasedIntrWindowExiting, .cpuBasedNMIWindowExiting, .interceptVINTR, .interceptIRET,
+    // Cleared until the next exit after the guest used a debug register.
+    .cpuBasedMovDRExiting,
+    // The guest's EFER.LMA; SMM switches it.
+    .vmEntryIA32EMode,
+    // Set where the guest's value differs from the host's at that entry.
+    .vmEntryLoadIA32EFER, .vmExitLoadIA32EFER, .vmEntryLoadIA32PerfGlobalCtrl, .vmExitLoadIA32PerfGlobalCtrl,
+    // On while L1 has a current VMCS.
+    .secondaryExecShadowVMCS,
+    // APICv: KVM tells of its state by an event (kvm_apicv_inhibit_changed).
+    .pinBasedPostedIntr, .secondaryExecAPICRegisterVirt, .secondaryExecVirtualIntrDelivery, .tertiaryExecIPIVirt,
+    // The TPR threshold; CR0 accesses are off while KVM and the guest agree on CR0.
+    .interceptCR8Write, .interceptCR0Read, .interceptCR0Write,
+  ]
+
+  /// What is left of each word. Debug registers have an intercept word of their own.
+  private static let governingMask: ControlSetting = {
+    var mask = ControlSetting(
+      pin: .max, primary: .max, secondary: .max, tertiary: .max, exit: .max, entry: .max,
+      intercepts: SIMD8(repeating: .max))
+    for control in flipped { mask.clear(control) }
+    mask.intercepts?[1] = 0
+    return mask
+  }()
+
+  private mutating func clear(_ control: ControlID) {
+    if let code = control.interceptCode { intercepts?[Int(code / 32)] &= ~(1 << (code % 32)) }
+    let mask = ~control.mask
+    switch control.controlWord {
+    case .pin: pin? &= UInt32(truncatingIfNeeded: mask)
+    case .primary: primary? &= UInt32(truncatingIfNeeded: mask)
+    case .secondary: secondary? &= UInt32(truncatingIfNeeded: mask)
+    case .tertiary: tertiary? &= mask
+    case .exit: exit? &= UInt32(truncatingIfNeeded: mask)
+    case .entry: entry? &= UInt32(truncatingIfNeeded: mask)
+    case .secondaryExit, nil: break
+    }
+  }
+
   /// The words without those bits: two vCPUs, or one vCPU at two times, are in the same setting where these are equal.
-  ///
-  /// Left out: VMX_PREEMPTION_TIMER (vmx_update_hv_timer), INTR_WINDOW and NMI_WINDOW, MOV_DR_EXITING (cleared until the
-  /// next exit after the guest used a debug register), IA32E_MODE (the guest's EFER.LMA; SMM switches it), loading of
-  /// IA32_EFER and IA32_PERF_GLOBAL_CTRL (set where the guest's value differs from the host's at that entry),
-  /// SHADOW_VMCS (on while L1 has a current VMCS), and the APICv bits, of whose state KVM tells by an event
-  /// (kvm_apicv_inhibit_changed). SVM: VINTR and IRET (interrupt and NMI window), CR8 writes (the TPR threshold), debug
-  /// registers, and CR0 accesses (off while KVM and the guest agree on CR0). Sources: arch/x86/kvm/vmx/vmx.c, svm/svm.c.
   public var governing: ControlSetting {
-    ControlSetting(
-      pin: pin.map { $0 & ~(1 << 6 | 1 << 7) },
-      primary: primary.map { $0 & ~(1 << 2 | 1 << 22 | 1 << 23) },
-      secondary: secondary.map { $0 & ~(1 << 8 | 1 << 9 | 1 << 14) },
-      tertiary: tertiary.map { $0 & ~(1 << 4) },
-      exit: exit.map { $0 & ~(1 << 12 | 1 << 21) },
-      entry: entry.map { $0 & ~(1 << 9 | 1 << 13 | 1 << 15) },
-      intercepts: intercepts.map { words in
-        var words = words
-        words[0] &= ~(1 << 0 | 1 << 16 | 1 << 24)
-        words[1] = 0
-        words[3] &= ~(1 << 4 | 1 << 20)
-        return words
-      })
+    let mask = Self.governingMask
+    func masked<Word: FixedWidthInteger>(_ word: Word?, _ mask: Word?) -> Word? { word.map { $0 & (mask ?? .max) } }
+    return ControlSetting(
+      pin: masked(pin, mask.pin), primary: masked(primary, mask.primary), secondary: masked(secondary, mask.secondary),
+      tertiary: masked(tertiary, mask.tertiary), exit: masked(exit, mask.exit), entry: masked(entry, mask.entry),
+      intercepts: intercepts.map { $0 & (mask.intercepts ?? SIMD8(repeating: .max)) })
   }
 
   /// The controls whose known value is another one than there, in the order of words and bits.

@@ -47,7 +47,7 @@ struct ControlReasons {
       for bit in 0..<word.width where (now ^ configured) >> UInt64(bit) & 1 == 1 {
         guard let control = ControlID(word: word, bit: bit) else { continue }
         let isSet = now >> UInt64(bit) & 1 == 1
-        let measured = isNested ? nestedReason(word, bit, isSet) : measuredReason(word, bit, isSet)
+        let measured = isNested ? nestedReason(control, isSet) : measuredReason(control, isSet)
         let reason =
           measured
           ?? (isNested
@@ -60,8 +60,10 @@ struct ControlReasons {
   }
 
   /// prepare_vmcs02_early(): what L1 asks for is on.
-  private func nestedReason(_ word: ControlWord, _ bit: Int, _ isSet: Bool) -> String? {
-    guard isSet, let wish = nestedWords?.word(word), wish >> UInt64(bit) & 1 == 1 else { return nil }
+  private func nestedReason(_ control: ControlID, _ isSet: Bool) -> String? {
+    guard isSet, let word = control.controlWord, let wish = nestedWords?.word(word), wish & control.mask != 0 else {
+      return nil
+    }
     return "L2 is current, and L1 sets it in the VMCS that it wrote (vmcs12)"
   }
 
@@ -114,7 +116,7 @@ struct ControlReasons {
   /// The guest's EFER as it would be loaded, against the host's: update_transition_efer().
   private func efers(differ isSet: Bool) -> String? {
     guard var efer, let hostEFER else { return nil }
-    if (words.secondary ?? 0) >> 1 & 1 == 0 { efer |= 1 << 11 }
+    if words.value(of: .secondaryExecEnableEPT) != true { efer |= 1 << 11 }
     if efer >> 10 & 1 == 0 { efer &= ~(1 << 8) }
     guard (efer != hostEFER) == isSet else { return nil }
     return "the guest's EFER 0x\(String(efer, radix: 16)) \(isSet ? "differs from" : "equals") the host's"
@@ -124,47 +126,39 @@ struct ControlReasons {
   // MARK: Bit by bit
 
   /// What was read and decides the bit; nil where none of it does.
-  private func measuredReason(_ word: ControlWord, _ bit: Int, _ isSet: Bool) -> String? {
-    switch word {
-    case .pin: pin(bit, isSet)
-    case .primary: primary(bit, isSet)
-    case .secondary: secondary(bit, isSet)
-    case .tertiary: bit == 4 && !isSet ? off("enable_ipiv") ?? noAPICv : nil
-    case .exit: exit(bit, isSet)
-    case .entry: entry(bit, isSet)
-    default: nil
+  private func measuredReason(_ control: ControlID, _ isSet: Bool) -> String? {
+    switch control.controlWord {
+    case .pin, .primary: processorReason(control, isSet)
+    case .secondary, .tertiary: secondaryReason(control, isSet)
+    case .exit, .entry: transitionReason(control, isSet)
+    case .secondaryExit, nil: nil
     }
   }
 
-  private func pin(_ bit: Int, _ isSet: Bool) -> String? {
-    switch (bit, isSet) {
-    case (5, false): off("vnmi")
-    case (6, false): off("preemption_timer")
-    case (7, false): noAPICv
-    default: nil
-    }
-  }
-
-  private func primary(_ bit: Int, _ isSet: Bool) -> String? {
-    switch (bit, isSet) {
-    case (2, false):
+  private func processorReason(_ control: ControlID, _ isSet: Bool) -> String? {
+    switch (control, isSet) {
+    case (.pinBasedVirtualNMIs, false): off("vnmi")
+    case (.pinBasedVMXPreemptionTimer, false): off("preemption_timer")
+    case (.pinBasedPostedIntr, false): noAPICv
+    case (.cpuBasedIntrWindowExiting, false):
       hasRequestedInterrupts == false ? "no interrupt waits (IRR in the virtual-APIC page is empty)" : nil
-    case (2, true):
+    case (.cpuBasedIntrWindowExiting, true):
       hasRequestedInterrupts == true
         ? "an interrupt waits that the guest does not take now (IRR in the virtual-APIC page)" : nil
-    case (7, false): disabled(2, "HLT")
-    case (9, false), (15, false), (16, false):
+    case (.cpuBasedHLTExiting, false): disabled(2, "HLT")
+    case (.cpuBasedINVLPGExiting, false), (.cpuBasedCR3LoadExiting, false), (.cpuBasedCR3StoreExiting, false):
       parameters["ept"] == "Y" ? "kvm_intel.ept=Y: needed for shadow page tables only" : nil
-    case (10, false), (29, false): disabled(1, "MWAIT")
-    case (19, true), (20, true), (21, false): noAPIC
-    case (19, false), (20, false):
-      (words.primary ?? 0) >> 21 & 1 == 1 ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
-    case (22, false): pendingNMIs.flatMap { $0 & 0xffff_ffff == 0 ? "no NMI waits (vcpu.arch.nmi_pending)" : nil }
-    case (22, true):
+    case (.cpuBasedMWAITExiting, false), (.cpuBasedMonitorExiting, false): disabled(1, "MWAIT")
+    case (.cpuBasedCR8LoadExiting, true), (.cpuBasedCR8StoreExiting, true), (.cpuBasedTPRShadow, false): noAPIC
+    case (.cpuBasedCR8LoadExiting, false), (.cpuBasedCR8StoreExiting, false):
+      words.value(of: .cpuBasedTPRShadow) == true ? "CPU_BASED_TPR_SHADOW is 1: the APIC page takes CR8" : nil
+    case (.cpuBasedNMIWindowExiting, false):
+      pendingNMIs.flatMap { $0 & 0xffff_ffff == 0 ? "no NMI waits (vcpu.arch.nmi_pending)" : nil }
+    case (.cpuBasedNMIWindowExiting, true):
       pendingNMIs.flatMap {
         $0 & 0xffff_ffff != 0 ? "an NMI waits that the guest cannot take now (vcpu.arch.nmi_pending)" : nil
       }
-    case (23, false):
+    case (.cpuBasedMovDRExiting, false):
       // KVM_DEBUGREG_WONT_EXIT
       (switchDebugRegisters ?? 0) & 2 != 0
         ? "the guest's debug registers are loaded until its next exit for another reason" : nil
@@ -172,59 +166,56 @@ struct ControlReasons {
     }
   }
 
-  private func secondary(_ bit: Int, _ isSet: Bool) -> String? {
-    switch (bit, isSet) {
-    case (0, false):
+  private func secondaryReason(_ control: ControlID, _ isSet: Bool) -> String? {
+    switch (control, isSet) {
+    case (.secondaryExecVirtualizeAPICAccesses, false):
       noAPIC ?? off("flexpriority") ?? apicMode(is: 3, "in x2APIC mode") ?? apicMode(is: 0, "disabled")
-    case (1, false): off("ept")
-    case (2, false): cr4.flatMap { $0 >> 11 & 1 == 0 ? "the guest's CR4.UMIP is 0 (vcpu.arch.cr4)" : nil }
-    case (2, true):
+    case (.secondaryExecEnableEPT, false): off("ept")
+    case (.secondaryExecDesc, false):
+      cr4.flatMap { $0 >> 11 & 1 == 0 ? "the guest's CR4.UMIP is 0 (vcpu.arch.cr4)" : nil }
+    case (.secondaryExecDesc, true):
       cr4.flatMap { $0 >> 11 & 1 == 1 ? "the guest's CR4.UMIP is 1, which KVM emulates (vcpu.arch.cr4)" : nil }
-    case (3, let isSet): feature([.rdtscp, .rdpid], isSet: isSet)
-    case (4, false):
+    case (.secondaryExecEnableRDTSCP, let isSet): feature([.rdtscp, .rdpid], isSet: isSet)
+    case (.secondaryExecVirtualizeX2APICMode, false):
       noAPIC ?? apicMode(is: 2, "not in x2APIC mode") ?? apicMode(is: 0, "disabled")
-    case (5, false):
+    case (.secondaryExecEnableVPID, false):
       off("vpid") ?? vpid.flatMap { $0 & 0xffff == 0 ? "no VPID was left for it (vcpu_vmx.vpid is 0)" : nil }
-    case (7, false): off("unrestricted_guest") ?? off("ept")
-    case (8, false), (9, false): noAPICv
-    case (10, false): off("ple_gap") ?? disabled(4, "PAUSE")
-    case (11, let isSet): feature([.rdrand], isSet: isSet, isExiting: true)
-    case (12, let isSet): feature([.invpcid], isSet: isSet)
-    case (14, false):
+    case (.secondaryExecUnrestrictedGuest, false): off("unrestricted_guest") ?? off("ept")
+    case (.secondaryExecAPICRegisterVirt, false), (.secondaryExecVirtualIntrDelivery, false): noAPICv
+    case (.secondaryExecPauseLoopExiting, false): off("ple_gap") ?? disabled(4, "PAUSE")
+    case (.secondaryExecRDRANDExiting, let isSet): feature([.rdrand], isSet: isSet, isExiting: true)
+    case (.secondaryExecEnableINVPCID, let isSet): feature([.invpcid], isSet: isSet)
+    case (.secondaryExecShadowVMCS, false):
       off("enable_shadow_vmcs")
         ?? (currentVMPointer == .max ? "the guest has no current VMCS of its own (nested.current_vmptr)" : nil)
-    case (14, true):
+    case (.secondaryExecShadowVMCS, true):
       currentVMPointer.flatMap { $0 != .max ? "the guest has a current VMCS of its own (nested.current_vmptr)" : nil }
-    case (16, let isSet): feature([.rdseed], isSet: isSet, isExiting: true)
-    case (17, false):
+    case (.secondaryExecRDSEEDExiting, let isSet): feature([.rdseed], isSet: isSet, isExiting: true)
+    case (.secondaryExecEnablePML, false):
       off("pml")
         ?? (machine?.dirtyLoggedSlots == 0 ? "no memory slot is logged for dirty pages (no migration runs)" : nil)
-    case (18, false): off("ept")
-    case (19, false), (24, false): systemTracing
-    case (20, let isSet): feature([.xsave, .xsaves], isSet: isSet, needsAll: true)
-    case (26, let isSet): feature([.waitpkg], isSet: isSet)
-    case (30, false):
+    case (.secondaryExecEPTViolationVE, false): off("ept")
+    case (.secondaryExecPTConcealVMX, false), (.secondaryExecPTUseGPA, false): systemTracing
+    case (.secondaryExecEnableXSAVES, let isSet): feature([.xsave, .xsaves], isSet: isSet, needsAll: true)
+    case (.secondaryExecEnableUsrWaitPause, let isSet): feature([.waitpkg], isSet: isSet)
+    case (.secondaryExecBusLockDetection, false):
       machine?.busLockDetection == false ? "the VMM did not ask for it (KVM_CAP_X86_BUS_LOCK_EXIT)" : nil
-    case (31, false):
+    case (.secondaryExecNotifyVMExiting, false):
       // KVM_X86_NOTIFY_VMEXIT_ENABLED
       notifyFlags.flatMap { $0 & 1 == 0 ? "the VMM did not ask for it (KVM_CAP_X86_NOTIFY_VMEXIT)" : nil }
+    case (.tertiaryExecIPIVirt, false): off("enable_ipiv") ?? noAPICv
     default: nil
     }
   }
 
-  private func exit(_ bit: Int, _ isSet: Bool) -> String? {
-    switch bit {
-    case 21: efers(differ: isSet)
-    case 24 where !isSet, 25 where !isSet: systemTracing
-    default: nil
-    }
-  }
-
-  private func entry(_ bit: Int, _ isSet: Bool) -> String? {
-    switch bit {
-    case 9: efer.flatMap { $0 >> 10 & 1 == (isSet ? 1 : 0) ? "the guest's EFER.LMA is \(isSet ? 1 : 0)" : nil }
-    case 15: efers(differ: isSet)
-    case 17 where !isSet, 18 where !isSet: systemTracing
+  private func transitionReason(_ control: ControlID, _ isSet: Bool) -> String? {
+    switch (control, isSet) {
+    case (.vmExitLoadIA32EFER, _): efers(differ: isSet)
+    case (.vmExitPTConcealPIP, false), (.vmExitClearIA32RTITCTL, false): systemTracing
+    case (.vmEntryIA32EMode, _):
+      efer.flatMap { $0 >> 10 & 1 == (isSet ? 1 : 0) ? "the guest's EFER.LMA is \(isSet ? 1 : 0)" : nil }
+    case (.vmEntryLoadIA32EFER, _): efers(differ: isSet)
+    case (.vmEntryPTConcealPIP, false), (.vmEntryLoadIA32RTITCTL, false): systemTracing
     default: nil
     }
   }

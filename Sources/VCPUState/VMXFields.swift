@@ -114,11 +114,11 @@ struct VMXFields {
 
   // MARK: Putting a field
 
-  private static let byName = Dictionary(
-    uniqueKeysWithValues: VMCSField.rows.map { ($0.name, StateField($0)) })
+  private static let byEncoding = Dictionary(
+    uniqueKeysWithValues: VMCSField.rows.map { ($0.encoding, StateField($0)) })
 
-  private mutating func put(_ name: String, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
-    guard let field = Self.byName[name], let place = field.place else { return }
+  private mutating func put(_ name: VMCSEncoding, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
+    guard let field = Self.byEncoding[name], let place = field.place else { return }
     if isNested, provenance == .derived, field.area == .control || field.area == .guest {
       readings[place] = FieldReading(
         field, nil, .unavailable,
@@ -130,17 +130,20 @@ struct VMXFields {
       ?? FieldReading(field, nil, .unavailable, "\(how): not in this kernel's structures")
   }
 
-  private mutating func unavailable(_ name: String, _ why: String) {
-    guard let field = Self.byName[name], let place = field.place else { return }
+  private mutating func unavailable(_ name: VMCSEncoding, _ why: String) {
+    guard let field = Self.byEncoding[name], let place = field.place else { return }
     readings[place] = FieldReading(field, nil, .unavailable, why)
   }
 
   /// A field of a feature that a control turns on: without it, it means nothing.
   private mutating func put(
-    _ name: String, if isInUse: Bool, _ control: String, _ value: UInt64?, _ provenance: Provenance,
-    _ how: String
+    _ name: VMCSEncoding, if control: ControlID, _ value: UInt64?, _ provenance: Provenance, _ how: String
   ) {
-    if isInUse { put(name, value, provenance, how) } else { unavailable(name, "not in use: \(control) is 0") }
+    if isSet(control) { put(name, value, provenance, how) } else { notInUse(name, control) }
+  }
+
+  private mutating func notInUse(_ name: VMCSEncoding, _ control: ControlID) {
+    unavailable(name, "not in use: \(control.name) is 0")
   }
 
   // MARK: The fields
@@ -197,27 +200,27 @@ struct VMXFields {
       known.hasPrefix("not used") || known.hasPrefix("not accessible") || known.hasPrefix("TDX")
       ? known
       : known.contains("HMP") ? "only VMREAD could tell, or the VMM (\(known))" : "only VMREAD could tell"
-    let why = Self.reasons[field.name] ?? general
+    let why = Self.reasons[field.encoding] ?? general
     return FieldReading(StateField(field), nil, .unavailable, why)
   }
 
   /// Why there is no value, where more can be said than that only VMREAD could tell.
-  private static let reasons: [String: String] = {
-    var result: [String: String] = [
-      "GUEST_INTERRUPTIBILITY_INFO":
+  private static let reasons: [VMCSEncoding: String] = {
+    var result: [VMCSEncoding: String] = [
+      .guestInterruptibilityInfo:
         "only VMREAD could tell, or the VMM in part (KVM_GET_VCPU_EVENTS, II= of info registers)",
-      "GUEST_PENDING_DBG_EXCEPTIONS": "only VMREAD could tell: KVM keeps no copy",
-      "GUEST_IA32_DEBUGCTL": "only VMREAD could tell, or the VMM (KVM_GET_MSRS)",
-      "GUEST_PHYSICAL_ADDRESS": "only VMREAD could tell, or the tracepoints kvm_page_fault and kvm_mmio",
-      "VM_EXIT_INTR_ERROR_CODE": "only VMREAD could tell, or the tracepoint kvm_exit",
-      "IDT_VECTORING_ERROR_CODE": "only VMREAD could tell: KVM keeps no copy",
-      "VM_ENTRY_INTR_INFO_FIELD":
+      .guestPendingDbgExceptions: "only VMREAD could tell: KVM keeps no copy",
+      .guestIA32DEBUGCTL: "only VMREAD could tell, or the VMM (KVM_GET_MSRS)",
+      .guestPhysicalAddress: "only VMREAD could tell, or the tracepoints kvm_page_fault and kvm_mmio",
+      .vmExitIntrErrorCode: "only VMREAD could tell, or the tracepoint kvm_exit",
+      .idtVectoringErrorCode: "only VMREAD could tell: KVM keeps no copy",
+      .vmEntryIntrInfoField:
         "only VMREAD could tell: each exit clears its valid bit, and KVM writes it when it delivers (kvm_inj_virq, "
         + "kvm_inj_exception)",
-      "VM_ENTRY_EXCEPTION_ERROR_CODE": "only VMREAD could tell, or the tracepoint kvm_inj_exception",
-      "VM_ENTRY_INSTRUCTION_LEN": "only VMREAD could tell: written only when a software event is delivered",
+      .vmEntryExceptionErrorCode: "only VMREAD could tell, or the tracepoint kvm_inj_exception",
+      .vmEntryInstructionLen: "only VMREAD could tell: written only when a software event is delivered",
     ]
-    for name in ["GUEST_SYSENTER_CS", "GUEST_SYSENTER_ESP", "GUEST_SYSENTER_EIP"] {
+    for name in [VMCSEncoding.guestSYSENTERCS, .guestSYSENTERESP, .guestSYSENTEREIP] {
       result[name] = "only VMREAD could tell, or the VMM (KVM_GET_MSRS): the guest writes the MSR without an exit"
     }
     return result
@@ -226,63 +229,65 @@ struct VMXFields {
   private mutating func controlWords() {
     words = layout.controlWords(in: loaded)
     let shadow = "vcpu_vmx.loaded_vmcs->controls_shadow."
-    put("PIN_BASED_VM_EXEC_CONTROL", loadedValue("pin"), .measured, shadow + "pin")
-    put("CPU_BASED_VM_EXEC_CONTROL", loadedValue("exec"), .measured, shadow + "exec")
-    put("SECONDARY_VM_EXEC_CONTROL", loadedValue("secondary_exec"), .measured, shadow + "secondary_exec")
-    put("TERTIARY_VM_EXEC_CONTROL", loadedValue("tertiary_exec"), .measured, shadow + "tertiary_exec")
-    put("VM_EXIT_CONTROLS", loadedValue("vm_exit"), .measured, shadow + "vm_exit")
-    put("VM_ENTRY_CONTROLS", loadedValue("vm_entry"), .measured, shadow + "vm_entry")
+    put(.pinBasedVMExecControl, loadedValue("pin"), .measured, shadow + "pin")
+    put(.cpuBasedVMExecControl, loadedValue("exec"), .measured, shadow + "exec")
+    put(.secondaryVMExecControl, loadedValue("secondary_exec"), .measured, shadow + "secondary_exec")
+    put(.tertiaryVMExecControl, loadedValue("tertiary_exec"), .measured, shadow + "tertiary_exec")
+    put(.vmExitControls, loadedValue("vm_exit"), .measured, shadow + "vm_exit")
+    put(.vmEntryControls, loadedValue("vm_entry"), .measured, shadow + "vm_entry")
   }
 
-  private func pin(_ bit: UInt32) -> Bool { (words.pin ?? 0) >> bit & 1 == 1 }
-  private func primary(_ bit: UInt32) -> Bool { (words.primary ?? 0) >> bit & 1 == 1 }
-  private func secondary(_ bit: UInt32) -> Bool { primary(31) && (words.secondary ?? 0) >> bit & 1 == 1 }
+  /// Whether a control is 1, as the processor takes it.
+  private func isSet(_ control: ControlID) -> Bool { words.value(of: control) ?? false }
 
   private mutating func controls() {
     put(
-      "VIRTUAL_PROCESSOR_ID", if: secondary(5), "SECONDARY_EXEC_ENABLE_VPID", value(isNested ? "vpid02" : "vpid"),
+      .virtualProcessorID, if: .secondaryExecEnableVPID, value(isNested ? "vpid02" : "vpid"),
       .measured,
       path(isNested ? "vpid02" : "vpid"))
     // init_vmcs() writes both where APICv may be used at all, whether or not it is active now.
     if isOn("enable_apicv") == true, hasAPIC == true {
-      put("POSTED_INTR_NV", 0xf2, .derived, "POSTED_INTR_VECTOR, a constant of the kernel")
+      put(.postedIntrNV, 0xf2, .derived, "POSTED_INTR_VECTOR, a constant of the kernel")
       put(
-        "POSTED_INTR_DESC_ADDR", physical(layout.values["pi_desc"].map { address &+ UInt64($0.offset) }), .derived,
+        .postedIntrDescAddr, physical(layout.values["pi_desc"].map { address &+ UInt64($0.offset) }), .derived,
         "physical address of \(path("pi_desc"))")
     } else {
-      for name in ["POSTED_INTR_NV", "POSTED_INTR_DESC_ADDR"] {
-        unavailable(name, "not in use: PIN_BASED_POSTED_INTR is 0")
+      for name in [VMCSEncoding.postedIntrNV, .postedIntrDescAddr] {
+        notInUse(name, .pinBasedPostedIntr)
       }
     }
-    put("TSC_OFFSET", value("tsc_offset"), .measured, path("tsc_offset"))
+    put(.tscOffset, value("tsc_offset"), .measured, path("tsc_offset"))
     put(
-      "TSC_MULTIPLIER", if: secondary(25), "SECONDARY_EXEC_TSC_SCALING", value("tsc_scaling_ratio"), .measured,
+      .tscMultiplier, if: .secondaryExecTSCScaling, value("tsc_scaling_ratio"), .measured,
       path("tsc_scaling_ratio"))
     put(
-      "MSR_BITMAP", if: primary(28), "CPU_BASED_USE_MSR_BITMAPS", physical(loadedValue("msr_bitmap")), .derived,
+      .msrBitmap, if: .cpuBasedUseMSRBitmaps, physical(loadedValue("msr_bitmap")), .derived,
       "physical address of *vcpu_vmx.loaded_vmcs->msr_bitmap")
     put(
-      "VIRTUAL_APIC_PAGE_ADDR", if: primary(21), "CPU_BASED_TPR_SHADOW", physical(value("apic_page")), .derived,
+      .virtualAPICPageAddr, if: .cpuBasedTPRShadow, physical(value("apic_page")), .derived,
       "physical address of *\(path("apic_page"))")
-    if !secondary(0) {
-      unavailable("APIC_ACCESS_ADDR", "not in use: SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES is 0")
+    if !isSet(.secondaryExecVirtualizeAPICAccesses) {
+      notInUse(.apicAccessAddr, .secondaryExecVirtualizeAPICAccesses)
     } else if let page = host.apicAccessPage(
       of: machine.address, hasFiveLevels: (loadedValue("host.cr4") ?? 0) >> 12 & 1 == 1, memory)
     {
-      put("APIC_ACCESS_ADDR", page, .derived, "the page of the VMM that KVM's memory slot for 0xfee00000 has now")
+      put(.apicAccessAddr, page, .derived, "the page of the VMM that KVM's memory slot for 0xfee00000 has now")
     } else {
       unavailable(
-        "APIC_ACCESS_ADDR", "KVM's memory slot for 0xfee00000 has no page now, or is not in this kernel's structures")
+        .apicAccessAddr, "KVM's memory slot for 0xfee00000 has no page now, or is not in this kernel's structures")
     }
-    for (index, name) in ["eoi0", "eoi1", "eoi2", "eoi3"].enumerated() {
+    for (field, name) in [
+      (VMCSEncoding.eoiExitBitmap0, "eoi0"), (.eoiExitBitmap1, "eoi1"), (.eoiExitBitmap2, "eoi2"),
+      (.eoiExitBitmap3, "eoi3"),
+    ] {
       put(
-        "EOI_EXIT_BITMAP\(index)", if: secondary(9), "SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY", value(name), .derived,
+        field, if: .secondaryExecVirtualIntrDelivery, value(name), .derived,
         "\(path(name)), without the vectors of a Hyper-V SynIC")
     }
     for (count, address, name) in [
-      ("VM_EXIT_MSR_STORE_COUNT", "VM_EXIT_MSR_STORE_ADDR", "autostore"),
-      ("VM_EXIT_MSR_LOAD_COUNT", "VM_EXIT_MSR_LOAD_ADDR", "autoload_host"),
-      ("VM_ENTRY_MSR_LOAD_COUNT", "VM_ENTRY_MSR_LOAD_ADDR", "autoload_guest"),
+      (VMCSEncoding.vmExitMSRStoreCount, VMCSEncoding.vmExitMSRStoreAddr, "autostore"),
+      (.vmExitMSRLoadCount, .vmExitMSRLoadAddr, "autoload_host"),
+      (.vmEntryMSRLoadCount, .vmEntryMSRLoadAddr, "autoload_guest"),
     ] {
       put(count, value(name + "_nr"), .measured, path(name + "_nr"))
       put(
@@ -291,61 +296,63 @@ struct VMXFields {
     }
     extendedPageTables()
     put(
-      "PLE_GAP", if: secondary(10), "SECONDARY_EXEC_PAUSE_LOOP_EXITING", parameters["ple_gap"].flatMap { UInt64($0) },
+      .pleGap, if: .secondaryExecPauseLoopExiting, parameters["ple_gap"].flatMap { UInt64($0) },
       .configured, "/sys/module/kvm_intel/parameters/ple_gap")
     put(
-      "PLE_WINDOW", if: secondary(10), "SECONDARY_EXEC_PAUSE_LOOP_EXITING", value("ple_window"), .measured,
+      .pleWindow, if: .secondaryExecPauseLoopExiting, value("ple_window"), .measured,
       path("ple_window"))
     put(
-      "NOTIFY_WINDOW", if: secondary(31), "SECONDARY_EXEC_NOTIFY_VM_EXITING", machine.notifyWindow, .measured,
+      .notifyWindow, if: .secondaryExecNotifyVMExiting, machine.notifyWindow, .measured,
       "kvm.arch.notify_window")
     put(
-      "LAST_PID_POINTER_INDEX", if: tertiary(4), "TERTIARY_EXEC_IPI_VIRT",
+      .lastPidPointerIndex, if: .tertiaryExecIPIVirt,
       machine.maxVCPUIDs.map { $0 &- 1 }, .derived, "kvm.arch.max_vcpu_ids - 1")
     put(
-      "PID_POINTER_TABLE", if: tertiary(4), "TERTIARY_EXEC_IPI_VIRT",
+      .pidPointerTable, if: .tertiaryExecIPIVirt,
       physical(layout.places.pidTable?.integer(from: machine.address, memory)), .derived,
       "physical address of *kvm_vmx.pid_table")
     put(
-      "VE_INFORMATION_ADDRESS", if: secondary(18), "SECONDARY_EXEC_EPT_VIOLATION_VE", physical(value("ve_info")),
+      .veInformationAddress, if: .secondaryExecEPTViolationVE, physical(value("ve_info")),
       .derived, "physical address of *\(path("ve_info"))")
     pageModificationLog()
     shadowing()
     taskPriority()
     preemptionTimer()
     enclaves()
-    put("XSS_EXIT_BITMAP", if: secondary(20), "SECONDARY_EXEC_ENABLE_XSAVES", 0, .derived, "a constant of KVM's")
+    put(.xssExitBitmap, if: .secondaryExecEnableXSAVES, 0, .derived, "a constant of KVM's")
     put(
-      "VM_FUNCTION_CONTROL", if: secondary(13), "SECONDARY_EXEC_ENABLE_VMFUNC", 0, .derived,
+      .vmFunctionControl, if: .secondaryExecEnableVMFUNC, 0, .derived,
       "a constant of KVM's for L1")
-    put("CR3_TARGET_COUNT", 0, .derived, "a constant of KVM's")
-    for index in 0..<4 { unavailable("CR3_TARGET_VALUE\(index)", "not in use: CR3_TARGET_COUNT is 0") }
-    put("CR0_GUEST_HOST_MASK", value("cr0_owned").map { ~$0 }, .derived, "~\(path("cr0_owned"))")
-    put("CR4_GUEST_HOST_MASK", value("cr4_owned").map { ~$0 }, .derived, "~\(path("cr4_owned"))")
+    put(.cr3TargetCount, 0, .derived, "a constant of KVM's")
+    for name in [VMCSEncoding.cr3TargetValue0, .cr3TargetValue1, .cr3TargetValue2, .cr3TargetValue3] {
+      unavailable(name, "not in use: CR3_TARGET_COUNT is 0")
+    }
+    put(.cr0GuestHostMask, value("cr0_owned").map { ~$0 }, .derived, "~\(path("cr0_owned"))")
+    put(.cr4GuestHostMask, value("cr4_owned").map { ~$0 }, .derived, "~\(path("cr4_owned"))")
     put(
-      "CR0_READ_SHADOW", value("cr0"), .derived,
+      .cr0ReadShadow, value("cr0"), .derived,
       "\(path("cr0")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
     put(
-      "CR4_READ_SHADOW", value("cr4"), .derived,
+      .cr4ReadShadow, value("cr4"), .derived,
       "\(path("cr4")), as KVM wrote it at the guest's last load; bits that the guest owns may lag")
     exceptionBitmap()
   }
 
   /// construct_eptp().
   private mutating func extendedPageTables() {
-    guard secondary(1) else { return unavailable("EPT_POINTER", "not in use: SECONDARY_EXEC_ENABLE_EPT is 0") }
+    guard isSet(.secondaryExecEnableEPT) else { return notInUse(.eptPointer, .secondaryExecEnableEPT) }
     guard let root = value("root_hpa"), root != .max, root & 0xfff == 0, let level = value("root_level"),
       level == 4 || level == 5
-    else { return unavailable("EPT_POINTER", "\(path("root_hpa")) has no root now: it is made at the next VM entry") }
+    else { return unavailable(.eptPointer, "\(path("root_hpa")) has no root now: it is made at the next VM entry") }
     let accessed: UInt64 = isOn("eptad") == true ? 1 << 6 : 0
     put(
-      "EPT_POINTER", root | 6 | (level - 1) << 3 | accessed, .derived,
+      .eptPointer, root | 6 | (level - 1) << 3 | accessed, .derived,
       "\(path("root_hpa")), write-back, \(level) levels\(accessed == 0 ? "" : ", accessed and dirty flags")")
   }
 
   /// vmx_update_exception_bitmap().
   private mutating func exceptionBitmap() {
-    let names = ["EXCEPTION_BITMAP", "PAGE_FAULT_ERROR_CODE_MASK", "PAGE_FAULT_ERROR_CODE_MATCH"]
+    let names = [VMCSEncoding.exceptionBitmap, .pageFaultErrorCodeMask, .pageFaultErrorCodeMatch]
     guard !isNested, isOn("allow_smaller_maxphyaddr") != true, let debug = value("guest_debug") else {
       for name in names {
         unavailable(name, "only VMREAD could tell: KVM computes it, and L2 or allow_smaller_maxphyaddr go into it")
@@ -359,7 +366,7 @@ struct VMXFields {
       bitmap |= 1 << vector
       how += ", \(name) (\(why))"
     }
-    if !secondary(1) { add(14, "#PF", "no EPT") }
+    if !isSet(.secondaryExecEnableEPT) { add(14, "#PF", "no EPT") }
     // KVM_GUESTDBG_ENABLE and KVM_GUESTDBG_USE_SW_BP.
     if debug & 0x1_0001 == 0x1_0001 { add(3, "#BP", "a debugger uses software breakpoints") }
     if host.hasVMwareBackdoor {
@@ -367,36 +374,36 @@ struct VMXFields {
     }
     if value("xfd_no_write_intercept").map({ $0 & 0xff != 0 }) ?? false { add(7, "#NM", "IA32_XFD is the guest's") }
     if let information = value("ve_info"), information != 0 { add(20, "#VE", "CONFIG_KVM_INTEL_PROVE_VE") }
-    if !secondary(7), value("vm86_active").map({ $0 & 0xff != 0 || $0 & 0xffff_ffff != 0 }) ?? false {
+    if !isSet(.secondaryExecUnrestrictedGuest),
+      value("vm86_active").map({ $0 & 0xff != 0 || $0 & 0xffff_ffff != 0 }) ?? false
+    {
       bitmap = 0xffff_ffff
       how = "all: real mode without unrestricted guest"
-      if secondary(1) {
+      if isSet(.secondaryExecEnableEPT) {
         bitmap &= ~(1 << 14)
         how += ", #PF is left to EPT"
       }
     }
-    put("EXCEPTION_BITMAP", bitmap, .derived, "vmx_update_exception_bitmap(): \(how)")
+    put(.exceptionBitmap, bitmap, .derived, "vmx_update_exception_bitmap(): \(how)")
     for name in names.dropFirst() { put(name, 0, .derived, "0 unless kvm_intel.allow_smaller_maxphyaddr") }
   }
-
-  private func tertiary(_ bit: UInt32) -> Bool { primary(17) && (words.tertiary ?? 0) >> UInt64(bit) & 1 == 1 }
 
   /// init_vmcs() and vmx_flush_pml_buffer(): the fields are written whether or not the control is on now.
   private mutating func pageModificationLog() {
     guard isOn("pml") == true else {
-      for name in ["PML_ADDRESS", "GUEST_PML_INDEX"] { unavailable(name, "not in use: kvm_intel.pml=N") }
+      for name in [VMCSEncoding.pmlAddress, .guestPMLIndex] { unavailable(name, "not in use: kvm_intel.pml=N") }
       return
     }
     if let page = value("pml_page"), page >= 0xff00_0000_0000_0000 {
-      put("PML_ADDRESS", host.physical(page: page), .derived, "physical address of the page \(path("pml_page"))")
+      put(.pmlAddress, host.physical(page: page), .derived, "physical address of the page \(path("pml_page"))")
     } else {
-      unavailable("PML_ADDRESS", "\(path("pml_page")): not in this kernel's structures")
+      unavailable(.pmlAddress, "\(path("pml_page")): not in this kernel's structures")
     }
-    if secondary(17) {
-      unavailable("GUEST_PML_INDEX", "only VMREAD could tell: the processor counts it down as the guest writes pages")
+    if isSet(.secondaryExecEnablePML) {
+      unavailable(.guestPMLIndex, "only VMREAD could tell: the processor counts it down as the guest writes pages")
     } else {
       put(
-        "GUEST_PML_INDEX", 511, .derived,
+        .guestPMLIndex, 511, .derived,
         "the whole log is free: vmx_flush_pml_buffer() at the exit, and no logging now")
     }
   }
@@ -404,156 +411,154 @@ struct VMXFields {
   /// nested_vmx_set_vmcs_shadowing_bitmap(), by init_vmcs().
   private mutating func shadowing() {
     guard isOn("nested") == true, isOn("enable_shadow_vmcs") == true else {
-      for name in ["VMREAD_BITMAP", "VMWRITE_BITMAP"] {
+      for name in [VMCSEncoding.vmreadBitmap, .vmwriteBitmap] {
         unavailable(name, "not in use: kvm_intel.nested or kvm_intel.enable_shadow_vmcs is N")
       }
       return
     }
-    put("VMREAD_BITMAP", physical(host.vmreadBitmap), .derived, "physical address of vmx_bitmap[0] of kvm_intel")
-    put("VMWRITE_BITMAP", physical(host.vmwriteBitmap), .derived, "physical address of vmx_bitmap[1] of kvm_intel")
+    put(.vmreadBitmap, physical(host.vmreadBitmap), .derived, "physical address of vmx_bitmap[0] of kvm_intel")
+    put(.vmwriteBitmap, physical(host.vmwriteBitmap), .derived, "physical address of vmx_bitmap[1] of kvm_intel")
   }
 
   /// update_cr8_intercept() and vmx_set_rvi(), vmx_hwapic_isr_update().
   private mutating func taskPriority() {
     let inService = apicPage.map { $0.highestInService ?? 0 }
     let requested = apicPage.map { $0.highestRequested ?? 0 }
-    if secondary(9) {
+    if isSet(.secondaryExecVirtualIntrDelivery) {
       if let inService, let requested, layout.values["apic_page"] != nil {
         put(
-          "GUEST_INTR_STATUS", UInt64(inService) << 8 | UInt64(requested), .derived,
+          .guestIntrStatus, UInt64(inService) << 8 | UInt64(requested), .derived,
           "SVI and RVI: the highest vectors of ISR and IRR in \(path("apic_page"))")
       } else {
-        unavailable("GUEST_INTR_STATUS", "\(path("apic_page")) could not be read")
+        unavailable(.guestIntrStatus, "\(path("apic_page")) could not be read")
       }
     } else {
-      unavailable("GUEST_INTR_STATUS", "not in use: SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY is 0")
+      notInUse(.guestIntrStatus, .secondaryExecVirtualIntrDelivery)
     }
-    guard primary(21), let apicPage else {
-      return unavailable("TPR_THRESHOLD", "not in use: CPU_BASED_TPR_SHADOW is 0")
+    guard isSet(.cpuBasedTPRShadow), let apicPage else {
+      return notInUse(.tprThreshold, .cpuBasedTPRShadow)
     }
     if isAPICvActive == true {
-      return put("TPR_THRESHOLD", 0, .derived, "0: KVM sets it only while APICv is not active")
+      return put(.tprThreshold, 0, .derived, "0: KVM sets it only while APICv is not active")
     }
     // KVM_REQ_EVENT, bit 14: it is computed anew at the next VM entry.
     guard let requests = value("requests"), requests >> 14 & 1 == 0 else {
-      return unavailable("TPR_THRESHOLD", "KVM computes it anew at the next VM entry (KVM_REQ_EVENT)")
+      return unavailable(.tprThreshold, "KVM computes it anew at the next VM entry (KVM_REQ_EVENT)")
     }
     let vector = value("vapic_addr").map { $0 == 0 ? apicPage.highestRequested : nil } ?? apicPage.highestRequested
     guard let vector else {
-      return put("TPR_THRESHOLD", 0, .derived, "update_cr8_intercept(): no interrupt is requested")
+      return put(.tprThreshold, 0, .derived, "update_cr8_intercept(): no interrupt is requested")
     }
     if apicPage.taskPriority >> 4 & 0xf < vector >> 4 {
-      put("TPR_THRESHOLD", 0, .derived, "update_cr8_intercept(): the TPR does not hold the highest vector of IRR back")
+      put(.tprThreshold, 0, .derived, "update_cr8_intercept(): the TPR does not hold the highest vector of IRR back")
     } else {
       unavailable(
-        "TPR_THRESHOLD",
+        .tprThreshold,
         "only VMREAD could tell: 0, or the class of the highest vector of IRR if the guest raised its TPR before")
     }
   }
 
   /// vmx_update_hv_timer().
   private mutating func preemptionTimer() {
-    guard pin(6) else {
-      return unavailable("VMX_PREEMPTION_TIMER_VALUE", "not in use: PIN_BASED_VMX_PREEMPTION_TIMER is 0")
+    guard isSet(.pinBasedVMXPreemptionTimer) else {
+      return notInUse(.vmxPreemptionTimerValue, .pinBasedVMXPreemptionTimer)
     }
     if loadedValue("hv_timer_soft_disabled").map({ $0 & 1 == 1 }) ?? false {
       put(
-        "VMX_PREEMPTION_TIMER_VALUE", 0xffff_ffff, .derived,
+        .vmxPreemptionTimerValue, 0xffff_ffff, .derived,
         "all ones: vcpu_vmx.loaded_vmcs->hv_timer_soft_disabled is 1, no deadline is armed")
     } else {
       unavailable(
-        "VMX_PREEMPTION_TIMER_VALUE",
+        .vmxPreemptionTimerValue,
         "only VMREAD could tell: counted at the last VM entry, from its TSC to vcpu_vmx.hv_deadline_tsc")
     }
   }
 
   /// vmx_write_encls_bitmap().
   private mutating func enclaves() {
-    guard secondary(15) else {
-      return unavailable("ENCLS_EXITING_BITMAP", "not in use: SECONDARY_EXEC_ENCLS_EXITING is 0")
+    guard isSet(.secondaryExecENCLSExiting) else {
+      return notInUse(.enclsExitingBitmap, .secondaryExecENCLSExiting)
     }
     // Locked, and SGX enabled, in IA32_FEATURE_CONTROL.
     let isEnabled = value("feature_control").map { $0 & 0x4_0001 == 0x4_0001 }
     if isEnabled == false {
-      put("ENCLS_EXITING_BITMAP", .max, .derived, "all ones: SGX is off in \(path("feature_control"))")
+      put(.enclsExitingBitmap, .max, .derived, "all ones: SGX is off in \(path("feature_control"))")
     } else if let cpuid = guestCPUID(), !cpuid.has(.sgx) {
-      put("ENCLS_EXITING_BITMAP", .max, .derived, "all ones: the guest's CPUID has no SGX")
+      put(.enclsExitingBitmap, .max, .derived, "all ones: the guest's CPUID has no SGX")
     } else {
       unavailable(
-        "ENCLS_EXITING_BITMAP", "only VMREAD could tell: the guest has SGX, and the host's features go into it")
+        .enclsExitingBitmap, "only VMREAD could tell: the guest has SGX, and the host's features go into it")
     }
   }
 
   private mutating func guestState() {
     /// A register that KVM re-reads only when it needs it.
-    func lazy(_ name: String, _ register: String, _ key: String) {
+    func lazy(_ name: VMCSEncoding, _ register: String, _ key: String) {
       put(name, value(key), isCurrent(register) ? .measured : .stale, path(key))
     }
-    lazy("GUEST_RSP", "RSP", "rsp")
-    lazy("GUEST_RIP", "RIP", "rip")
-    lazy("GUEST_RFLAGS", "RFLAGS", "rflags")
-    if secondary(1) {
-      lazy("GUEST_CR3", "CR3", "cr3")
+    lazy(.guestRSP, "RSP", "rsp")
+    lazy(.guestRIP, "RIP", "rip")
+    lazy(.guestRFLAGS, "RFLAGS", "rflags")
+    if isSet(.secondaryExecEnableEPT) {
+      lazy(.guestCR3, "CR3", "cr3")
     } else {
-      unavailable("GUEST_CR3", "only VMREAD could tell: without EPT it is the root of KVM's shadow page tables")
+      unavailable(.guestCR3, "only VMREAD could tell: without EPT it is the root of KVM's shadow page tables")
     }
     controlRegisters()
-    put("GUEST_IA32_PAT", value("pat"), .measured, path("pat"))
+    put(.guestIA32PAT, value("pat"), .measured, path("pat"))
     // update_transition_efer()
-    let efer = value("efer").map { secondary(1) ? $0 : $0 | 1 << 11 }
+    let efer = value("efer").map { isSet(.secondaryExecEnableEPT) ? $0 : $0 | 1 << 11 }
     put(
-      "GUEST_IA32_EFER", efer.map { $0 & 1 << 10 == 0 ? $0 & ~(1 << 8) : $0 }, .derived,
-      "\(path("efer"))\(entry(15) ? "" : "; VM entry does not load it: it equals the host's")")
+      .guestIA32EFER, efer.map { $0 & 1 << 10 == 0 ? $0 & ~(1 << 8) : $0 }, .derived,
+      "\(path("efer"))\(isSet(.vmEntryLoadIA32EFER) ? "" : "; VM entry does not load it: it equals the host's")")
     performanceCounters()
     put(
-      "GUEST_IA32_RTIT_CTL", if: entry(18), "VM_ENTRY_LOAD_IA32_RTIT_CTL", value("pt_ctl"), .measured, path("pt_ctl"))
-    if !entry(16) { unavailable("GUEST_BNDCFGS", "not in use: VM_ENTRY_LOAD_BNDCFGS is 0") }
-    if !entry(20) {
-      for name in ["GUEST_S_CET", "GUEST_SSP", "GUEST_INTR_SSP_TABLE"] {
-        unavailable(name, "not in use: VM_ENTRY_LOAD_CET_STATE is 0")
+      .guestIA32RTITCTL, if: .vmEntryLoadIA32RTITCTL, value("pt_ctl"), .measured, path("pt_ctl"))
+    if !isSet(.vmEntryLoadBNDCFGS) { notInUse(.guestBNDCFGS, .vmEntryLoadBNDCFGS) }
+    if !isSet(.vmEntryLoadCETState) {
+      for name in [VMCSEncoding.guestSCET, .guestSSP, .guestIntrSSPTable] {
+        notInUse(name, .vmEntryLoadCETState)
       }
     }
     // A vCPU in HLT state does not exit, and KVM puts none into another (vmx_clear_hlt() undoes the one).
-    if primary(7) {
-      put("GUEST_ACTIVITY_STATE", 0, .derived, "active: HLT exits, and KVM waits in vcpu.arch.mp_state")
+    if isSet(.cpuBasedHLTExiting) {
+      put(.guestActivityState, 0, .derived, "active: HLT exits, and KVM waits in vcpu.arch.mp_state")
     } else {
-      unavailable("GUEST_ACTIVITY_STATE", "only VMREAD could tell: HLT does not exit, so that the guest may be in it")
+      unavailable(.guestActivityState, "only VMREAD could tell: HLT does not exit, so that the guest may be in it")
     }
     // vmx_set_dr7(); a debugger's breakpoints (KVM_GUESTDBG_USE_HW_BP) take the register over.
     let isDebugged = (value("guest_debug") ?? 0) & 0x2_0000 != 0
     let dr7 = isDebugged ? "guest_debug_dr7" : "dr7"
-    if primary(23) {
-      put("GUEST_DR7", value(dr7), .measured, path(dr7))
+    if isSet(.cpuBasedMovDRExiting) {
+      put(.guestDR7, value(dr7), .measured, path(dr7))
     } else {
-      put("GUEST_DR7", value(dr7), .stale, "\(path(dr7)); the guest loads it without an exit now")
+      put(.guestDR7, value(dr7), .stale, "\(path(dr7)); the guest loads it without an exit now")
     }
     put(
-      "VMCS_LINK_POINTER", loadedValue("shadow_vmcs").flatMap { $0 == 0 || !secondary(14) ? .max : physical($0) },
+      .vmcsLinkPointer,
+      loadedValue("shadow_vmcs").flatMap { $0 == 0 || !isSet(.secondaryExecShadowVMCS) ? .max : physical($0) },
       .derived,
       "all ones, or the shadow VMCS while it is in use")
-    for index in 0..<4 {
+    for (index, field) in [VMCSEncoding.guestPDPTR0, .guestPDPTR1, .guestPDPTR2, .guestPDPTR3].enumerated() {
       if isAvailable("PDPTR"), let first = layout.values["pdptr0"], let place = first.address(from: address, memory),
         let entry: UInt64 = memory.integer(at: place &+ UInt64(8 * index))
       {
-        put("GUEST_PDPTR\(index)", entry, isRunning ? .stale : .measured, "\(first.text) + \(8 * index)")
+        put(field, entry, isRunning ? .stale : .measured, "\(first.text) + \(8 * index)")
       } else {
-        unavailable("GUEST_PDPTR\(index)", "KVM has not read it: it does only for a guest with PAE paging")
+        unavailable(field, "KVM has not read it: it does only for a guest with PAE paging")
       }
     }
     segments()
   }
 
-  private func entry(_ bit: UInt32) -> Bool { (words.entry ?? 0) >> bit & 1 == 1 }
-  private func exit(_ bit: UInt32) -> Bool { (words.exit ?? 0) >> bit & 1 == 1 }
-
   /// vmx_set_cr0() and vmx_set_cr4(): what the guest thinks it has, and what KVM adds or takes away. NE and VMXE are always
   /// on, NW and CD off, MCE is the host's.
   private mutating func controlRegisters() {
-    let hasEPT = secondary(1)
-    let isUnrestricted = secondary(7)
+    let hasEPT = isSet(.secondaryExecEnableEPT)
+    let isUnrestricted = isSet(.secondaryExecUnrestrictedGuest)
     let isReal = !isUnrestricted && value("vm86_active").map { $0 & 0xffff_ffff != 0 } ?? false
     put(
-      "GUEST_CR0",
+      .guestCR0,
       value("cr0").map { cr0 in
         cr0 & ~0x6000_0000 | 0x20 | (isUnrestricted ? 0 : 0x8000_0001) | (isUnrestricted || hasEPT ? 0 : 0x1_0000)
       }, isCurrent("CR0") ? .derived : .stale,
@@ -561,11 +566,11 @@ struct VMXFields {
     let machineCheck = (loadedValue("host.cr4") ?? 0) & 0x40
     let isPaging = value("cr0").map { $0 >> 31 & 1 == 1 } ?? true
     put(
-      "GUEST_CR4",
+      .guestCR4,
       value("cr4").map { cr4 in
         var real = cr4 & ~0x40 | 0x2000 | machineCheck
         // UMIP is emulated while descriptor-table exiting is on.
-        if secondary(2) { real &= ~0x800 }
+        if isSet(.secondaryExecDesc) { real &= ~0x800 }
         if isUnrestricted { return real }
         real |= isReal ? 0x21 : 0x20
         if hasEPT, !isPaging { real = real & ~0x20 | 0x10 } else if hasEPT, cr4 & 0x20 == 0 { real &= ~0x20 }
@@ -577,31 +582,41 @@ struct VMXFields {
   /// The counters' switch: perf computes both at each entry, except with a mediated PMU, whose exits save the guest's.
   private mutating func performanceCounters() {
     let computed = "only VMREAD could tell: perf computes it at each VM entry (perf_guest_get_msrs())"
-    if !entry(13) {
-      unavailable("GUEST_IA32_PERF_GLOBAL_CTRL", "not in use: VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL is 0")
-    } else if exit(30) {
+    if !isSet(.vmEntryLoadIA32PerfGlobalCtrl) {
+      notInUse(.guestIA32PerfGlobalCtrl, .vmEntryLoadIA32PerfGlobalCtrl)
+    } else if isSet(.vmExitSaveIA32PerfGlobalCtrl) {
       put(
-        "GUEST_IA32_PERF_GLOBAL_CTRL", value("perf_global_ctrl"), isRunning ? .stale : .measured,
+        .guestIA32PerfGlobalCtrl, value("perf_global_ctrl"), isRunning ? .stale : .measured,
         path("perf_global_ctrl"))
     } else {
-      unavailable("GUEST_IA32_PERF_GLOBAL_CTRL", computed)
+      unavailable(.guestIA32PerfGlobalCtrl, computed)
     }
-    unavailable(
-      "HOST_IA32_PERF_GLOBAL_CTRL", exit(12) ? computed : "not in use: VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL is 0")
+    if isSet(.vmExitLoadIA32PerfGlobalCtrl) {
+      unavailable(.hostIA32PerfGlobalCtrl, computed)
+    } else {
+      notInUse(.hostIA32PerfGlobalCtrl, .vmExitLoadIA32PerfGlobalCtrl)
+    }
   }
+
+  /// Selector, base, limit and access rights of each segment, in KVM's order.
+  private static let segmentFields: [[VMCSEncoding]] = [
+    [.guestESSelector, .guestESBase, .guestESLimit, .guestESARBytes],
+    [.guestCSSelector, .guestCSBase, .guestCSLimit, .guestCSARBytes],
+    [.guestSSSelector, .guestSSBase, .guestSSLimit, .guestSSARBytes],
+    [.guestDSSelector, .guestDSBase, .guestDSLimit, .guestDSARBytes],
+    [.guestFSSelector, .guestFSBase, .guestFSLimit, .guestFSARBytes],
+    [.guestGSSelector, .guestGSBase, .guestGSLimit, .guestGSARBytes],
+    [.guestTRSelector, .guestTRBase, .guestTRLimit, .guestTRARBytes],
+    [.guestLDTRSelector, .guestLDTRBase, .guestLDTRLimit, .guestLDTRARBytes],
+  ]
 
   private mutating func segments() {
     let cached = layout.segmentCacheBits.flatMap { $0.integer(in: copy) } ?? 0
     let isFresh = (isAvailable("SEGMENTS") || layout.registers["SEGMENTS"] == nil) && !isRunning
-    for (index, name) in ["ES", "CS", "SS", "DS", "FS", "GS", "TR", "LDTR"].enumerated()
-    where index < layout.segments.count {
-      let segment = layout.segments[index]
-      for (field, suffix, path) in [
-        (0, "SELECTOR", segment.selector), (1, "BASE", segment.base), (2, "LIMIT", segment.limit),
-        (3, "AR_BYTES", segment.rights),
-      ] {
-        let full = "GUEST_\(name)_\(suffix)"
-        if cached >> UInt64(index * 4 + field) & 1 == 1 {
+    for (index, (segment, fields)) in zip(layout.segments, Self.segmentFields).enumerated() {
+      let paths = [segment.selector, segment.base, segment.limit, segment.rights]
+      for (part, (path, full)) in zip(paths, fields).enumerated() {
+        if cached >> UInt64(index * 4 + part) & 1 == 1 {
           put(full, path.integer(in: copy), isFresh ? .measured : .stale, path.text)
         } else {
           unavailable(full, "KVM has not read it since the guest ran: only VMREAD could tell, or the VMM")
@@ -611,20 +626,20 @@ struct VMXFields {
   }
 
   private mutating func hostState() {
-    put("HOST_CS_SELECTOR", 0x10, .derived, "__KERNEL_CS")
-    put("HOST_SS_SELECTOR", 0x18, .derived, "__KERNEL_DS")
-    put("HOST_DS_SELECTOR", 0, .derived, "0 on 64-bit kernels")
-    put("HOST_ES_SELECTOR", 0, .derived, "0 on 64-bit kernels")
-    put("HOST_TR_SELECTOR", 0x40, .derived, "GDT_ENTRY_TSS * 8")
-    put("HOST_CR0", 0x8005_0033, .derived, "CR0_STATE: the constant that the kernel loads at boot and keeps")
+    put(.hostCSSelector, 0x10, .derived, "__KERNEL_CS")
+    put(.hostSSSelector, 0x18, .derived, "__KERNEL_DS")
+    put(.hostDSSelector, 0, .derived, "0 on 64-bit kernels")
+    put(.hostESSelector, 0, .derived, "0 on 64-bit kernels")
+    put(.hostTRSelector, 0x40, .derived, "GDT_ENTRY_TSS * 8")
+    put(.hostCR0, 0x8005_0033, .derived, "CR0_STATE: the constant that the kernel loads at boot and keeps")
     // KVM writes a field only where it differs from the copy, so that the copy is what the VMCS has (vmx_set_host_fs_gs(),
     // vmx_vcpu_run(), vmx_update_host_rsp()).
     let state = "vcpu_vmx.loaded_vmcs->host_state."
     for (field, name) in [
-      ("HOST_CR3", "cr3"), ("HOST_CR4", "cr4"), ("HOST_FS_BASE", "fs_base"), ("HOST_GS_BASE", "gs_base"),
-      ("HOST_RSP", "rsp"),
+      (VMCSEncoding.hostCR3, "cr3"), (.hostCR4, "cr4"), (.hostFSBase, "fs_base"), (.hostGSBase, "gs_base"),
+      (.hostRSP, "rsp"),
     ] { put(field, loadedValue("host." + name), .measured, state + name) }
-    for (field, name) in [("HOST_FS_SELECTOR", "fs_sel"), ("HOST_GS_SELECTOR", "gs_sel")] {
+    for (field, name) in [(VMCSEncoding.hostFSSelector, "fs_sel"), (.hostGSSelector, "gs_sel")] {
       // VM entry refuses a selector with RPL or TI: KVM writes 0 then.
       let selector = loadedValue("host." + name)
       if let selector, selector & 7 != 0 {
@@ -634,11 +649,11 @@ struct VMXFields {
       }
     }
     descriptorTables()
-    put("HOST_RIP", vmExitHandler, .derived, "the symbol vmx_vmexit")
-    put("HOST_IDTR_BASE", hostIDTBase, .measured, "the variable host_idt_base of kvm_intel")
+    put(.hostRIP, vmExitHandler, .derived, "the symbol vmx_vmexit")
+    put(.hostIDTRBase, hostIDTBase, .measured, "the variable host_idt_base of kvm_intel")
     for (field, msr, name) in [
-      ("HOST_IA32_PAT", UInt32(0x277), "IA32_PAT"), ("HOST_IA32_SYSENTER_CS", 0x174, "IA32_SYSENTER_CS"),
-      ("HOST_IA32_SYSENTER_ESP", 0x175, "IA32_SYSENTER_ESP"), ("HOST_IA32_SYSENTER_EIP", 0x176, "IA32_SYSENTER_EIP"),
+      (VMCSEncoding.hostIA32PAT, UInt32(0x277), "IA32_PAT"), (.hostIA32SYSENTERCS, 0x174, "IA32_SYSENTER_CS"),
+      (.hostIA32SYSENTERESP, 0x175, "IA32_SYSENTER_ESP"), (.hostIA32SYSENTEREIP, 0x176, "IA32_SYSENTER_EIP"),
     ] {
       // All but the stack pointer are the same on all CPUs.
       guard let cpu = loadedCPU ?? cpu ?? (msr == 0x175 ? nil : 0) else {
@@ -651,21 +666,20 @@ struct VMXFields {
       }
     }
     if let efer = host.efer {
-      put("HOST_IA32_EFER", efer.value, .measured, efer.how)
+      put(.hostIA32EFER, efer.value, .measured, efer.how)
     } else {
       switch hostMSR(0xc000_0080, loadedCPU ?? 0) {
-      case .success(let value): put("HOST_IA32_EFER", value, .derived, "IA32_EFER of CPU \(loadedCPU ?? 0), now")
-      case .failure(let failure): unavailable("HOST_IA32_EFER", failure.description)
+      case .success(let value): put(.hostIA32EFER, value, .derived, "IA32_EFER of CPU \(loadedCPU ?? 0), now")
+      case .failure(let failure): unavailable(.hostIA32EFER, failure.description)
       }
     }
-    let control = "VM_EXIT_LOAD_CET_STATE"
-    put("HOST_S_CET", if: exit(28), control, host.supervisorCET, .measured, "kvm_host.s_cet")
-    put("HOST_SSP", if: exit(28), control, 0, .derived, "0 in KVM")
-    put("HOST_INTR_SSP_TABLE", if: exit(28), control, 0, .derived, "0 in KVM")
+    put(.hostSCET, if: .vmExitLoadCETState, host.supervisorCET, .measured, "kvm_host.s_cet")
+    put(.hostSSP, if: .vmExitLoadCETState, 0, .derived, "0 in KVM")
+    put(.hostIntrSSPTable, if: .vmExitLoadCETState, 0, .derived, "0 in KVM")
   }
 
   private mutating func descriptorTables() {
-    let names = ["HOST_TR_BASE", "HOST_GDTR_BASE"]
+    let names = [VMCSEncoding.hostTRBase, .hostGDTRBase]
     guard let loadedCPU else {
       for name in names { unavailable(name, "the vCPU's VMCS is loaded on no CPU, whose it would be") }
       return
@@ -674,27 +688,27 @@ struct VMXFields {
       for name in names { unavailable(name, "the variables __per_cpu_offset and gdt_page of the kernel do not tell") }
       return
     }
-    put("HOST_TR_BASE", bases.task, .measured, "the TSS descriptor in gdt_page of CPU \(loadedCPU)")
+    put(.hostTRBase, bases.task, .measured, "the TSS descriptor in gdt_page of CPU \(loadedCPU)")
     put(
-      "HOST_GDTR_BASE", bases.table, .derived,
+      .hostGDTRBase, bases.table, .derived,
       "the GDT in the cpu_entry_area of CPU \(loadedCPU), which has the TSS too (get_cpu_gdt_ro())")
   }
 
   private mutating func exitInformation() {
-    put("VM_EXIT_REASON", value("exit_reason"), .measured, path("exit_reason"))
-    put("IDT_VECTORING_INFO_FIELD", value("idt_vectoring_info"), .measured, path("idt_vectoring_info"))
+    put(.vmExitReason, value("exit_reason"), .measured, path("exit_reason"))
+    put(.idtVectoringInfoField, value("idt_vectoring_info"), .measured, path("idt_vectoring_info"))
     put(
-      "EXIT_QUALIFICATION", value("exit_qualification"), isAvailable("EXIT_INFO_1") ? .measured : .stale,
+      .exitQualification, value("exit_qualification"), isAvailable("EXIT_INFO_1") ? .measured : .stale,
       path("exit_qualification"))
     put(
-      "VM_EXIT_INTR_INFO", value("exit_intr_info"), isAvailable("EXIT_INFO_2") ? .measured : .stale,
+      .vmExitIntrInfo, value("exit_intr_info"), isAvailable("EXIT_INFO_2") ? .measured : .stale,
       path("exit_intr_info"))
     // KVM_EXIT_FAIL_ENTRY, 9: the VMX instruction failed, and KVM told the VMM of the error.
     if value("fail").map({ $0 & 0xff != 0 }) ?? false, value("run_exit_reason") == 9 {
-      put("VM_INSTRUCTION_ERROR", value("run_failure"), .measured, path("run_failure"))
+      put(.vmInstructionError, value("run_failure"), .measured, path("run_failure"))
     } else {
       unavailable(
-        "VM_INSTRUCTION_ERROR", "only VMREAD could tell: KVM reads it only after a VMX instruction that failed")
+        .vmInstructionError, "only VMREAD could tell: KVM reads it only after a VMX instruction that failed")
     }
   }
 }

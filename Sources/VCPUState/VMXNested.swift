@@ -12,7 +12,7 @@ extension VMXFields {
     guard hasNestedVMCS, let address = value("cached_vmcs12"), address != 0, layout.places.nestedSize > 0,
       let bytes = core.bytes(at: address, count: layout.places.nestedSize)
     else { return nil }
-    let isShadowing = !isNested && words.secondary.map { $0 >> 14 & 1 == 1 } ?? false
+    let isShadowing = !isNested && words.value(of: .secondaryExecShadowVMCS) ?? false
     let writes = isShadowing ? host.vmwriteBitmap.flatMap { core.bytes(at: $0, count: 4096) } : nil
     let pointer = path("cached_vmcs12")
     return layout.places.nested.compactMap { field, path in
@@ -26,11 +26,11 @@ extension VMXFields {
 
   /// The control words that L1 asked for.
   func nestedWords(_ fields: [FieldReading]) -> ControlSetting {
-    func word(_ name: String) -> UInt64? { fields.first { $0.field.name == name }?.value }
-    func half(_ name: String) -> UInt32? { word(name).map { UInt32(truncatingIfNeeded: $0) } }
+    func word(_ name: VMCSEncoding) -> UInt64? { fields.first { $0.field.place == name.rawValue }?.value }
+    func half(_ name: VMCSEncoding) -> UInt32? { word(name).map { UInt32(truncatingIfNeeded: $0) } }
     return ControlSetting(
-      pin: half("PIN_BASED_VM_EXEC_CONTROL"), primary: half("CPU_BASED_VM_EXEC_CONTROL"),
-      secondary: half("SECONDARY_VM_EXEC_CONTROL"), tertiary: word("TERTIARY_VM_EXEC_CONTROL"),
-      exit: half("VM_EXIT_CONTROLS"), entry: half("VM_ENTRY_CONTROLS"))
+      pin: half(.pinBasedVMExecControl), primary: half(.cpuBasedVMExecControl),
+      secondary: half(.secondaryVMExecControl), tertiary: word(.tertiaryVMExecControl),
+      exit: half(.vmExitControls), entry: half(.vmEntryControls))
   }
 }

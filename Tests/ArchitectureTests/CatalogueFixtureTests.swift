@@ -83,6 +83,14 @@ struct CatalogueFixtureTests {
     try hold(lines, to: "vectors/reason-texts.txt")
   }
 
+  @Test("and every field of the VMCS is listed where it was, and said to be had where it was") func fields() throws {
+    let lines = VMCSField.rows.map {
+      "\(String($0.encoding.rawValue, radix: 16)) \($0.name)\t\(StateField($0).group)\t\($0.group)\t"
+        + ($0.valueWithoutVMREAD ?? "-")
+    }
+    try hold(lines, to: "vectors/field-groups.txt")
+  }
+
   private func hold(_ lines: [String], to path: String) throws {
     if ProcessInfo.processInfo.environment["VMCTOP_RECORD_GOLDEN"] != nil {
       let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -22,7 +22,8 @@ struct CatalogueNameTests {
     #expect(names.count == ControlBit.rows.count { !$0.isReserved })
     for groups in names {
       let word = try #require(ControlWord.allCases.first { "\($0)" == groups[4] })
-      let row = try #require(ControlBit.lookup(word, bit: try #require(Int(groups[5]))), "\(groups[3])")
+      let bit = try #require(Int(groups[5]))
+      let row = try #require(ControlBit.lookup(word, bit: bit), "\(groups[3])")
       #expect(groups[1] == (groups[2].isEmpty ? row.linuxName : row.sdmName), "\(groups[3])")
       #expect(table.components(separatedBy: "ControlBit(.\(groups[3]), ").count == 2, "\(groups[3])")
       let letters = groups[1].lowercased().filter { $0.isLetter || $0.isNumber }
@@ -74,7 +75,8 @@ struct CatalogueNameTests {
     }
   }
 
-  @Test("of module parameters stand in the text of the remedy, and every module parameter in a text is one") func remedies()
+  @Test("of module parameters stand in the text of the remedy, and every module parameter in a text is one")
+  func remedies()
     throws
   {
     for reason in ExitReason.vmxRows + ExitReason.svmRows {

@@ -17,9 +17,20 @@ let vocabulary = Vocabulary(
   },
   reason: { isa, code in
     switch (isa, code) {
-    case (1, 30): .init(cause: "legacy device ports", remedies: [Remedy("virtio-1.0 with ioeventfd=on"), Remedy("guest console=hvc0")])
-    case (1, 12): .init(cause: "guest idle", remedies: [Remedy("kvm.halt_poll_ns changes the wake-up cost, not the count", .kvm("halt_poll_ns"))])
-    case (1, 40): .init(cause: "spinning", remedies: [Remedy("kvm_intel.ple_gap=0 turns PLE off", .kvmIntel("ple_gap", wanted: "0")), Remedy("kvm_intel.ept=1", .kvmIntel("ept", wanted: "1"))])
+    case (1, 30):
+      .init(
+        cause: "legacy device ports", remedies: [Remedy("virtio-1.0 with ioeventfd=on"), Remedy("guest console=hvc0")])
+    case (1, 12):
+      .init(
+        cause: "guest idle",
+        remedies: [Remedy("kvm.halt_poll_ns changes the wake-up cost, not the count", .kvm("halt_poll_ns"))])
+    case (1, 40):
+      .init(
+        cause: "spinning",
+        remedies: [
+          Remedy("kvm_intel.ple_gap=0 turns PLE off", .kvmIntel("ple_gap", wanted: "0")),
+          Remedy("kvm_intel.ept=1", .kvmIntel("ept", wanted: "1")),
+        ])
     default: nil
     }
   },

@@ -1,6 +1,6 @@
 import Aggregator
-import Report
 import Architecture
+import Report
 import Testing
 import Wording
 

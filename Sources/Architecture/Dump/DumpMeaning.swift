@@ -19,7 +19,7 @@ extension VMCSDump {
     switch kind {
     case .vmcs:
       guard let reason = self[DumpFieldID(rawValue: F.exitReason)] else { return nil }
-      let information = self[DumpFieldID(rawValue: 0x4404)] ?? 0
+      let information = self[DumpFieldID(rawValue: VMCSEncoding.vmExitIntrInfo.rawValue)] ?? 0
       return (
         .exitReason(reason),
         self[DumpFieldID(rawValue: F.exitQualification)].map {
@@ -54,16 +54,14 @@ extension VMCSDump {
 
   private func vmcsMeaning(_ id: UInt32, _ value: UInt64) -> String? {
     let text = Decoded.vmcs(id, value, other: { self[DumpFieldID(rawValue: $0)] })?.summary
-    switch id {
-    case F.secondary: return text.map { $0 + inactive(F.primary, 31) }
-    case F.tertiary: return text.map { $0 + inactive(F.primary, 17) }
-    case F.secondaryExit: return text.map { $0 + inactive(F.exit, 31) }
-    default: return text
-    }
+    guard let word = ControlWord.allCases.first(where: { $0.encoding.rawValue == id }) else { return text }
+    return text.map { $0 + inactive(word) }
   }
 
-  private func inactive(_ word: UInt32, _ bit: UInt64) -> String {
-    guard let value = self[DumpFieldID(rawValue: word)], value >> bit & 1 == 0 else { return "" }
+  private func inactive(_ word: ControlWord) -> String {
+    guard let activation = word.activation, let (by, bit) = activation.place,
+      let value = self[DumpFieldID(rawValue: by.encoding.rawValue)], value >> UInt64(bit) & 1 == 0
+    else { return "" }
     return " (not activated: counts as 0)"
   }
 

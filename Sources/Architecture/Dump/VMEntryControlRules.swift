@@ -12,20 +12,14 @@ extension VMEntryRule {
       "In the \(word.phrase), bits without a control \(wanted)",
       [word.encoding.rawValue] + activation
     ) { state in
-      switch word {
-      case .secondary where !state.bit(F.primary, 31), .tertiary where !state.bit(F.primary, 17),
-        .secondaryExit where !state.bit(F.exit, 31):
-        true
-      default: state[word.encoding.rawValue] & ~named == ones
-      }
+      !state.isActivated(word) || state[word.encoding.rawValue] & ~named == ones
     }
   }
 
   /// The rules between controls, from their own table.
   private static let dependencies: [VMEntryRule] = ControlDependency.all.compactMap { rule in
-    guard let word = rule.control.controlWord, let bit = rule.control.bit, let control = rule.control.controlBit,
-      let otherWord = rule.other.controlWord, let otherBit = rule.other.bit, let other = rule.other.controlBit
-    else { return nil }
+    guard let control = rule.control.controlBit, let other = rule.other.controlBit else { return nil }
+    let (word, otherWord) = (control.word, other.word)
     let section = word == .exit ? Section.exitControls : .executionControls
     let needs = rule.rule == .needs
     var fields = [word.encoding.rawValue]
@@ -36,7 +30,7 @@ extension VMEntryRule {
     return VMEntryRule(
       "controls-\(dashed(control.sdmName))-\(needs ? "needs" : "excludes")-\(dashed(other.sdmName))", section,
       "\"\(control.sdmName)\" is 1 only where \"\(other.sdmName)\" is \(needs ? 1 : 0)", fields
-    ) { state in !state.control(word, bit) || state.control(otherWord, otherBit) == needs }
+    ) { state in !state.control(rule.control) || state.control(rule.other) == needs }
   }
 
   private static func dashed(_ name: String) -> String {
@@ -47,14 +41,13 @@ extension VMEntryRule {
 
   /// An address that a control asks for: aligned, and inside the widest physical address.
   private static func address(
-    _ id: String, _ field: UInt32, _ word: ControlWord, _ bit: Int, bits: Int, _ what: String
+    _ id: String, _ field: UInt32, _ control: ControlID, bits: Int, _ what: String
   ) -> VMEntryRule {
-    let control = ControlBit.lookup(word, bit: bit)?.sdmName ?? ""
-    return VMEntryRule(
+    VMEntryRule(
       id, .executionControls,
-      "With \"\(control)\", the \(what) has bits \(bits - 1):0 clear and none beyond the physical-address width",
-      [field, word.encoding.rawValue]
-    ) { state in !state.control(word, bit) || state.isPhysical(state[field], alignment: 1 << UInt64(bits)) }
+      "With \"\(control.title)\", the \(what) has bits \(bits - 1):0 clear and none beyond the physical-address width",
+      [field] + (control.controlWord.map { [$0.encoding.rawValue] } ?? [])
+    ) { state in !state.control(control) || state.isPhysical(state[field], alignment: 1 << UInt64(bits)) }
   }
 
   static let executionRules: [VMEntryRule] =
@@ -63,71 +56,77 @@ extension VMEntryRule {
       VMEntryRule(
         "controls-cr3-target-count", .executionControls, "The CR3-target count is at most 4", [F.cr3TargetCount]
       ) { $0[F.cr3TargetCount] <= 4 },
-      address("controls-io-bitmap-a", F.ioBitmapA, .primary, 25, bits: 12, "address of I/O bitmap A"),
-      address("controls-io-bitmap-b", F.ioBitmapB, .primary, 25, bits: 12, "address of I/O bitmap B"),
-      address("controls-msr-bitmap", F.msrBitmap, .primary, 28, bits: 12, "address of the MSR bitmaps"),
-      address("controls-virtual-apic-address", F.virtualAPIC, .primary, 21, bits: 12, "virtual-APIC address"),
+      address("controls-io-bitmap-a", F.ioBitmapA, .cpuBasedUseIOBitmaps, bits: 12, "address of I/O bitmap A"),
+      address("controls-io-bitmap-b", F.ioBitmapB, .cpuBasedUseIOBitmaps, bits: 12, "address of I/O bitmap B"),
+      address("controls-msr-bitmap", F.msrBitmap, .cpuBasedUseMSRBitmaps, bits: 12, "address of the MSR bitmaps"),
+      address("controls-virtual-apic-address", F.virtualAPIC, .cpuBasedTPRShadow, bits: 12, "virtual-APIC address"),
       VMEntryRule(
         "controls-tpr-threshold", .executionControls,
         "With \"Use TPR shadow\" and without \"Virtual-interrupt delivery\", bits 31:4 of the TPR threshold are 0",
         [F.tprThreshold, F.primary, F.secondary]
       ) { state in
-        !state.control(.primary, 21) || state.control(.secondary, 9) || state[F.tprThreshold] >> 4 == 0
+        !state.control(.cpuBasedTPRShadow) || state.control(.secondaryExecVirtualIntrDelivery)
+          || state[F.tprThreshold] >> 4 == 0
       },
-      address("controls-apic-access-address", F.apicAccess, .secondary, 0, bits: 12, "APIC-access address"),
+      address(
+        "controls-apic-access-address", F.apicAccess, .secondaryExecVirtualizeAPICAccesses, bits: 12,
+        "APIC-access address"),
     ]
     + dependencies.filter { $0.section == .executionControls }
     + [
       VMEntryRule(
         "controls-posted-interrupt-vector", .executionControls,
         "With \"Process posted interrupts\", the notification vector is at most 255", [F.postedVector, F.pin]
-      ) { state in !state.control(.pin, 7) || state[F.postedVector] < 256 },
+      ) { state in !state.control(.pinBasedPostedIntr) || state[F.postedVector] < 256 },
       address(
-        "controls-posted-interrupt-descriptor", F.postedDescriptor, .pin, 7, bits: 6,
+        "controls-posted-interrupt-descriptor", F.postedDescriptor, .pinBasedPostedIntr, bits: 6,
         "posted-interrupt descriptor address"),
       VMEntryRule(
         "controls-vpid", .executionControls, "With \"Enable VPID\", the VPID is not 0", [F.vpid, F.secondary]
-      ) { state in !state.control(.secondary, 5) || state[F.vpid] != 0 },
+      ) { state in !state.control(.secondaryExecEnableVPID) || state[F.vpid] != 0 },
       VMEntryRule(
         "controls-eptp-memory-type", .executionControls,
         "With \"Enable EPT\", the EPT memory type (EPTP bits 2:0) is 0 (UC) or 6 (WB)", [F.eptPointer, F.secondary]
-      ) { state in !state.control(.secondary, 1) || [0, 6].contains(state[F.eptPointer] & 7) },
+      ) { state in !state.control(.secondaryExecEnableEPT) || [0, 6].contains(state[F.eptPointer] & 7) },
       VMEntryRule(
         "controls-eptp-walk-length", .executionControls,
         "With \"Enable EPT\", EPTP bits 5:3 are 3 (4 levels) or 4 (5 levels)", [F.eptPointer, F.secondary]
-      ) { state in !state.control(.secondary, 1) || [3, 4].contains(state[F.eptPointer] >> 3 & 7) },
+      ) { state in !state.control(.secondaryExecEnableEPT) || [3, 4].contains(state[F.eptPointer] >> 3 & 7) },
       VMEntryRule(
         "controls-eptp-reserved", .executionControls,
         "With \"Enable EPT\", EPTP bits 11:8 and those beyond the physical-address width are 0",
         [F.eptPointer, F.secondary]
       ) { state in
-        !state.control(.secondary, 1) || (state[F.eptPointer] & 0xf00 == 0 && state[F.eptPointer] >> 52 == 0)
+        !state.control(.secondaryExecEnableEPT) || (state[F.eptPointer] & 0xf00 == 0 && state[F.eptPointer] >> 52 == 0)
       },
-      address("controls-pml-address", F.pmlAddress, .secondary, 17, bits: 12, "PML address"),
-      address("controls-sppt-pointer", F.sppPointer, .secondary, 23, bits: 12, "sub-page-permission-table pointer"),
+      address("controls-pml-address", F.pmlAddress, .secondaryExecEnablePML, bits: 12, "PML address"),
+      address(
+        "controls-sppt-pointer", F.sppPointer, .secondarySubPageWritePermissionsForEPT, bits: 12,
+        "sub-page-permission-table pointer"),
       VMEntryRule(
         "controls-vm-functions-reserved", .executionControls,
         "With \"Enable VM functions\", only bit 0 (EPTP switching) of the VM-function controls may be 1",
         [F.vmFunctions, F.secondary]
-      ) { state in !state.control(.secondary, 13) || state[F.vmFunctions] & ~1 == 0 },
+      ) { state in !state.control(.secondaryExecEnableVMFUNC) || state[F.vmFunctions] & ~1 == 0 },
       VMEntryRule(
         "controls-eptp-switching", .executionControls,
         "With EPTP switching, \"Enable EPT\" is 1 and bits 11:0 of the EPTP-list address are 0",
         [F.vmFunctions, F.eptpList, F.secondary]
       ) { state in
-        !state.control(.secondary, 13) || !state.bit(F.vmFunctions, 0)
-          || (state.control(.secondary, 1) && state.isPhysical(state[F.eptpList], alignment: 4096))
+        !state.control(.secondaryExecEnableVMFUNC) || !state.bit(F.vmFunctions, 0)
+          || (state.control(.secondaryExecEnableEPT) && state.isPhysical(state[F.eptpList], alignment: 4096))
       },
-      address("controls-vmread-bitmap", F.vmreadBitmap, .secondary, 14, bits: 12, "VMREAD-bitmap address"),
-      address("controls-vmwrite-bitmap", F.vmwriteBitmap, .secondary, 14, bits: 12, "VMWRITE-bitmap address"),
+      address("controls-vmread-bitmap", F.vmreadBitmap, .secondaryExecShadowVMCS, bits: 12, "VMREAD-bitmap address"),
+      address("controls-vmwrite-bitmap", F.vmwriteBitmap, .secondaryExecShadowVMCS, bits: 12, "VMWRITE-bitmap address"),
       address(
-        "controls-ve-information", F.veInformation, .secondary, 18, bits: 12,
+        "controls-ve-information", F.veInformation, .secondaryExecEPTViolationVE, bits: 12,
         "virtualization-exception information address"),
-      address("controls-pid-pointer-table", F.pidPointerTable, .tertiary, 4, bits: 3, "PID-pointer table address"),
+      address(
+        "controls-pid-pointer-table", F.pidPointerTable, .tertiaryExecIPIVirt, bits: 3, "PID-pointer table address"),
       VMEntryRule(
         "controls-tsc-multiplier", .executionControls, "With \"Use TSC scaling\", the TSC multiplier is not 0",
         [F.tscMultiplier, F.secondary]
-      ) { state in !state.control(.secondary, 25) || state[F.tscMultiplier] != 0 },
+      ) { state in !state.control(.secondaryExecTSCScaling) || state[F.tscMultiplier] != 0 },
     ]
 
   /// An MSR area: aligned if its count is not 0.
@@ -214,10 +213,10 @@ extension VMEntryRule {
       msrArea("controls-entry-msr-load", .entryControls, F.entryLoadCount, F.entryLoadAddress, "VM-entry MSR-load"),
       VMEntryRule(
         "controls-entry-to-smm", .entryControls, "Outside SMM, where KVM always is, \"Entry to SMM\" is 0", [F.entry]
-      ) { !$0.control(.entry, 10) },
+      ) { !$0.control(.vmEntrySMM) },
       VMEntryRule(
         "controls-deactivate-dual-monitor", .entryControls,
         "Outside SMM, where KVM always is, \"Deactivate dual-monitor treatment\" is 0", [F.entry]
-      ) { !$0.control(.entry, 11) },
+      ) { !$0.control(.vmEntryDeactDualMonitor) },
     ]
 }

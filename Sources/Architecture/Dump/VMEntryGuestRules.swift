@@ -25,7 +25,7 @@ extension VMEntryRule {
     VMEntryRule(
       "guest-debugctl", .guestRegisters,
       "With \"Load debug controls\", bits 63:16 and 5:3 of guest IA32_DEBUGCTL are 0", [F.debugControl, F.entry]
-    ) { !$0.control(.entry, 2) || $0[F.debugControl] & ~0xffc7 == 0 },
+    ) { !$0.control(.vmEntryLoadDebugControls) || $0[F.debugControl] & ~0xffc7 == 0 },
     VMEntryRule(
       "guest-ia32e-pg", .guestRegisters, "With \"IA-32e mode guest\", guest CR0.PG is 1", [F.guestCR0, F.entry]
     ) { !$0.isIA32e || $0.bit(F.guestCR0, 31) },
@@ -41,37 +41,37 @@ extension VMEntryRule {
     ) { $0[F.guestCR3] & 0x9ff0_0000_0000_0000 == 0 },
     VMEntryRule(
       "guest-dr7", .guestRegisters, "With \"Load debug controls\", bits 63:32 of DR7 are 0", [F.dr7, F.entry]
-    ) { !$0.control(.entry, 2) || $0[F.dr7] >> 32 == 0 },
+    ) { !$0.control(.vmEntryLoadDebugControls) || $0[F.dr7] >> 32 == 0 },
     canonical("guest-sysenter-esp", .guestRegisters, "guest IA32_SYSENTER_ESP", F.sysenterESP),
     canonical("guest-sysenter-eip", .guestRegisters, "guest IA32_SYSENTER_EIP", F.sysenterEIP),
     VMEntryRule(
       "guest-perf-global", .guestRegisters,
       "With \"Load IA32_PERF_GLOBAL_CTRL\" on entry, the reserved bits 63:49 of the guest's are 0",
       [F.guestPerfGlobal, F.entry]
-    ) { !$0.control(.entry, 13) || $0[F.guestPerfGlobal] >> 49 == 0 },
+    ) { !$0.control(.vmEntryLoadIA32PerfGlobalCtrl) || $0[F.guestPerfGlobal] >> 49 == 0 },
     VMEntryRule(
       "guest-pat", .guestRegisters,
       "With \"Load IA32_PAT\" on entry, each byte of the guest's is 0, 1, 4, 5, 6 or 7", [F.guestPAT, F.entry]
-    ) { !$0.control(.entry, 14) || isValidPAT($0[F.guestPAT]) },
+    ) { !$0.control(.vmEntryLoadIA32PAT) || isValidPAT($0[F.guestPAT]) },
     VMEntryRule(
       "guest-efer-reserved", .guestRegisters,
       "With \"Load IA32_EFER\" on entry, only SCE, LME, LMA and NXE of the guest's may be 1", [F.guestEFER, F.entry]
-    ) { !$0.control(.entry, 15) || $0[F.guestEFER] & ~eferIntelBits == 0 },
+    ) { !$0.control(.vmEntryLoadIA32EFER) || $0[F.guestEFER] & ~eferIntelBits == 0 },
     VMEntryRule(
       "guest-efer-lma", .guestRegisters,
       "With \"Load IA32_EFER\" on entry, the guest's LMA equals \"IA-32e mode guest\"", [F.guestEFER, F.entry]
-    ) { !$0.control(.entry, 15) || $0.bit(F.guestEFER, 10) == $0.isIA32e },
+    ) { !$0.control(.vmEntryLoadIA32EFER) || $0.bit(F.guestEFER, 10) == $0.isIA32e },
     VMEntryRule(
       "guest-efer-lme", .guestRegisters,
       "With \"Load IA32_EFER\" on entry and CR0.PG, the guest's LME equals its LMA", [F.guestEFER, F.guestCR0, F.entry]
     ) {
-      !$0.control(.entry, 15) || !$0.bit(F.guestCR0, 31) || $0.bit(F.guestEFER, 8) == $0.bit(F.guestEFER, 10)
+      !$0.control(.vmEntryLoadIA32EFER) || !$0.bit(F.guestCR0, 31) || $0.bit(F.guestEFER, 8) == $0.bit(F.guestEFER, 10)
     },
     VMEntryRule(
       "guest-bndcfgs", .guestRegisters,
       "With \"Load IA32_BNDCFGS\", bits 11:2 of the guest's are 0 and the address is canonical", [F.bndcfgs, F.entry]
     ) { state in
-      !state.control(.entry, 16)
+      !state.control(.vmEntryLoadBNDCFGS)
         || (state[F.bndcfgs] & 0xffc == 0 && state.isCanonical(state[F.bndcfgs] & ~0xfff))
     },
     VMEntryRule(
@@ -80,15 +80,16 @@ extension VMEntryRule {
         + "address is canonical",
       [F.guestSCET, F.entry]
     ) { state in
-      !state.control(.entry, 20) || (isValidSCET(state[F.guestSCET]) && state.isCanonical(state[F.guestSCET] & ~0xfff))
+      !state.control(.vmEntryLoadCETState)
+        || (isValidSCET(state[F.guestSCET]) && state.isCanonical(state[F.guestSCET] & ~0xfff))
     },
     canonical(
       "guest-ssp-table", .guestRegisters, "guest IA32_INTERRUPT_SSP_TABLE_ADDR", F.guestSSPTable,
-      if: (.entry, 20, "\"Load CET state\" on entry")),
+      if: (.vmEntryLoadCETState, "\"Load CET state\" on entry")),
     VMEntryRule(
       "guest-pkrs", .guestRegisters, "With \"Load PKRS\" on entry, bits 63:32 of the guest's IA32_PKRS are 0",
       [F.guestPKRS, F.entry]
-    ) { !$0.control(.entry, 22) || $0[F.guestPKRS] >> 32 == 0 },
+    ) { !$0.control(.entryLoadPKRS) || $0[F.guestPKRS] >> 32 == 0 },
   ]
 
   static let guestTailRules: [VMEntryRule] =
@@ -126,7 +127,7 @@ extension VMEntryRule {
           + "else it is canonical",
         [F.guestSSP, F.ar(1), F.entry]
       ) { state in
-        guard state.control(.entry, 20) else { return true }
+        guard state.control(.vmEntryLoadCETState) else { return true }
         if state[F.guestSSP] & 3 != 0 { return false }
         if state[F.guestSSP] >> 32 == 0 { return true }
         return state.is64Bit && state.isCanonical(state[F.guestSSP])
@@ -140,7 +141,9 @@ extension VMEntryRule {
           + "are 0 if it is present",
         [field, F.guestCR0, F.guestCR4, F.entry, F.secondary]
       ) { state in
-        guard state.bit(F.guestCR0, 31), state.bit(F.guestCR4, 5), !state.isIA32e, state.control(.secondary, 1) else {
+        guard state.bit(F.guestCR0, 31), state.bit(F.guestCR4, 5), !state.isIA32e,
+          state.control(.secondaryExecEnableEPT)
+        else {
           return true
         }
         return !state.bit(field, 0) || state[field] & 0xfff0_0000_0000_01e6 == 0
@@ -214,7 +217,7 @@ extension VMEntryRule {
     VMEntryRule(
       "guest-activity-smm", .guestNonRegister, "The activity state is not wait-for-SIPI with \"Entry to SMM\"",
       [F.activity, F.entry]
-    ) { $0[F.activity] != 3 || !$0.control(.entry, 10) },
+    ) { $0[F.activity] != 3 || !$0.control(.vmEntrySMM) },
     VMEntryRule(
       "guest-interruptibility-reserved", .guestNonRegister, "Bits 31:5 of the interruptibility state are 0",
       [F.interruptibility]
@@ -254,7 +257,7 @@ extension VMEntryRule {
       "guest-interruptibility-virtual-nmi", .guestNonRegister,
       "With \"Virtual NMIs\", there is no blocking by NMI where an NMI is to be injected",
       [F.interruptibility, F.entryInfo, F.pin]
-    ) { !$0.bit(F.interruptibility, 3) || !$0.injects || $0.eventType != 2 || !$0.control(.pin, 5) },
+    ) { !$0.bit(F.interruptibility, 3) || !$0.injects || $0.eventType != 2 || !$0.control(.pinBasedVirtualNMIs) },
     VMEntryRule(
       "guest-interruptibility-enclave", .guestNonRegister,
       "There is no blocking by MOV SS with an enclave interruption", [F.interruptibility]

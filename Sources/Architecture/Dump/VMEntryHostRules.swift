@@ -4,14 +4,14 @@ extension VMEntryRule {
   /// A field that holds a canonical address, where the control is 1.
   static func canonical(
     _ id: String, _ section: Section, _ what: String, _ field: UInt32,
-    if control: (word: ControlWord, bit: Int, phrase: String)? = nil
+    if control: (id: ControlID, phrase: String)? = nil
   ) -> VMEntryRule {
     VMEntryRule(
       id, section,
       (control.map { "With \($0.phrase), \(what)" } ?? what.prefix(1).uppercased() + what.dropFirst())
-        + " is canonical", [field] + (control.map { [$0.word.encoding.rawValue] } ?? [])
+        + " is canonical", [field] + (control?.id.controlWord.map { [$0.encoding.rawValue] } ?? [])
     ) { state in
-      if let control, !state.control(control.word, control.bit) { return true }
+      if let control, !state.control(control.id) { return true }
       return state.isCanonical(state[field])
     }
   }
@@ -37,42 +37,45 @@ extension VMEntryRule {
         "host-perf-global", .hostRegisters,
         "With \"Load IA32_PERF_GLOBAL_CTRL\" on exit, the reserved bits 63:49 of the host's are 0",
         [F.hostPerfGlobal, F.exit]
-      ) { !$0.control(.exit, 12) || $0[F.hostPerfGlobal] >> 49 == 0 },
+      ) { !$0.control(.vmExitLoadIA32PerfGlobalCtrl) || $0[F.hostPerfGlobal] >> 49 == 0 },
       VMEntryRule(
         "host-pat", .hostRegisters,
         "With \"Load IA32_PAT\" on exit, each byte of the host's is 0, 1, 4, 5, 6 or 7", [F.hostPAT, F.exit]
-      ) { !$0.control(.exit, 19) || isValidPAT($0[F.hostPAT]) },
+      ) { !$0.control(.vmExitLoadIA32PAT) || isValidPAT($0[F.hostPAT]) },
       VMEntryRule(
         "host-efer-reserved", .hostRegisters,
         "With \"Load IA32_EFER\" on exit, only SCE, LME, LMA and NXE of the host's may be 1", [F.hostEFER, F.exit]
-      ) { !$0.control(.exit, 21) || $0[F.hostEFER] & ~eferIntelBits == 0 },
+      ) { !$0.control(.vmExitLoadIA32EFER) || $0[F.hostEFER] & ~eferIntelBits == 0 },
       VMEntryRule(
         "host-efer-lma", .hostRegisters,
         "With \"Load IA32_EFER\" on exit, the host's LMA equals \"Host address-space size\"", [F.hostEFER, F.exit]
-      ) { !$0.control(.exit, 21) || $0.bit(F.hostEFER, 10) == $0.control(.exit, 9) },
+      ) { !$0.control(.vmExitLoadIA32EFER) || $0.bit(F.hostEFER, 10) == $0.control(.vmExitHostAddrSpaceSize) },
       VMEntryRule(
         "host-efer-lme", .hostRegisters,
         "With \"Load IA32_EFER\" on exit, the host's LME equals \"Host address-space size\"", [F.hostEFER, F.exit]
-      ) { !$0.control(.exit, 21) || $0.bit(F.hostEFER, 8) == $0.control(.exit, 9) },
+      ) { !$0.control(.vmExitLoadIA32EFER) || $0.bit(F.hostEFER, 8) == $0.control(.vmExitHostAddrSpaceSize) },
       VMEntryRule(
         "host-s-cet", .hostRegisters,
         "With \"Load CET state\" on exit, bits 9:6 of host IA32_S_CET are 0, bits 11:10 not both 1, and the "
           + "address is canonical",
         [F.hostSCET, F.exit]
       ) { state in
-        !state.control(.exit, 28) || (isValidSCET(state[F.hostSCET]) && state.isCanonical(state[F.hostSCET] & ~0xfff))
+        !state.control(.vmExitLoadCETState)
+          || (isValidSCET(state[F.hostSCET]) && state.isCanonical(state[F.hostSCET] & ~0xfff))
       },
       VMEntryRule(
         "host-ssp", .hostRegisters,
         "With \"Load CET state\" on exit, host SSP is canonical and bits 1:0 are 0", [F.hostSSP, F.exit]
-      ) { state in !state.control(.exit, 28) || (state[F.hostSSP] & 3 == 0 && state.isCanonical(state[F.hostSSP])) },
+      ) { state in
+        !state.control(.vmExitLoadCETState) || (state[F.hostSSP] & 3 == 0 && state.isCanonical(state[F.hostSSP]))
+      },
       canonical(
         "host-ssp-table", .hostRegisters, "host IA32_INTERRUPT_SSP_TABLE_ADDR", F.hostSSPTable,
-        if: (.exit, 28, "\"Load CET state\" on exit")),
+        if: (.vmExitLoadCETState, "\"Load CET state\" on exit")),
       VMEntryRule(
         "host-pkrs", .hostRegisters, "With \"Load PKRS\" on exit, bits 63:32 of the host's IA32_PKRS are 0",
         [F.hostPKRS, F.exit]
-      ) { !$0.control(.exit, 29) || $0[F.hostPKRS] >> 32 == 0 },
+      ) { !$0.control(.exitLoadPKRS) || $0[F.hostPKRS] >> 32 == 0 },
     ]
     + hostSelectors.map { name, field in
       VMEntryRule(
@@ -82,48 +85,50 @@ extension VMEntryRule {
       ) { $0[field] & 7 == 0 }
     }
     + [
-      VMEntryRule("host-cs-null", .hostSegments, "The host's CS selector is not 0", [0x0c02]) { $0[0x0c02] != 0 },
-      VMEntryRule("host-tr-null", .hostSegments, "The host's TR selector is not 0", [0x0c0c]) { $0[0x0c0c] != 0 },
+      VMEntryRule("host-cs-null", .hostSegments, "The host's CS selector is not 0", [F.hostCS]) { $0[F.hostCS] != 0 },
+      VMEntryRule("host-tr-null", .hostSegments, "The host's TR selector is not 0", [F.hostTR]) { $0[F.hostTR] != 0 },
       VMEntryRule(
         "host-ss-null", .hostSegments, "Without \"Host address-space size\", the host's SS selector is not 0",
-        [0x0c04, F.exit]
-      ) { $0.control(.exit, 9) || $0[0x0c04] != 0 },
-      canonical("host-fs-base", .hostSegments, "the host's FS base", 0x6c06),
-      canonical("host-gs-base", .hostSegments, "the host's GS base", 0x6c08),
-      canonical("host-tr-base", .hostSegments, "the host's TR base", 0x6c0a),
-      canonical("host-gdtr-base", .hostSegments, "the host's GDTR base", 0x6c0c),
-      canonical("host-idtr-base", .hostSegments, "the host's IDTR base", 0x6c0e),
+        [F.hostSS, F.exit]
+      ) { $0.control(.vmExitHostAddrSpaceSize) || $0[F.hostSS] != 0 },
+      canonical("host-fs-base", .hostSegments, "the host's FS base", VMCSEncoding.hostFSBase.rawValue),
+      canonical("host-gs-base", .hostSegments, "the host's GS base", VMCSEncoding.hostGSBase.rawValue),
+      canonical("host-tr-base", .hostSegments, "the host's TR base", VMCSEncoding.hostTRBase.rawValue),
+      canonical("host-gdtr-base", .hostSegments, "the host's GDTR base", VMCSEncoding.hostGDTRBase.rawValue),
+      canonical("host-idtr-base", .hostSegments, "the host's IDTR base", VMCSEncoding.hostIDTRBase.rawValue),
       VMEntryRule(
         "address-space-guest", .addressSpace,
         "\"IA-32e mode guest\" is 1 only where \"Host address-space size\" is 1", [F.entry, F.exit]
-      ) { !$0.control(.entry, 9) || $0.control(.exit, 9) },
+      ) { !$0.control(.vmEntryIA32EMode) || $0.control(.vmExitHostAddrSpaceSize) },
       VMEntryRule(
         "address-space-host-pcide", .addressSpace,
         "Host CR4.PCIDE is 1 only where \"Host address-space size\" is 1", [F.hostCR4, F.exit]
-      ) { !$0.bit(F.hostCR4, 17) || $0.control(.exit, 9) },
+      ) { !$0.bit(F.hostCR4, 17) || $0.control(.vmExitHostAddrSpaceSize) },
       VMEntryRule(
         "address-space-host-rip-32", .addressSpace,
         "Without \"Host address-space size\", bits 63:32 of host RIP are 0", [F.hostRIP, F.exit]
-      ) { $0.control(.exit, 9) || $0[F.hostRIP] >> 32 == 0 },
+      ) { $0.control(.vmExitHostAddrSpaceSize) || $0[F.hostRIP] >> 32 == 0 },
       VMEntryRule(
         "address-space-host-cet", .addressSpace,
         "Without \"Host address-space size\" and with \"Load CET state\" on exit, bits 63:32 of host IA32_S_CET "
           + "and SSP are 0",
         [F.hostSCET, F.hostSSP, F.exit]
       ) {
-        $0.control(.exit, 9) || !$0.control(.exit, 28) || ($0[F.hostSCET] >> 32 == 0 && $0[F.hostSSP] >> 32 == 0)
+        $0.control(.vmExitHostAddrSpaceSize) || !$0.control(.vmExitLoadCETState)
+          || ($0[F.hostSCET] >> 32 == 0 && $0[F.hostSSP] >> 32 == 0)
       },
       VMEntryRule(
         "address-space-host-pae", .addressSpace, "With \"Host address-space size\", host CR4.PAE is 1",
         [F.hostCR4, F.exit]
-      ) { !$0.control(.exit, 9) || $0.bit(F.hostCR4, 5) },
+      ) { !$0.control(.vmExitHostAddrSpaceSize) || $0.bit(F.hostCR4, 5) },
       VMEntryRule(
         "address-space-host-rip", .addressSpace, "With \"Host address-space size\", host RIP is canonical",
         [F.hostRIP, F.exit]
-      ) { !$0.control(.exit, 9) || $0.isCanonical($0[F.hostRIP]) },
+      ) { !$0.control(.vmExitHostAddrSpaceSize) || $0.isCanonical($0[F.hostRIP]) },
     ]
 
   private static let hostSelectors: [(String, UInt32)] = [
-    ("ES", 0x0c00), ("CS", 0x0c02), ("SS", 0x0c04), ("DS", 0x0c06), ("FS", 0x0c08), ("GS", 0x0c0a), ("TR", 0x0c0c),
-  ]
+    ("ES", VMCSEncoding.hostESSelector), ("CS", .hostCSSelector), ("SS", .hostSSSelector), ("DS", .hostDSSelector),
+    ("FS", .hostFSSelector), ("GS", .hostGSSelector), ("TR", .hostTRSelector),
+  ].map { ($0, $1.rawValue) }
 }

@@ -143,14 +143,13 @@ final class VMEntryState {
 
   /// A control; those of a word that is not activated are 0 (SDM volume 3, section "Processor-Based VM-Execution
   /// Controls").
-  func control(_ word: ControlWord, _ bit: Int) -> Bool {
-    switch word {
-    case .secondary where !self.bit(F.primary, 31), .tertiary where !self.bit(F.primary, 17),
-      .secondaryExit where !self.bit(F.exit, 31):
-      return false
-    default: return self.bit(word.encoding.rawValue, bit)
-    }
+  func control(_ control: ControlID) -> Bool {
+    guard let (word, bit) = control.place, isActivated(word) else { return false }
+    return self.bit(word.encoding.rawValue, bit)
   }
+
+  /// Whether the processor looks at a word at all.
+  func isActivated(_ word: ControlWord) -> Bool { word.activation.map(control) ?? true }
 
   /// Canonical to the processor's linear-address width, which is 48 or 57. A CR4 with LA57 proves 57; where neither has
   /// it, the host is taken at its word: Linux uses what the processor has.
@@ -172,8 +171,8 @@ final class VMEntryState {
 
   // What the guest will be.
   var isVirtual8086: Bool { bit(F.rflags, 17) }
-  var isUnrestricted: Bool { control(.secondary, 7) }
-  var isIA32e: Bool { control(.entry, 9) }
+  var isUnrestricted: Bool { control(.secondaryExecUnrestrictedGuest) }
+  var isIA32e: Bool { control(.vmEntryIA32EMode) }
   var is64Bit: Bool { isIA32e && bit(F.ar(1), 13) }
 
   // The event to inject.
@@ -182,92 +181,95 @@ final class VMEntryState {
   var eventVector: UInt64 { self[F.entryInfo] & 0xff }
 }
 
-/// The fields that rules name. Encodings as in the catalogue.
+/// The fields that rules name, as short as a rule wants them.
 enum F {
-  static let vpid: UInt32 = 0x0000
-  static let postedVector: UInt32 = 0x0002
-  static let ioBitmapA: UInt32 = 0x2000
-  static let ioBitmapB: UInt32 = 0x2002
-  static let msrBitmap: UInt32 = 0x2004
-  static let pmlAddress: UInt32 = 0x200e
-  static let virtualAPIC: UInt32 = 0x2012
-  static let apicAccess: UInt32 = 0x2014
-  static let postedDescriptor: UInt32 = 0x2016
-  static let vmFunctions: UInt32 = 0x2018
-  static let eptPointer: UInt32 = 0x201a
-  static let eptpList: UInt32 = 0x2024
-  static let vmreadBitmap: UInt32 = 0x2026
-  static let vmwriteBitmap: UInt32 = 0x2028
-  static let veInformation: UInt32 = 0x202a
-  static let sppPointer: UInt32 = 0x2030
-  static let tscMultiplier: UInt32 = 0x2032
-  static let tertiary: UInt32 = 0x2034
-  static let pidPointerTable: UInt32 = 0x2042
-  static let secondaryExit: UInt32 = 0x2044
-  static let linkPointer: UInt32 = 0x2800
-  static let debugControl: UInt32 = 0x2802
-  static let guestPAT: UInt32 = 0x2804
-  static let guestEFER: UInt32 = 0x2806
-  static let guestPerfGlobal: UInt32 = 0x2808
-  static let pdpte0: UInt32 = 0x280a
-  static let bndcfgs: UInt32 = 0x2812
-  static let guestPKRS: UInt32 = 0x2818
-  static let hostPAT: UInt32 = 0x2c00
-  static let hostEFER: UInt32 = 0x2c02
-  static let hostPerfGlobal: UInt32 = 0x2c04
-  static let hostPKRS: UInt32 = 0x2c06
-  static let pin: UInt32 = 0x4000
-  static let primary: UInt32 = 0x4002
-  static let cr3TargetCount: UInt32 = 0x400a
-  static let exit: UInt32 = 0x400c
-  static let exitStoreCount: UInt32 = 0x400e
-  static let exitStoreAddress: UInt32 = 0x2006
-  static let exitLoadCount: UInt32 = 0x4010
-  static let exitLoadAddress: UInt32 = 0x2008
-  static let entry: UInt32 = 0x4012
-  static let entryLoadCount: UInt32 = 0x4014
-  static let entryLoadAddress: UInt32 = 0x200a
-  static let entryInfo: UInt32 = 0x4016
-  static let entryErrorCode: UInt32 = 0x4018
-  static let entryLength: UInt32 = 0x401a
-  static let tprThreshold: UInt32 = 0x401c
-  static let secondary: UInt32 = 0x401e
-  static let exitReason: UInt32 = 0x4402
-  static let exitQualification: UInt32 = 0x6400
-  static let gdtrLimit: UInt32 = 0x4810
-  static let idtrLimit: UInt32 = 0x4812
-  static let interruptibility: UInt32 = 0x4824
-  static let activity: UInt32 = 0x4826
-  static let guestCR0: UInt32 = 0x6800
-  static let guestCR3: UInt32 = 0x6802
-  static let guestCR4: UInt32 = 0x6804
-  static let gdtrBase: UInt32 = 0x6816
-  static let idtrBase: UInt32 = 0x6818
-  static let dr7: UInt32 = 0x681a
-  static let rip: UInt32 = 0x681e
-  static let rflags: UInt32 = 0x6820
-  static let pendingDebug: UInt32 = 0x6822
-  static let sysenterESP: UInt32 = 0x6824
-  static let sysenterEIP: UInt32 = 0x6826
-  static let guestSCET: UInt32 = 0x6828
-  static let guestSSP: UInt32 = 0x682a
-  static let guestSSPTable: UInt32 = 0x682c
-  static let hostCR0: UInt32 = 0x6c00
-  static let hostCR3: UInt32 = 0x6c02
-  static let hostCR4: UInt32 = 0x6c04
-  static let hostSysenterESP: UInt32 = 0x6c10
-  static let hostSysenterEIP: UInt32 = 0x6c12
-  static let hostRIP: UInt32 = 0x6c16
-  static let hostSCET: UInt32 = 0x6c18
-  static let hostSSP: UInt32 = 0x6c1a
-  static let hostSSPTable: UInt32 = 0x6c1c
+  static var vpid: UInt32 { VMCSEncoding.virtualProcessorID.rawValue }
+  static var postedVector: UInt32 { VMCSEncoding.postedIntrNV.rawValue }
+  static var ioBitmapA: UInt32 { VMCSEncoding.ioBitmapA.rawValue }
+  static var ioBitmapB: UInt32 { VMCSEncoding.ioBitmapB.rawValue }
+  static var msrBitmap: UInt32 { VMCSEncoding.msrBitmap.rawValue }
+  static var pmlAddress: UInt32 { VMCSEncoding.pmlAddress.rawValue }
+  static var virtualAPIC: UInt32 { VMCSEncoding.virtualAPICPageAddr.rawValue }
+  static var apicAccess: UInt32 { VMCSEncoding.apicAccessAddr.rawValue }
+  static var postedDescriptor: UInt32 { VMCSEncoding.postedIntrDescAddr.rawValue }
+  static var vmFunctions: UInt32 { VMCSEncoding.vmFunctionControl.rawValue }
+  static var eptPointer: UInt32 { VMCSEncoding.eptPointer.rawValue }
+  static var eptpList: UInt32 { VMCSEncoding.eptpListAddress.rawValue }
+  static var vmreadBitmap: UInt32 { VMCSEncoding.vmreadBitmap.rawValue }
+  static var vmwriteBitmap: UInt32 { VMCSEncoding.vmwriteBitmap.rawValue }
+  static var veInformation: UInt32 { VMCSEncoding.veInformationAddress.rawValue }
+  static var sppPointer: UInt32 { VMCSEncoding.subPagePermissionTablePointerSPPTP.rawValue }
+  static var tscMultiplier: UInt32 { VMCSEncoding.tscMultiplier.rawValue }
+  static var tertiary: UInt32 { VMCSEncoding.tertiaryVMExecControl.rawValue }
+  static var pidPointerTable: UInt32 { VMCSEncoding.pidPointerTable.rawValue }
+  static var secondaryExit: UInt32 { VMCSEncoding.secondaryVMExitControls.rawValue }
+  static var linkPointer: UInt32 { VMCSEncoding.vmcsLinkPointer.rawValue }
+  static var debugControl: UInt32 { VMCSEncoding.guestIA32DEBUGCTL.rawValue }
+  static var guestPAT: UInt32 { VMCSEncoding.guestIA32PAT.rawValue }
+  static var guestEFER: UInt32 { VMCSEncoding.guestIA32EFER.rawValue }
+  static var guestPerfGlobal: UInt32 { VMCSEncoding.guestIA32PerfGlobalCtrl.rawValue }
+  static var pdpte0: UInt32 { VMCSEncoding.guestPDPTR0.rawValue }
+  static var bndcfgs: UInt32 { VMCSEncoding.guestBNDCFGS.rawValue }
+  static var guestPKRS: UInt32 { VMCSEncoding.guestIA32PKRS.rawValue }
+  static var hostPAT: UInt32 { VMCSEncoding.hostIA32PAT.rawValue }
+  static var hostEFER: UInt32 { VMCSEncoding.hostIA32EFER.rawValue }
+  static var hostPerfGlobal: UInt32 { VMCSEncoding.hostIA32PerfGlobalCtrl.rawValue }
+  static var hostPKRS: UInt32 { VMCSEncoding.hostIA32PKRS.rawValue }
+  static var pin: UInt32 { VMCSEncoding.pinBasedVMExecControl.rawValue }
+  static var primary: UInt32 { VMCSEncoding.cpuBasedVMExecControl.rawValue }
+  static var cr3TargetCount: UInt32 { VMCSEncoding.cr3TargetCount.rawValue }
+  static var exit: UInt32 { VMCSEncoding.vmExitControls.rawValue }
+  static var exitStoreCount: UInt32 { VMCSEncoding.vmExitMSRStoreCount.rawValue }
+  static var exitStoreAddress: UInt32 { VMCSEncoding.vmExitMSRStoreAddr.rawValue }
+  static var exitLoadCount: UInt32 { VMCSEncoding.vmExitMSRLoadCount.rawValue }
+  static var exitLoadAddress: UInt32 { VMCSEncoding.vmExitMSRLoadAddr.rawValue }
+  static var entry: UInt32 { VMCSEncoding.vmEntryControls.rawValue }
+  static var entryLoadCount: UInt32 { VMCSEncoding.vmEntryMSRLoadCount.rawValue }
+  static var entryLoadAddress: UInt32 { VMCSEncoding.vmEntryMSRLoadAddr.rawValue }
+  static var entryInfo: UInt32 { VMCSEncoding.vmEntryIntrInfoField.rawValue }
+  static var entryErrorCode: UInt32 { VMCSEncoding.vmEntryExceptionErrorCode.rawValue }
+  static var entryLength: UInt32 { VMCSEncoding.vmEntryInstructionLen.rawValue }
+  static var tprThreshold: UInt32 { VMCSEncoding.tprThreshold.rawValue }
+  static var secondary: UInt32 { VMCSEncoding.secondaryVMExecControl.rawValue }
+  static var exitReason: UInt32 { VMCSEncoding.vmExitReason.rawValue }
+  static var exitQualification: UInt32 { VMCSEncoding.exitQualification.rawValue }
+  static var gdtrLimit: UInt32 { VMCSEncoding.guestGDTRLimit.rawValue }
+  static var idtrLimit: UInt32 { VMCSEncoding.guestIDTRLimit.rawValue }
+  static var interruptibility: UInt32 { VMCSEncoding.guestInterruptibilityInfo.rawValue }
+  static var activity: UInt32 { VMCSEncoding.guestActivityState.rawValue }
+  static var guestCR0: UInt32 { VMCSEncoding.guestCR0.rawValue }
+  static var guestCR3: UInt32 { VMCSEncoding.guestCR3.rawValue }
+  static var guestCR4: UInt32 { VMCSEncoding.guestCR4.rawValue }
+  static var gdtrBase: UInt32 { VMCSEncoding.guestGDTRBase.rawValue }
+  static var idtrBase: UInt32 { VMCSEncoding.guestIDTRBase.rawValue }
+  static var dr7: UInt32 { VMCSEncoding.guestDR7.rawValue }
+  static var rip: UInt32 { VMCSEncoding.guestRIP.rawValue }
+  static var rflags: UInt32 { VMCSEncoding.guestRFLAGS.rawValue }
+  static var pendingDebug: UInt32 { VMCSEncoding.guestPendingDbgExceptions.rawValue }
+  static var sysenterESP: UInt32 { VMCSEncoding.guestSYSENTERESP.rawValue }
+  static var sysenterEIP: UInt32 { VMCSEncoding.guestSYSENTEREIP.rawValue }
+  static var guestSCET: UInt32 { VMCSEncoding.guestSCET.rawValue }
+  static var guestSSP: UInt32 { VMCSEncoding.guestSSP.rawValue }
+  static var guestSSPTable: UInt32 { VMCSEncoding.guestIntrSSPTable.rawValue }
+  static var hostCR0: UInt32 { VMCSEncoding.hostCR0.rawValue }
+  static var hostCR3: UInt32 { VMCSEncoding.hostCR3.rawValue }
+  static var hostCR4: UInt32 { VMCSEncoding.hostCR4.rawValue }
+  static var hostSysenterESP: UInt32 { VMCSEncoding.hostIA32SYSENTERESP.rawValue }
+  static var hostSysenterEIP: UInt32 { VMCSEncoding.hostIA32SYSENTEREIP.rawValue }
+  static var hostRIP: UInt32 { VMCSEncoding.hostRIP.rawValue }
+  static var hostCS: UInt32 { VMCSEncoding.hostCSSelector.rawValue }
+  static var hostSS: UInt32 { VMCSEncoding.hostSSSelector.rawValue }
+  static var hostTR: UInt32 { VMCSEncoding.hostTRSelector.rawValue }
+  static var hostSCET: UInt32 { VMCSEncoding.hostSCET.rawValue }
+  static var hostSSP: UInt32 { VMCSEncoding.hostSSP.rawValue }
+  static var hostSSPTable: UInt32 { VMCSEncoding.hostIntrSSPTable.rawValue }
 
   // Segments by number: ES, CS, SS, DS, FS, GS, LDTR, TR.
   static let segmentNames = ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"]
-  static func selector(_ segment: UInt32) -> UInt32 { 0x0800 + segment * 2 }
-  static func limit(_ segment: UInt32) -> UInt32 { 0x4800 + segment * 2 }
-  static func ar(_ segment: UInt32) -> UInt32 { 0x4814 + segment * 2 }
-  static func base(_ segment: UInt32) -> UInt32 { 0x6806 + segment * 2 }
+  static func selector(_ segment: UInt32) -> UInt32 { VMCSEncoding.guestESSelector.rawValue + segment * 2 }
+  static func limit(_ segment: UInt32) -> UInt32 { VMCSEncoding.guestESLimit.rawValue + segment * 2 }
+  static func ar(_ segment: UInt32) -> UInt32 { VMCSEncoding.guestESARBytes.rawValue + segment * 2 }
+  static func base(_ segment: UInt32) -> UInt32 { VMCSEncoding.guestESBase.rawValue + segment * 2 }
 }
 
 /// Memory types in each byte of a PAT: 0, 1, 4, 5, 6 and 7.
