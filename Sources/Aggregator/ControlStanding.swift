@@ -7,8 +7,8 @@ public struct ControlStanding: Sendable, Hashable {
   public var now: MeasuredControl?
   /// What `vmcs_config` has; nil where it could not be read, and for what is no bit of a control word.
   public var configured: Bool?
-  /// The values that the processor takes, such as `0 or 1`; nil where nothing tells.
-  public var allowed: String?
+  /// The values that the processor takes; nil where nothing tells.
+  public var allowed: AllowedSettings?
   /// When one of the vCPUs was seen to change it last, on the trace clock, raw; nil where none has since counting began.
   public var since: UInt64?
 }

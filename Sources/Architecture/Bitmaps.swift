@@ -43,7 +43,7 @@ public enum IOBitmap {
   public static func position(of port: UInt16) -> (field: VMCSEncoding, position: BitmapPosition) {
     let index = Int(port & 0x7fff)
     return (
-      VMCSEncoding(rawValue: port < 0x8000 ? 0x2000 : 0x2002), BitmapPosition(byte: index / 8, bit: index % 8)
+      port < 0x8000 ? .ioBitmapA : .ioBitmapB, BitmapPosition(byte: index / 8, bit: index % 8)
     )
   }
 }

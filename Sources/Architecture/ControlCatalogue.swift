@@ -84,6 +84,20 @@ extension ControlID {
     return UInt32(rawValue - ControlNumber.intercept)
   }
 
+  /// SVM: the exit code's row, for an intercept.
+  public var interceptReason: ExitReason? {
+    interceptCode.flatMap { ExitReason.lookup(isa: ISA.svm.rawValue, code: $0) }
+  }
+
+  /// What an entry of it stands for, for a bitmap with an entry for each MSR or port.
+  public var entryKind: DetailKind? {
+    switch self {
+    case .msrBitmapRead, .msrBitmapWrite: .msr
+    case .ioBitmapA, .ioBitmapB: .port
+    default: nil
+    }
+  }
+
   /// The intercept behind an SVM exit code; nil for a code that no intercept bit governs.
   public init?(intercept code: UInt32) {
     guard code <= ControlNumber.lastIntercept else { return nil }

@@ -52,6 +52,28 @@ public enum QualificationLayout: String, Sendable, CaseIterable {
   case taskSwitch = "task_switch"
 }
 
+/// How the instruction information of a reason is laid out.
+public enum InstructionLayout: Sendable, Hashable {
+  /// INS and OUTS.
+  case stringIO
+  /// A memory operand.
+  case memory
+  /// A memory operand, and the register with the type of the invalidation.
+  case memoryAndType
+  /// VMREAD and VMWRITE: an operand, and the register with the encoding.
+  case operandAndField
+  /// LGDT, LIDT, SGDT and SIDT.
+  case descriptorTable
+  /// LLDT, LTR, SLDT and STR.
+  case systemSegment
+  /// A register and the operand size.
+  case register
+  /// Two XMM registers.
+  case vectorRegisters
+  /// The register of an MSR instruction.
+  case msrRegister
+}
+
 /// One reason for which a guest exits: a VMX basic exit reason or an SVM exit code.
 public struct ExitReason: Sendable, Hashable {
   /// What only VMX has.
@@ -62,6 +84,8 @@ public struct ExitReason: Sendable, Hashable {
     public var exitWhen: String?
     /// How EXIT_QUALIFICATION is laid out; nil where it has no meaning.
     public var qualification: QualificationLayout?
+    /// How VMX_INSTRUCTION_INFO is laid out; nil where it has no meaning.
+    public var instruction: InstructionLayout?
     /// Nil for the reserved numbers.
     public var information: ExitInformation?
     /// True where KVM 7.3 can handle it without leaving the inner loop of vcpu_run.
@@ -115,7 +139,8 @@ public struct ExitReason: Sendable, Hashable {
     vmx code: UInt32, _ name: String?, sdm: String, controls: [GoverningCause] = [],
     rule: GoverningRule = .unconditional,
     detail: DetailSource = .none, halts: Bool = false, when: String? = nil,
-    qualification: QualificationLayout? = nil, gives: ExitInformation? = ExitInformation(), cause: String? = nil,
+    qualification: QualificationLayout? = nil, instruction: InstructionLayout? = nil,
+    gives: ExitInformation? = ExitInformation(), cause: String? = nil,
     remedies: [Remedy]? = nil, handler: String? = nil, fastPath: Bool = false, since: String? = nil,
     printedSince: String? = nil
   ) {
@@ -133,7 +158,8 @@ public struct ExitReason: Sendable, Hashable {
     self.firstKernel = since
     self.printedFirstKernel = printedSince
     self.vmx = VMX(
-      sdmName: sdm, exitWhen: when, qualification: qualification, information: gives, hasFastPath: fastPath)
+      sdmName: sdm, exitWhen: when, qualification: qualification, instruction: instruction, information: gives,
+      hasFastPath: fastPath)
   }
 
   init(

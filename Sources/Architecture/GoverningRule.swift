@@ -47,6 +47,11 @@ public enum GoverningRule: Sendable, Hashable {
     case msr
   }
 
+  /// True for writes of MSRs, where the reason tells them from reads.
+  public var isMSRWrite: Bool {
+    if case .msrBitmap(.msrBitmapWrite, _) = self { true } else { false }
+  }
+
   /// The control that every exit is charged to while the control words are not known; nil where it depends on the exit.
   public var fixedControl: ControlID? {
     switch self {

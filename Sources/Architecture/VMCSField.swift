@@ -82,6 +82,23 @@ public struct VMCSEncoding: RawRepresentable, Hashable, Comparable, Sendable {
   public static func < (a: VMCSEncoding, b: VMCSEncoding) -> Bool { a.rawValue < b.rawValue }
 }
 
+/// Where the value of a field can be had on a running host without VMREAD.
+public enum WithoutVMREAD: Sendable, Hashable {
+  /// Nowhere, since KVM does not use the field for a guest of its own.
+  case unused(String)
+  /// The VMM tells it, or a part of it.
+  case vmm(String)
+  /// Kernel memory or a tracepoint tells it, or nothing.
+  case elsewhere(String)
+
+  /// In words.
+  public var text: String {
+    switch self {
+    case .unused(let text), .vmm(let text), .elsewhere(let text): text
+    }
+  }
+}
+
 /// One field of the VMCS, as the manual and Linux know it.
 public struct VMCSField: Sendable, Hashable {
   /// The number of the field.
@@ -96,6 +113,8 @@ public struct VMCSField: Sendable, Hashable {
   public var area: VMCSEncoding.Area
   /// What it belongs to, such as `guest segment` or `exec controls: bitmaps`.
   public var group: String
+  /// Where an engineer looks for it.
+  public var stateGroup: StateGroup
   /// `always`, or the control whose allowed-1 setting brings the field into being.
   public var existsIf: String
   /// What the field holds.
@@ -107,15 +126,15 @@ public struct VMCSField: Sendable, Hashable {
   public var firstKernel: String?
   /// What else it is called, and where.
   public var otherNames: String?
-  /// Where its value, or an equivalent, can be had on a running host without VMREAD.
-  public var valueWithoutVMREAD: String?
+  /// Whether its value, or an equivalent, can be had on a running host without VMREAD; nil where the catalogue does not say.
+  public var withoutVMREAD: WithoutVMREAD?
   /// How sure the row is.
   public var confidence: Confidence
 
   init(
     _ encoding: VMCSEncoding, _ linuxName: String?, sdm: String, _ width: VMCSEncoding.Width, _ area: VMCSEncoding.Area,
-    group: String, exists: String, _ description: String, high: UInt32? = nil, since: String? = nil,
-    others: String? = nil, value: String? = nil, _ confidence: Confidence
+    group: String, listed: StateGroup, exists: String, _ description: String, high: UInt32? = nil, since: String? = nil,
+    others: String? = nil, value: WithoutVMREAD? = nil, _ confidence: Confidence
   ) {
     self.encoding = encoding
     self.linuxName = linuxName
@@ -123,12 +142,13 @@ public struct VMCSField: Sendable, Hashable {
     self.width = width
     self.area = area
     self.group = group
+    self.stateGroup = listed
     self.existsIf = exists
     self.description = description
     self.highEncoding = high.map(VMCSEncoding.init(rawValue:))
     self.firstKernel = since
     self.otherNames = others
-    self.valueWithoutVMREAD = value
+    self.withoutVMREAD = value
     self.confidence = confidence
   }
 
@@ -138,6 +158,9 @@ public struct VMCSField: Sendable, Hashable {
     if let constant = otherNames?.split(separator: " ").first { return String(constant) }
     return constantName(sdmName)
   }
+
+  /// Where its value, or an equivalent, can be had on a running host without VMREAD, in words.
+  public var valueWithoutVMREAD: String? { withoutVMREAD?.text }
 
   /// True for the answer to the encoding of an upper half.
   public var isHighHalf: Bool { encoding.isHigh }

@@ -8,7 +8,7 @@ public struct CatalogueNames: Names {
   public init() {}
 
   private static let vmxControls = ControlID.all.filter { $0.controlBit != nil }
-  private static let svmControls = ControlID.all.filter { $0.word == "intercept" }
+  private static let svmControls = ControlID.all.filter { $0.interceptCode != nil }
 
   public func controls(isa: String?) -> [ControlID] {
     switch isa {

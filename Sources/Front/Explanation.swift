@@ -164,7 +164,7 @@ extension Painter {
     }
     add("configured", model.configured(id).map { "\($0 ? 1 : 0) in vmcs_config: what KVM gives every vCPU" })
     if let bit = row {
-      let text = model.snapshot?.hostControls?.capabilities.allowed(bit)
+      let text = model.snapshot?.hostControls?.capabilities.allowed(bit)?.text
       let msr = bit.word.trueCapabilityMSR.map { " or, with TRUE controls, \(Format.hex(UInt64($0)))" } ?? ""
       add(
         "allowed",
@@ -184,7 +184,7 @@ extension Painter {
       "Linux", row.map { "\($0.linuxName ?? "no constant of its own")\($0.firstKernel.map { ", since \($0)" } ?? "")" })
     if let code = id.interceptCode {
       add("exit code", Format.hex(UInt64(code)))
-      add("KVM's default", ExitReason.lookup(isa: 2, code: code)?.svm?.kvmUse)
+      add("KVM's default", id.interceptReason?.svm?.kvmUse)
     }
     if let since = model.snapshot?.standing(id, on: threads).since, let snapshot = model.snapshot {
       add(
@@ -224,14 +224,14 @@ extension FrontModel {
   /// What the processor takes, as short as a column: `0/1`, `1`, `0`.
   func allowed(_ id: ControlID) -> String? {
     guard let bit = id.controlBit else { return nil }
-    switch snapshot?.hostControls?.capabilities.allowed(bit) {
-    case "0 or 1": return "0/1"
-    case "1 only": return "1"
-    case "0 only": return "0"
-    case "1 too": return "?/1"
-    case "neither": return "!"
-    case "no such word": return "-"
-    default: return nil
+    return switch snapshot?.hostControls?.capabilities.allowed(bit) {
+    case .either: "0/1"
+    case .onlyOne: "1"
+    case .onlyZero: "0"
+    case .oneToo: "?/1"
+    case .neither: "!"
+    case .noSuchWord: "-"
+    case nil: nil
     }
   }
 }

@@ -369,9 +369,8 @@ extension FrontModel {
   /// For exits charged to a bitmap: its entry that is hit most, such as ` 0x6e0 IA32_TSC_DEADLINE`.
   func bitmapEntry(_ reason: ReasonStatistics) -> String {
     guard let control = reason.charges.first?.control else { return "" }
-    let word = names.control(control).word
-    let kind: DetailKind? = word.hasPrefix("msr_bitmap") ? .msr : word.hasPrefix("io_bitmap") ? .port : nil
-    guard let kind, let entry = reason.details.first(where: { $0.kind == kind })?.entries.first else { return "" }
+    guard let kind = control.entryKind, let entry = reason.details.first(where: { $0.kind == kind })?.entries.first
+    else { return "" }
     return " " + names.detail(kind, entry.value)
   }
 

@@ -287,7 +287,7 @@ extension Painter {
     frame.tops[.msrs] = 0
     guard let reading = model.stateReading else { return }
     guard let bitmap = reading.msrBitmap else {
-      let usesBitmap = ControlID(word: .primary, bit: 28).flatMap { reading.words.value(of: $0) }
+      let usesBitmap = reading.words.value(of: .cpuBasedUseMSRBitmaps)
       let why =
         usesBitmap == false
         ? "CPU_BASED_USE_MSR_BITMAPS is 0: every RDMSR and WRMSR exits." : "The page of the bitmap could not be read."
@@ -360,7 +360,7 @@ extension Painter {
     var result: [(msr: UInt64, isWrite: Bool, count: UInt64)] = []
     for reason in model.statistics(vcpu.scope).reasons {
       guard let details = reason.details.first(where: { $0.kind == .msr }) else { continue }
-      let isWrite = reason.name.uppercased().contains("WRITE")
+      let isWrite = ReasonTraits.of(isa: ISA(rawValue: reason.isa), code: reason.code).rule.isMSRWrite
       result += details.entries.map { ($0.value, isWrite, $0.count) }
     }
     return result.sorted { $0.count > $1.count }

@@ -240,7 +240,7 @@ private struct Document: Encodable {
         [
           "value": JSONValue(optional: value), "provenance": .text(value == nil ? "inferred" : "measured"),
           "configured": JSONValue(optional: standing.configured.map { $0 ? 1 : 0 }),
-          "allowed": JSONValue(optional: standing.allowed),
+          "allowed": JSONValue(optional: standing.allowed?.text),
           "changed_ns_ago": JSONValue(optional: standing.since.map { snapshot.age(of: $0) }),
         ])
     }

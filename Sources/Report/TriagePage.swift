@@ -182,8 +182,9 @@ extension TriageReport {
     var rows = [["%", "EXITS", "TIME%"] + (isRead ? ["NOW", "CFG", "ALLOWED"] : []) + ["CONTROL"]]
     for control in shown {
       let name = vocabulary.control(control.control)
-      let place = name.word == "none" ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
-      let meaning = name.word == "none" ? "  (no control suppresses them)" : place
+      let place =
+        control.control == .unconditional ? "" : name.bit.map { "  (\(name.word) bit \($0))" } ?? "  (\(name.word))"
+      let meaning = control.control == .unconditional ? "  (no control suppresses them)" : place
       var row = figures.map { figureText($0.value(control.figures, context)) }
       if isRead {
         let standing = snapshot.standing(control.control, on: threads)
@@ -220,14 +221,14 @@ extension TriageReport {
     }
   }
 
-  /// `0 or 1` as `0/1`.
-  private static func compact(_ allowed: String) -> String {
+  /// As short as a column.
+  private static func compact(_ allowed: AllowedSettings) -> String {
     switch allowed {
-    case "0 or 1": "0/1"
-    case "1 only": "1"
-    case "0 only": "0"
-    case "no such word": "-"
-    default: allowed
+    case .either: "0/1"
+    case .onlyOne: "1"
+    case .onlyZero: "0"
+    case .noSuchWord: "-"
+    case .neither, .oneToo: allowed.text
     }
   }
 

@@ -195,11 +195,12 @@ struct VMXFields {
   }
 
   private func missing(_ field: VMCSField) -> FieldReading {
-    let known = field.valueWithoutVMREAD ?? "none"
     let general =
-      known.hasPrefix("not used") || known.hasPrefix("not accessible") || known.hasPrefix("TDX")
-      ? known
-      : known.contains("HMP") ? "only VMREAD could tell, or the VMM (\(known))" : "only VMREAD could tell"
+      switch field.withoutVMREAD {
+      case .unused(let text): text
+      case .vmm(let text): "only VMREAD could tell, or the VMM (\(text))"
+      case .elsewhere, nil: "only VMREAD could tell"
+      }
     let why = Self.reasons[field.encoding] ?? general
     return FieldReading(StateField(field), nil, .unavailable, why)
   }

@@ -73,6 +73,15 @@ struct CatalogueFixtureTests {
     try hold(lines, to: "vectors/governing-table.txt")
   }
 
+  @Test("is read per exit from plain values, which are those of the rows") func traits() {
+    #expect(_isPOD(ReasonTraits.self))
+    for reason in ExitReason.vmxRows + ExitReason.svmRows {
+      let traits = ReasonTraits.of(isa: reason.isa, code: reason.code)
+      #expect(traits.rule == reason.rule && traits.detail == reason.detail && traits.halts == reason.halts)
+    }
+    #expect(ReasonTraits.of(isa: .svm, code: 0x8000_0000).rule == .unknown)
+  }
+
   @Test("is printed, with its remedies, as it was") func texts() throws {
     var lines: [String] = []
     for reason in ExitReason.vmxRows + ExitReason.svmRows {

@@ -75,6 +75,20 @@ struct CatalogueNameTests {
     }
   }
 
+  @Test("of the VMCB's fields in code are in the table of its fields") func blockFields() throws {
+    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Sources/VCPUState")
+    var count = 0
+    for file in try FileManager.default.contentsOfDirectory(atPath: folder.path) where file.hasSuffix(".swift") {
+      let text = try String(contentsOf: folder.appendingPathComponent(file), encoding: .utf8)
+      for groups in try matches(#""((?:control|save)\.[a-z0-9_\[\]]+)""#, in: text) {
+        count += 1
+        #expect(VMCBField.lookup(name: groups[1]) != nil, "\(file): \(groups[1])")
+      }
+    }
+    #expect(count > 30)
+  }
+
   @Test("of module parameters stand in the text of the remedy, and every module parameter in a text is one")
   func remedies()
     throws

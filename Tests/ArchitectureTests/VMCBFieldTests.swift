@@ -100,8 +100,10 @@ struct VMCBFieldTests {
     // PAUSE is intercepted with both.
     #expect(changed("kvm_amd.pause_filter_count", "3000") == [])
     let rows = InterceptDefault.rows
-    #expect(zip(rows, rows.dropFirst()).allSatisfy { $0.codes.upperBound < $1.codes.lowerBound })
-    #expect(InterceptDefault.lookup(code: 119)?.parameters.count == 2 && InterceptDefault.lookup(code: 1) == nil)
+    let all = rows.flatMap(\.controls)
+    #expect(all == all.sorted() && Set(all).count == all.count && all.allSatisfy { $0.interceptCode != nil })
+    #expect(InterceptDefault.lookup(.interceptPause)?.parameters.count == 2)
+    #expect(InterceptDefault.lookup(.interceptCR1Read) == nil)
   }
 
   @Test("of the MSR permission map are the MSRs of three ranges, two bits each")

@@ -97,7 +97,7 @@ extension Decoded {
         ]
       ).decode(kind, value) { $0 & 1 == 0 ? "VM context valid" : "VM context invalid" }
     case .msrRw:
-      let names = reason & 0xffff == 32 ? ["WRMSR", "WRMSRNS"] : ["RDMSR"]
+      let names = row?.rule.isMSRWrite == true ? ["WRMSR", "WRMSRNS"] : ["RDMSR"]
       return BitLayout(64, [.init(63, 0, "instruction", .choice(names))]).decode(kind, value) {
         "\($0 < UInt64(names.count) ? names[Int(truncatingIfNeeded: $0)] : "reserved value \($0)"), the MSR index is in ECX"
       }

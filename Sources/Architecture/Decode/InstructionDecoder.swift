@@ -6,35 +6,35 @@ extension Decoded {
     let kind = "instruction-info"
     let row = ExitReason.lookup(isa: 1, code: reason)
     let fields: [BitLayout.Field]
-    switch reason {
-    case 30:
+    switch row?.vmx?.instruction {
+    case .stringIO:
       fields = [addressSize, .init(17, 15, "segment", .text(segmentName))]
-    case 19, 21, 22, 27, 63, 64, 72, 73:
+    case .memory:
       fields = memoryOperand(value)
-    case 50, 53, 58:
+    case .memoryAndType:
       fields = memoryOperand(value) + [.init(31, 28, "type register", .text(generalRegister))]
-    case 23, 25:
+    case .operandAndField:
       fields = operand(value) + [.init(31, 28, "field register", .text(generalRegister))]
-    case 46:
+    case .descriptorTable:
       fields =
         memoryOperand(value) + [
           .init(11, "operand size", .either("16 bits", "32 bits")),
           .init(29, 28, "instruction", .choice(["SGDT", "SIDT", "LGDT", "LIDT"])),
         ]
-    case 47:
+    case .systemSegment:
       fields = operand(value) + [.init(29, 28, "instruction", .choice(["SLDT", "STR", "LLDT", "LTR"]))]
-    case 57, 61, 67, 68:
+    case .register:
       fields = [
         .init(6, 3, "register", .text(generalRegister)),
         .init(12, 11, "operand size", .choice(["16 bits", "32 bits", "64 bits"])),
       ]
-    case 69:
+    case .vectorRegisters:
       fields = [
         .init(6, 3, "register 1", .text { "XMM\($0)" }), .init(31, 28, "register 2", .text { "XMM\($0)" }),
       ]
-    case 80, 81, 84, 85:
+    case .msrRegister:
       fields = [.init(6, 3, "register", .text(generalRegister))]
-    default:
+    case nil:
       let meaning = "\(row?.name ?? "unknown reason") has no instruction information"
       let undefined = Part(bits: "31:0", name: "undefined", value: value & 0xffff_ffff, meaning: meaning)
       let beyond = reservedParts(value & ~0xffff_ffff, width: 32)

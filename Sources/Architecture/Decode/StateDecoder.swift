@@ -126,57 +126,59 @@ extension Decoded {
   /// The value of the VMCS field of this encoding; nil where the number says it all.
   /// - Parameter other: the value of another field by encoding.
   public static func vmcs(_ encoding: UInt32, _ value: UInt64, other: (UInt32) -> UInt64? = { _ in nil }) -> Decoded? {
-    switch encoding {
-    case 0x6004, 0x6800, 0x6c00: return .cr0(value)
-    case 0x6006, 0x6804, 0x6c04: return .cr4(value)
-    case 0x6000: return ownership("cr0-mask", cr0Layout, value)
-    case 0x6002: return ownership("cr4-mask", cr4Layout, value)
-    case 0x6802, 0x6c02: return .cr3(value)
-    case 0x681a: return .dr7(value)
-    case 0x6820: return .rflags(value)
-    case 0x2806, 0x2c02: return .efer(value)
-    case 0x2804, 0x2c00: return .pageAttributes(value)
-    case 0x4814, 0x4816, 0x4818, 0x481a, 0x481c, 0x481e, 0x4820, 0x4822: return .accessRights(value)
-    case 0x4824: return .interruptibility(value)
-    case 0x4826: return .activityState(value)
-    case 0x6822: return .pendingDebugExceptions(value)
-    case 0x0810: return .guestInterruptStatus(value)
-    case 0x2802: return .debugControl(value)
-    case 0x6828, 0x6c18: return .supervisorCET(value)
-    case 0x201a: return .eptPointer(value)
-    case 0x4000: return .controls(.pin, value)
-    case 0x4002: return .controls(.primary, value)
-    case 0x401e: return .controls(.secondary, value)
-    case 0x2034: return .controls(.tertiary, value)
-    case 0x400c: return .controls(.exit, value)
-    case 0x2044: return .controls(.secondaryExit, value)
-    case 0x4012: return .controls(.entry, value)
-    case 0x4016: return .interruptionInformation(.entry, value)
-    case 0x4404: return .interruptionInformation(.exit, value)
-    case 0x4408: return .interruptionInformation(.idtVectoring, value)
-    case 0x4402: return .exitReason(value)
-    case 0x4400: return .instructionError(value)
-    case 0x6400:
-      return other(0x4402).map { reason in
+    if let word = ControlWord.allCases.first(where: { $0.encoding.rawValue == encoding }) {
+      return .controls(word, value)
+    }
+    switch VMCSEncoding(rawValue: encoding) {
+    case .cr0ReadShadow, .guestCR0, .hostCR0: return .cr0(value)
+    case .cr4ReadShadow, .guestCR4, .hostCR4: return .cr4(value)
+    case .cr0GuestHostMask: return ownership("cr0-mask", cr0Layout, value)
+    case .cr4GuestHostMask: return ownership("cr4-mask", cr4Layout, value)
+    case .guestCR3, .hostCR3: return .cr3(value)
+    case .guestDR7: return .dr7(value)
+    case .guestRFLAGS: return .rflags(value)
+    case .guestIA32EFER, .hostIA32EFER: return .efer(value)
+    case .guestIA32PAT, .hostIA32PAT: return .pageAttributes(value)
+    case .guestESARBytes, .guestCSARBytes, .guestSSARBytes, .guestDSARBytes, .guestFSARBytes, .guestGSARBytes,
+      .guestLDTRARBytes, .guestTRARBytes:
+      return .accessRights(value)
+    case .guestInterruptibilityInfo: return .interruptibility(value)
+    case .guestActivityState: return .activityState(value)
+    case .guestPendingDbgExceptions: return .pendingDebugExceptions(value)
+    case .guestIntrStatus: return .guestInterruptStatus(value)
+    case .guestIA32DEBUGCTL: return .debugControl(value)
+    case .guestSCET, .hostSCET: return .supervisorCET(value)
+    case .eptPointer: return .eptPointer(value)
+    case .vmEntryIntrInfoField: return .interruptionInformation(.entry, value)
+    case .vmExitIntrInfo: return .interruptionInformation(.exit, value)
+    case .idtVectoringInfoField: return .interruptionInformation(.idtVectoring, value)
+    case .vmExitReason: return .exitReason(value)
+    case .vmInstructionError: return .instructionError(value)
+    case .exitQualification:
+      return other(VMCSEncoding.vmExitReason.rawValue).map { reason in
         .exitQualification(
           reason: UInt32(truncatingIfNeeded: reason & 0xffff), value,
-          interruptionInformation: UInt32(truncatingIfNeeded: other(0x4404) ?? 0))
+          interruptionInformation: UInt32(truncatingIfNeeded: other(VMCSEncoding.vmExitIntrInfo.rawValue) ?? 0))
       }
-    case 0x440e:
-      return other(0x4402).map { .instructionInformation(reason: UInt32(truncatingIfNeeded: $0 & 0xffff), value) }
-    case 0x4004:
+    case .vmxInstructionInfo:
+      return other(VMCSEncoding.vmExitReason.rawValue).map {
+        .instructionInformation(reason: UInt32(truncatingIfNeeded: $0 & 0xffff), value)
+      }
+    case .exceptionBitmap:
       return exceptionBitmapLayout.decode("exception-bitmap", value)
-    case 0x2010: return .named("tsc-offset", value, signed(value))
-    case 0x2032: return .named("tsc-multiplier", value, scale(value))
-    case 0x0800...0x080e where encoding & 1 == 0, 0x0c00...0x0c0c where encoding & 1 == 0:
+    case .tscOffset: return .named("tsc-offset", value, signed(value))
+    case .tscMultiplier: return .named("tsc-multiplier", value, scale(value))
+    case .guestESSelector, .guestCSSelector, .guestSSSelector, .guestDSSelector, .guestFSSelector, .guestGSSelector,
+      .guestLDTRSelector, .guestTRSelector, .hostESSelector, .hostCSSelector, .hostSSSelector, .hostDSSelector,
+      .hostFSSelector, .hostGSSelector, .hostTRSelector:
       return .named("selector", value, selectorText(value))
-    case 0x280a, 0x280c, 0x280e, 0x2810:
+    case .guestPDPTR0, .guestPDPTR1, .guestPDPTR2, .guestPDPTR3:
       return .named(
         "pdpte", value,
         value & 1 == 0 ? "not present" : "page directory \(hexadecimal(value & 0xf_ffff_ffff_f000))")
-    case 0x2800: return value == .max ? .named("link-pointer", value, "no shadow VMCS") : nil
-    case 0x2018: return .vmFunctions(value)
-    case 0x2400: return guestPhysicalAddressName(value).map { .named("gpa", value, $0) }
+    case .vmcsLinkPointer: return value == .max ? .named("link-pointer", value, "no shadow VMCS") : nil
+    case .vmFunctionControl: return .vmFunctions(value)
+    case .guestPhysicalAddress: return guestPhysicalAddressName(value).map { .named("gpa", value, $0) }
     default: return nil
     }
   }

@@ -34,9 +34,11 @@ extension VMCSDump {
     }
   }
 
-  /// The MSR that VM entry failed to load: exit reason 34 has its place in the list as qualification, the first is 1.
+  /// The MSR that VM entry failed to load: the exit's qualification has its place in the list, the first is 1.
   public var failedMSR: MSRList.Entry? {
-    guard kind == .vmcs, let reason = self[DumpFieldID(rawValue: F.exitReason)], reason & 0xffff == 34,
+    guard kind == .vmcs, let reason = self[DumpFieldID(rawValue: F.exitReason)],
+      ExitReason.lookup(isa: ISA.vmx.rawValue, code: UInt32(truncatingIfNeeded: reason & 0xffff))?.vmx?.qualification
+        == .msrListIndex,
       let place = self[DumpFieldID(rawValue: F.exitQualification)], place > 0,
       let list = msrLists.first(where: { $0.name == "guest autoload" })
     else { return nil }
@@ -45,10 +47,11 @@ extension VMCSDump {
 
   /// What the guest reads in CR0 (0) or CR4 (4): bits of the guest/host mask come from the shadow.
   public func guestView(ofCR register: Int) -> UInt64? {
-    let offset: UInt32 = register == 0 ? 0 : 2
-    guard kind == .vmcs, let actual = self[DumpFieldID(rawValue: register == 0 ? F.guestCR0 : F.guestCR4)],
-      let mask = self[DumpFieldID(rawValue: 0x6000 + offset)], let shadow = self[DumpFieldID(rawValue: 0x6004 + offset)]
-    else { return nil }
+    let fields: [VMCSEncoding] =
+      register == 0 ? [.guestCR0, .cr0GuestHostMask, .cr0ReadShadow] : [.guestCR4, .cr4GuestHostMask, .cr4ReadShadow]
+    let values = fields.compactMap { self[DumpFieldID(rawValue: $0.rawValue)] }
+    guard kind == .vmcs, values.count == 3 else { return nil }
+    let (actual, mask, shadow) = (values[0], values[1], values[2])
     return actual & ~mask | shadow & mask
   }
 

@@ -28,10 +28,11 @@ struct DumpPattern: Sendable {
   }
 
   init(
-    _ area: Area, _ text: String, _ fields: [UInt32], host: [UInt32] = [], isDistinctive: Bool = true
+    _ area: Area, _ text: String, _ fields: [VMCSEncoding], host: [VMCSEncoding] = [], isDistinctive: Bool = true
   ) {
     self.init(
-      area, text, ids: fields.map(DumpFieldID.init(rawValue:)), host: host.map(DumpFieldID.init(rawValue:)),
+      area, text, ids: fields.map { DumpFieldID(rawValue: $0.rawValue) },
+      host: host.map { DumpFieldID(rawValue: $0.rawValue) },
       isDistinctive: isDistinctive)
   }
 
@@ -239,65 +240,79 @@ extension DumpPattern {
 
   private static let vmcs: [DumpPattern] =
     [
-      DumpPattern(.guest, "CR0: actual={16}, shadow={16}, gh_mask={16}", [0x6800, 0x6004, 0x6000]),
-      DumpPattern(.guest, "CR4: actual={16}, shadow={16}, gh_mask={16}", [0x6804, 0x6006, 0x6002]),
-      DumpPattern(.guest, "CR3 = {16}", [0x6802], isDistinctive: false),
-      DumpPattern(.guest, "PDPTR0 = {16} PDPTR1 = {16}", [0x280a, 0x280c]),
-      DumpPattern(.guest, "PDPTR2 = {16} PDPTR3 = {16}", [0x280e, 0x2810]),
-      DumpPattern(.guest, "RSP = {16} RIP = {16}", [0x681c, 0x681e], isDistinctive: false),
-      DumpPattern(.guest, "RFLAGS={8-16} DR7 = {16}", [0x6820, 0x681a]),
+      DumpPattern(
+        .guest, "CR0: actual={16}, shadow={16}, gh_mask={16}", [.guestCR0, .cr0ReadShadow, .cr0GuestHostMask]),
+      DumpPattern(
+        .guest, "CR4: actual={16}, shadow={16}, gh_mask={16}", [.guestCR4, .cr4ReadShadow, .cr4GuestHostMask]),
+      DumpPattern(.guest, "CR3 = {16}", [.guestCR3], isDistinctive: false),
+      DumpPattern(.guest, "PDPTR0 = {16} PDPTR1 = {16}", [.guestPDPTR0, .guestPDPTR1]),
+      DumpPattern(.guest, "PDPTR2 = {16} PDPTR3 = {16}", [.guestPDPTR2, .guestPDPTR3]),
+      DumpPattern(.guest, "RSP = {16} RIP = {16}", [.guestRSP, .guestRIP], isDistinctive: false),
+      DumpPattern(.guest, "RFLAGS={8-16} DR7 = {16}", [.guestRFLAGS, .guestDR7]),
     ]
     + ["ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"].enumerated().map { index, name in
       let number = UInt32(index)
       return DumpPattern(
         .guest, "\(name): sel={4}, attr={5-8}, limit={8}, base={16}",
-        [0x0800 + number * 2, 0x4814 + number * 2, 0x4800 + number * 2, 0x6806 + number * 2])
+        [F.selector(number), F.ar(number), F.limit(number), F.base(number)].map(VMCSEncoding.init(rawValue:)))
     }
     + [
-      DumpPattern(.guest, "GDTR: limit={8}, base={16}", [0x4810, 0x6816]),
-      DumpPattern(.guest, "IDTR: limit={8}, base={16}", [0x4812, 0x6818]),
-      DumpPattern(.guest, "DebugCtl = {16} DebugExceptions = {16}", [0x2802, 0x6822]),
-      DumpPattern(.guest, "BndCfgS = {16}", [0x2812]),
-      DumpPattern(.guest, "Interruptibility = {8} ActivityState = {8}", [0x4824, 0x4826]),
-      DumpPattern(.guest, "InterruptStatus = {4}", [0x0810]),
+      DumpPattern(.guest, "GDTR: limit={8}, base={16}", [.guestGDTRLimit, .guestGDTRBase]),
+      DumpPattern(.guest, "IDTR: limit={8}, base={16}", [.guestIDTRLimit, .guestIDTRBase]),
+      DumpPattern(.guest, "DebugCtl = {16} DebugExceptions = {16}", [.guestIA32DEBUGCTL, .guestPendingDbgExceptions]),
+      DumpPattern(.guest, "BndCfgS = {16}", [.guestBNDCFGS]),
       DumpPattern(
-        .state, "Sysenter RSP={16} CS:RIP={4-8}:{16}", [0x6824, 0x482a, 0x6826], host: [0x6c10, 0x4c00, 0x6c12]),
-      DumpPattern(.state, "EFER = {16}", [0x2806], host: [0x2c02]),
-      DumpPattern(.state, "PAT = {16}", [0x2804], host: [0x2c00]),
-      DumpPattern(.state, "PerfGlobCtl = {16}", [0x2808], host: [0x2c04]),
+        .guest, "Interruptibility = {8} ActivityState = {8}", [.guestInterruptibilityInfo, .guestActivityState]),
+      DumpPattern(.guest, "InterruptStatus = {4}", [.guestIntrStatus]),
       DumpPattern(
-        .state, "S_CET = {16}, SSP = {16}, SSP TABLE = {16}", [0x6828, 0x682a, 0x682c], host: [0x6c18, 0x6c1a, 0x6c1c]),
-      DumpPattern(.host, "RIP = {16} RSP = {16}", [0x6c16, 0x6c14], isDistinctive: false),
+        .state, "Sysenter RSP={16} CS:RIP={4-8}:{16}", [.guestSYSENTERESP, .guestSYSENTERCS, .guestSYSENTEREIP],
+        host: [.hostIA32SYSENTERESP, .hostIA32SYSENTERCS, .hostIA32SYSENTEREIP]),
+      DumpPattern(.state, "EFER = {16}", [.guestIA32EFER], host: [.hostIA32EFER]),
+      DumpPattern(.state, "PAT = {16}", [.guestIA32PAT], host: [.hostIA32PAT]),
+      DumpPattern(.state, "PerfGlobCtl = {16}", [.guestIA32PerfGlobalCtrl], host: [.hostIA32PerfGlobalCtrl]),
+      DumpPattern(
+        .state, "S_CET = {16}, SSP = {16}, SSP TABLE = {16}", [.guestSCET, .guestSSP, .guestIntrSSPTable],
+        host: [.hostSCET, .hostSSP, .hostIntrSSPTable]),
+      DumpPattern(.host, "RIP = {16} RSP = {16}", [.hostRIP, .hostRSP], isDistinctive: false),
       DumpPattern(
         .host, "CS={4} SS={4} DS={4} ES={4} FS={4} GS={4} TR={4}",
-        [0x0c02, 0x0c04, 0x0c06, 0x0c00, 0x0c08, 0x0c0a, 0x0c0c]),
-      DumpPattern(.host, "FSBase={16} GSBase={16} TRBase={16}", [0x6c06, 0x6c08, 0x6c0a]),
-      DumpPattern(.host, "GDTBase={16} IDTBase={16}", [0x6c0c, 0x6c0e]),
-      DumpPattern(.host, "CR0={16} CR3={16} CR4={16}", [0x6c00, 0x6c02, 0x6c04]),
-      DumpPattern(.control, "PinBased={8}", [0x4000]),
-      DumpPattern(.control, "CPUBased={8}", [0x4002]),
-      DumpPattern(.control, "SecondaryExec={8}", [0x401e]),
-      DumpPattern(.control, "TertiaryExec={16}", [0x2034]),
-      DumpPattern(.control, "EntryControls={8}", [0x4012]),
-      DumpPattern(.control, "ExitControls={8}", [0x400c]),
-      DumpPattern(.control, "SecondaryExitControls={16}", [0x2044]),
-      DumpPattern(.control, "ExceptionBitmap={8} PFECmask={8} PFECmatch={8}", [0x4004, 0x4006, 0x4008]),
-      DumpPattern(.control, "VMEntry: intr_info={8} errcode={8} ilen={8}", [0x4016, 0x4018, 0x401a]),
-      DumpPattern(.control, "VMExit: intr_info={8} errcode={8} ilen={8}", [0x4404, 0x4406, 0x440c]),
-      DumpPattern(.control, "reason={8} qualification={16}", [0x4402, 0x6400]),
-      DumpPattern(.control, "IDTVectoring: info={8} errcode={8}", [0x4408, 0x440a]),
-      DumpPattern(.control, "TSC Offset = {16}", [0x2010]),
-      DumpPattern(.control, "TSC Multiplier = {16}", [0x2032]),
+        [
+          .hostCSSelector, .hostSSSelector, .hostDSSelector, .hostESSelector, .hostFSSelector, .hostGSSelector,
+          .hostTRSelector,
+        ]),
+      DumpPattern(.host, "FSBase={16} GSBase={16} TRBase={16}", [.hostFSBase, .hostGSBase, .hostTRBase]),
+      DumpPattern(.host, "GDTBase={16} IDTBase={16}", [.hostGDTRBase, .hostIDTRBase]),
+      DumpPattern(.host, "CR0={16} CR3={16} CR4={16}", [.hostCR0, .hostCR3, .hostCR4]),
+      DumpPattern(.control, "PinBased={8}", [.pinBasedVMExecControl]),
+      DumpPattern(.control, "CPUBased={8}", [.cpuBasedVMExecControl]),
+      DumpPattern(.control, "SecondaryExec={8}", [.secondaryVMExecControl]),
+      DumpPattern(.control, "TertiaryExec={16}", [.tertiaryVMExecControl]),
+      DumpPattern(.control, "EntryControls={8}", [.vmEntryControls]),
+      DumpPattern(.control, "ExitControls={8}", [.vmExitControls]),
+      DumpPattern(.control, "SecondaryExitControls={16}", [.secondaryVMExitControls]),
+      DumpPattern(
+        .control, "ExceptionBitmap={8} PFECmask={8} PFECmatch={8}",
+        [.exceptionBitmap, .pageFaultErrorCodeMask, .pageFaultErrorCodeMatch]),
+      DumpPattern(
+        .control, "VMEntry: intr_info={8} errcode={8} ilen={8}",
+        [.vmEntryIntrInfoField, .vmEntryExceptionErrorCode, .vmEntryInstructionLen]),
+      DumpPattern(
+        .control, "VMExit: intr_info={8} errcode={8} ilen={8}",
+        [.vmExitIntrInfo, .vmExitIntrErrorCode, .vmExitInstructionLen]),
+      DumpPattern(.control, "reason={8} qualification={16}", [.vmExitReason, .exitQualification]),
+      DumpPattern(.control, "IDTVectoring: info={8} errcode={8}", [.idtVectoringInfoField, .idtVectoringErrorCode]),
+      DumpPattern(.control, "TSC Offset = {16}", [.tscOffset]),
+      DumpPattern(.control, "TSC Multiplier = {16}", [.tscMultiplier]),
       // Two bytes of one field, which the guest's part has too.
-      DumpPattern(.control, "SVI|RVI = {2}|{2}", [0x0810, 0x0810]),
-      DumpPattern(.control, "TPR Threshold = {2-8}", [0x401c]),
-      DumpPattern(.control, "APIC-access addr = {16}", [0x2014]),
-      DumpPattern(.control, "virt-APIC addr = {16}", [0x2012]),
-      DumpPattern(.control, "PostedIntrVec = {2-4}", [0x0002]),
-      DumpPattern(.control, "EPT pointer = {16}", [0x201a]),
-      DumpPattern(.control, "PLE Gap={8} Window={8}", [0x4020, 0x4022]),
-      DumpPattern(.control, "Virtual processor ID = {4}", [0x0000]),
-      DumpPattern(.control, "VE info address = {16}", [0x202a]),
+      DumpPattern(.control, "SVI|RVI = {2}|{2}", [.guestIntrStatus, .guestIntrStatus]),
+      DumpPattern(.control, "TPR Threshold = {2-8}", [.tprThreshold]),
+      DumpPattern(.control, "APIC-access addr = {16}", [.apicAccessAddr]),
+      DumpPattern(.control, "virt-APIC addr = {16}", [.virtualAPICPageAddr]),
+      DumpPattern(.control, "PostedIntrVec = {2-4}", [.postedIntrNV]),
+      DumpPattern(.control, "EPT pointer = {16}", [.eptPointer]),
+      DumpPattern(.control, "PLE Gap={8} Window={8}", [.pleGap, .pleWindow]),
+      DumpPattern(.control, "Virtual processor ID = {4}", [.virtualProcessorID]),
+      DumpPattern(.control, "VE info address = {16}", [.veInformationAddress]),
       DumpPattern(
         .control, "ve_info: {8} {8} {16} {16} {16} {4}",
         ids: (0..<6).map { DumpFieldID(rawValue: 0x10000 + $0) }, isDistinctive: true),

@@ -9,18 +9,43 @@ public struct HostCapabilities: Sendable {
 
   public init() {}
 
-  /// The values that the processor takes for a bit, such as `0 or 1`; nil where nothing tells.
-  public func allowed(_ bit: ControlBit) -> String? {
+  /// The values that the processor takes for a bit; nil where nothing tells.
+  public func allowed(_ bit: ControlBit) -> AllowedSettings? {
     if let capability = words[bit.word] {
       switch capability.state(bit: bit.bit) {
-      case .switchable: return "0 or 1"
-      case .forcedOn: return "1 only"
-      case .unsupported: return "0 only"
-      case .contradictory: return "neither"
+      case .switchable: return .either
+      case .forcedOn: return .onlyOne
+      case .unsupported: return .onlyZero
+      case .contradictory: return .neither
       }
     }
-    if missing == nil { return "no such word" }
+    if missing == nil { return .noSuchWord }
     guard let flags, let flag = bit.cpuinfoFlag else { return nil }
-    return flags.contains(flag) ? "1 too" : "0 only"
+    return flags.contains(flag) ? .oneToo : .onlyZero
+  }
+}
+
+/// The values that the processor takes for a bit of a control word.
+public enum AllowedSettings: Sendable, Hashable, CaseIterable {
+  case either
+  case onlyOne
+  case onlyZero
+  /// No processor says so.
+  case neither
+  /// A 1 is allowed, as /proc/cpuinfo tells; whether a 0 is, it does not.
+  case oneToo
+  /// The processor has no capability MSR for the word.
+  case noSuchWord
+
+  /// In words: `0 or 1`.
+  public var text: String {
+    switch self {
+    case .either: "0 or 1"
+    case .onlyOne: "1 only"
+    case .onlyZero: "0 only"
+    case .neither: "neither"
+    case .oneToo: "1 too"
+    case .noSuchWord: "no such word"
+    }
   }
 }

@@ -26,42 +26,9 @@ extension StateField {
   /// The group it is listed in.
   public var group: StateGroup {
     switch kind {
-    case .vmcs: area == .exit ? .exitInformation : vmcsGroup
+    case .vmcs: vmcsField?.stateGroup ?? .other
     case .vmcb: area == .exit ? .exitInformation : vmcbGroup
     case .kvm: kvmGroup
-    }
-  }
-
-  private var vmcsGroup: StateGroup {
-    if name == "GUEST_DR7" || name == "GUEST_IA32_DEBUGCTL" { return .debug }
-    switch vmcsField?.group ?? "" {
-    case "guest control registers", "host control registers", "exec controls: CR masks": return .controlRegisters
-    case "guest registers", "host registers": return .generalRegisters
-    case "guest segment", "host segment": return .segments
-    case "guest descriptor tables", "host descriptor tables": return .descriptorTables
-    case "guest CET", "host CET", "guest MSR", "host MSR", "guest MSR: FRED", "host MSR: FRED":
-      return .modelSpecificRegisters
-    case "guest MSR: APIC timer", "exec controls: APIC-timer virtualization", "exec controls: PAUSE",
-      "exec controls: notify":
-      return .timers
-    case "guest paging", "guest dirty logging", "exec controls: EPT", "exec controls: EPT/#VE", "exec controls: HLAT",
-      "exec controls: TLB tag", "exec controls: VMFUNC", "exec controls: dirty logging",
-      "exec controls: PASID translation":
-      return .addressTranslation
-    case "exec controls: TSC": return .tsc
-    case "guest interrupt state", "guest user interrupts", "exec controls: APIC virtualization",
-      "exec controls: IPI virtualization", "entry controls: event injection":
-      return .interrupts
-    case "guest non-register state":
-      switch name {
-      case "GUEST_PENDING_DBG_EXCEPTIONS": return .debug
-      case "VMX_PREEMPTION_TIMER_VALUE": return .timers
-      case "VMCS_LINK_POINTER", "GUEST_SM_BASE", "GUEST_SMBASE": return .other
-      default: return .interrupts
-      }
-    case let group where group.hasPrefix("exec controls") || group.hasPrefix("entry") || group.hasPrefix("exit"):
-      return .controls
-    default: return .other
     }
   }
 

@@ -85,16 +85,15 @@ struct ControlsCommand: ParsableCommand {
 
   /// When KVM has an SVM intercept on.
   private func interceptUse(_ control: ControlID) -> String? {
-    guard control.word == "intercept", let bit = control.bit, let code = UInt32(exactly: bit) else { return nil }
-    return ExitReason.lookup(isa: 2, code: code)?.svm?.kvmUse
+    control.interceptReason?.svm?.kvmUse
   }
 
   private func card(_ control: ControlID) -> String {
     let row = control.controlBit
     let reasons = control.reasons.map(\.name)
     var place = control.bit.map { "\(control.word) bit \($0)" } ?? control.word
-    if control.word == "intercept", let bit = control.bit {
-      place = "VMCB intercept word \(bit / 32) bit \(bit % 32), byte \(hex(bit / 32 * 4))"
+    if let code = control.interceptCode {
+      place = "VMCB intercept word \(code / 32) bit \(code % 32), byte \(hex(code / 32 * 4))"
     }
     return factCard(
       "\(control.name)  \(control.bit.map { "\(control.word):\($0)" } ?? control.word)",

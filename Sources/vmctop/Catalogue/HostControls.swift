@@ -24,7 +24,7 @@ enum HostControlsPage {
           bits.map { bit in
             [
               "word": .string(bit.word.rawValue), "bit": CatalogueJSON(bit.bit), "name": .string(name(bit)),
-              "configured": CatalogueJSON(value(bit)), "allowed": CatalogueJSON(capabilities.allowed(bit)),
+              "configured": CatalogueJSON(value(bit)), "allowed": CatalogueJSON(capabilities.allowed(bit)?.text),
               "kvm_use": .string(bit.kvmUse.rawValue), "kvm_condition": .string(bit.kvmCondition),
               "cpuinfo_flag": CatalogueJSON(bit.cpuinfoFlag),
             ]
@@ -40,7 +40,8 @@ enum HostControlsPage {
           ["BIT", "NAME", "SET", "ALLOWED", "BEHIND IT"],
           rows.map { bit in
             [
-              String(bit.bit), name(bit), value(bit).map { $0 ? "1" : "0" } ?? "-", capabilities.allowed(bit) ?? "?",
+              String(bit.bit), name(bit), value(bit).map { $0 ? "1" : "0" } ?? "-",
+              capabilities.allowed(bit)?.text ?? "?",
               "\(bit.kvmUse.rawValue): \(bit.kvmCondition)",
             ]
           }, right: [0])
@@ -58,7 +59,7 @@ enum HostControlsPage {
   ) throws -> String {
     let rows = controls.compactMap { control in
       control.interceptCode.map { code in
-        (control, code, words[Int(code / 32)] >> (code % 32) & 1 == 1, behind(code, host))
+        (control, code, words[Int(code / 32)] >> (code % 32) & 1 == 1, behind(control, host))
       }
     }
     if format == .json {
@@ -81,11 +82,9 @@ enum HostControlsPage {
   }
 
   /// The parameters with their values, and what changes the bit for one vCPU later; nil for an intercept that KVM never has.
-  private static func behind(_ code: UInt32, _ host: HostControls) -> String? {
-    guard let row = InterceptDefault.lookup(code: code) else {
-      return ExitReason.lookup(isa: ISA.svm.rawValue, code: code)?.svm?.kvmUse
-    }
-    let parameters = row.parameters.map { "\($0)=\(host.parameters[$0] ?? "not in this kernel")" }
+  private static func behind(_ control: ControlID, _ host: HostControls) -> String? {
+    guard let row = InterceptDefault.lookup(control) else { return control.interceptReason?.svm?.kvmUse }
+    let parameters = row.parameters.map { "\($0.fullName)=\(host.parameters[$0.fullName] ?? "not in this kernel")" }
     let parts = [parameters.isEmpty ? "always" : parameters.joined(separator: ", "), row.change].compactMap { $0 }
     return parts.joined(separator: "; ")
   }
