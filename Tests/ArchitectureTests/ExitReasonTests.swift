@@ -103,6 +103,12 @@ private func printTables() throws -> (vmx: [(code: UInt32, name: String)], svm: 
     }
   }
 
+  @Test func `What KVM halts the vCPU for is a halt, the HLT that exits without a pending virtual interrupt too`() {
+    for row in ExitReason.vmxRows + ExitReason.svmRows {
+      #expect(row.halts == (row.handler == "kvm_emulate_halt"), "\(row.name)")
+    }
+  }
+
   @Test func `An ISA is known by name and number`() {
     #expect(ISA.vmx.name == "vmx" && ISA.svm.name == "svm" && ISA(rawValue: 3).name == "isa-3")
     for isa in [ISA.vmx, .svm, ISA(rawValue: 0), ISA(rawValue: .max)] { #expect(ISA(name: isa.name) == isa) }
