@@ -1,15 +1,26 @@
 import Aggregator
 import FoundationEssentials
 
-/// A value of a JSON document whose keys are known when it is written only: those that figures have in their registries.
-enum JSONValue: Encodable {
+/// A value of a JSON document whose keys are known when it is written only, such as those that figures have in their registries. What
+/// is not known is null, never left out.
+package enum JSONValue: Encodable, ExpressibleByStringLiteral, ExpressibleByDictionaryLiteral {
   case null
+  case bool(Bool)
   case integer(UInt64)
   case number(Double)
   case text(String)
+  case array([JSONValue])
   case object([String: JSONValue])
   /// A part whose keys are those of its type.
   case part(any Encodable)
+
+  package init(_ text: String?) { self = text.map(JSONValue.text) ?? .null }
+  package init(_ flag: Bool?) { self = flag.map(JSONValue.bool) ?? .null }
+  package init(_ number: Int?) { self = number.flatMap(UInt64.init(exactly:)).map(JSONValue.integer) ?? .null }
+  package init(stringLiteral text: String) { self = .text(text) }
+  package init(dictionaryLiteral elements: (String, JSONValue)...) {
+    self = .object(Dictionary(elements) { _, last in last })
+  }
 
   init(_ value: FigureValue, isSum: Bool = false) {
     self =
@@ -48,26 +59,37 @@ enum JSONValue: Encodable {
   /// The value, or null.
   init(optional value: (some Encodable)?) { self = value.map { .part($0) } ?? .null }
 
-  private struct Key: CodingKey {
+  private struct MemberName: CodingKey {
     var stringValue: String
     var intValue: Int? { nil }
     init(stringValue: String) { self.stringValue = stringValue }
     init?(intValue: Int) { nil }
   }
 
-  func encode(to encoder: any Encoder) throws {
+  package func encode(to encoder: any Encoder) throws {
     if case .object(let members) = self {
-      var container = encoder.container(keyedBy: Key.self)
-      for (key, value) in members { try container.encode(value, forKey: Key(stringValue: key)) }
+      var container = encoder.container(keyedBy: MemberName.self)
+      for (key, value) in members { try container.encode(value, forKey: MemberName(stringValue: key)) }
       return
     }
     var container = encoder.singleValueContainer()
     switch self {
     case .null, .object: try container.encodeNil()
+    case .bool(let value): try container.encode(value)
+    case .array(let values): try container.encode(values)
     case .integer(let value): try container.encode(value)
     case .number(let value): try container.encode(value)
     case .text(let value): try container.encode(value)
     case .part(let value): try container.encode(value)
     }
   }
+}
+
+/// One line of JSON per value.
+package func jsonLines(_ values: [JSONValue]) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  var text = ""
+  for value in values { text += String(decoding: try encoder.encode(value), as: UTF8.self) + "\n" }
+  return text
 }

@@ -87,3 +87,34 @@ func wrapped(_ text: String, head: String, indent: Int? = nil, width: Int) -> [S
   lines.append(line)
   return lines
 }
+
+/// Rows under a head, columns as wide as their widest cell, the last one unpadded. Columns in `right` are right-aligned.
+package func alignedTable(_ head: [String], _ rows: [[String]], right: Set<Int> = []) -> String {
+  let lines = [head] + rows
+  let widths = head.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+  var text = ""
+  for line in lines {
+    var cells: [String] = []
+    for (column, cell) in line.enumerated() {
+      let padding = String(repeating: " ", count: max(0, widths[column] - cell.count))
+      if right.contains(column) {
+        cells.append(padding + cell)
+      } else {
+        cells.append(column == line.count - 1 ? cell : cell + padding)
+      }
+    }
+    let joined = cells.joined(separator: "  ")
+    text += String(joined.reversed().drop { $0 == " " }.reversed()) + "\n"
+  }
+  return text
+}
+
+/// A title and one fact per line, facts that are nil left out, long ones folded at 100 columns.
+package func factCard(_ title: String, _ facts: [(String, String?)]) -> String {
+  let known = facts.compactMap { name, value in value.map { (name, $0) } }
+  let indent = (known.map(\.0.count).max() ?? 0) + 4
+  let lines = known.flatMap { name, value in
+    wrapped(value, head: "  " + padded(name, indent - 2), indent: indent, width: 100)
+  }
+  return ([title] + lines).map { $0 + "\n" }.joined()
+}

@@ -2,7 +2,10 @@ import Aggregator
 import Architecture
 
 /// A number as the kernel's sources and the manuals have it: `0x3f8`.
-public func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+public func hex(_ value: some BinaryInteger, digits: Int = 1) -> String {
+  let text = String(value, radix: 16)
+  return "0x" + String(repeating: "0", count: max(0, digits - text.count)) + text
+}
 
 extension DetailKind {
   /// What stands before its values where nothing else says what they are; empty where the values say it.

@@ -4,6 +4,7 @@ import FakeKernel
 import Foundation
 import HostFiles
 import KVMHost
+import Report
 import Testing
 import VCPUState
 

@@ -1,6 +1,7 @@
 import Architecture
 import ArgumentParser
 import Report
+import Wording
 
 /// `vmctop controls`: everything that an exit can be charged to.
 struct ControlsCommand: ParsableCommand {
@@ -58,28 +59,28 @@ struct ControlsCommand: ParsableCommand {
       others: { [$0.title, $0.controlBit?.cpuinfoFlag, $0.controlBit?.description] })
   }
 
-  private func json(_ control: ControlID) -> CatalogueJSON {
+  private func json(_ control: ControlID) -> JSONValue {
     let row = control.controlBit
     return [
-      "word": .string(control.word),
-      "bit": CatalogueJSON(control.bit),
-      "name": .string(control.name),
-      "title": .string(control.title),
-      "isa": CatalogueJSON(control.isa?.name),
-      "linux_name": CatalogueJSON(row?.linuxName),
-      "sdm_name": CatalogueJSON(row?.sdmName),
-      "cpuinfo_flag": CatalogueJSON(row?.cpuinfoFlag),
-      "default1": CatalogueJSON(row?.isDefault1),
-      "capability_msr": CatalogueJSON(row.map { hex($0.word.capabilityMSR) }),
-      "true_capability_msr": CatalogueJSON(row?.word.trueCapabilityMSR.map { hex($0) }),
-      "description": CatalogueJSON(row?.description),
-      "kvm_use": CatalogueJSON(row?.kvmUse.rawValue),
-      "kvm_condition": CatalogueJSON(row?.kvmCondition ?? interceptUse(control)),
-      "kvm_capability": CatalogueJSON(row?.kvmCapability),
-      "first_kernel": CatalogueJSON(row?.firstKernel),
-      "flag_first_kernel": CatalogueJSON(row?.flagFirstKernel),
-      "confidence": CatalogueJSON(row?.confidence.rawValue),
-      "reasons": .array(control.reasons.map { .string($0.name) }),
+      "word": .text(control.word),
+      "bit": JSONValue(control.bit),
+      "name": .text(control.name),
+      "title": .text(control.title),
+      "isa": JSONValue(control.isa?.name),
+      "linux_name": JSONValue(row?.linuxName),
+      "sdm_name": JSONValue(row?.sdmName),
+      "cpuinfo_flag": JSONValue(row?.cpuinfoFlag),
+      "default1": JSONValue(row?.isDefault1),
+      "capability_msr": JSONValue(row.map { hex($0.word.capabilityMSR) }),
+      "true_capability_msr": JSONValue(row?.word.trueCapabilityMSR.map { hex($0) }),
+      "description": JSONValue(row?.description),
+      "kvm_use": JSONValue(row?.kvmUse.rawValue),
+      "kvm_condition": JSONValue(row?.kvmCondition ?? interceptUse(control)),
+      "kvm_capability": JSONValue(row?.kvmCapability),
+      "first_kernel": JSONValue(row?.firstKernel),
+      "flag_first_kernel": JSONValue(row?.flagFirstKernel),
+      "confidence": JSONValue(row?.confidence.rawValue),
+      "reasons": .array(control.reasons.map { .text($0.name) }),
     ]
   }
 

@@ -1,6 +1,7 @@
 import Architecture
 import ArgumentParser
 import Report
+import Wording
 
 /// `vmctop decode`: a raw value taken apart, or a dump of them.
 struct DecodeCommand: ParsableCommand {
@@ -47,18 +48,18 @@ struct DecodeValueCommand: ParsableCommand {
     }
   }
 
-  private func json(_ decoded: Decoded) -> CatalogueJSON {
+  private func json(_ decoded: Decoded) -> JSONValue {
     [
-      "kind": .string(decoded.kind),
-      "value": .string(decoded.hexadecimalValue),
-      "width": CatalogueJSON(decoded.width),
-      "summary": .string(decoded.summary),
+      "kind": .text(decoded.kind),
+      "value": .text(decoded.hexadecimalValue),
+      "width": JSONValue(decoded.width),
+      "summary": .text(decoded.summary),
       "has_reserved_bits": .bool(decoded.hasReservedBits),
       "parts": .array(
         decoded.parts.map {
           [
-            "bits": .string($0.bits), "name": .string($0.name), "value": .string(hex($0.value)),
-            "meaning": .string($0.meaning),
+            "bits": .text($0.bits), "name": .text($0.name), "value": .text(hex($0.value)),
+            "meaning": .text($0.meaning),
           ]
         }),
     ]

@@ -1,6 +1,7 @@
 import Architecture
 import ArgumentParser
 import Report
+import Wording
 
 /// `vmctop fields`: the VMCS fields of the catalogue.
 struct FieldsCommand: ParsableCommand {
@@ -45,24 +46,24 @@ struct FieldsCommand: ParsableCommand {
       others: { [$0.sdmName, $0.otherNames, $0.group] })
   }
 
-  private func json(_ field: VMCSField) -> CatalogueJSON {
+  private func json(_ field: VMCSField) -> JSONValue {
     [
-      "encoding": .string(hex(field.encoding.rawValue, digits: 4)),
-      "name": .string(field.name),
-      "linux_name": CatalogueJSON(field.linuxName),
-      "sdm_name": .string(field.sdmName),
-      "width": .string(field.encoding.width.name),
-      "type": .string(field.encoding.area.name),
-      "index": CatalogueJSON(Int(field.encoding.index)),
-      "access": .string(field.encoding.isHigh ? "high" : "full"),
-      "group": .string(field.group),
-      "exists_if": .string(field.existsIf),
-      "description": .string(field.description),
-      "high_encoding": CatalogueJSON(field.highEncoding.map { hex($0.rawValue, digits: 4) }),
-      "first_kernel": CatalogueJSON(field.firstKernel),
-      "other_names": CatalogueJSON(field.otherNames),
-      "value_without_vmread": CatalogueJSON(field.valueWithoutVMREAD),
-      "confidence": .string(field.confidence.rawValue),
+      "encoding": .text(hex(field.encoding.rawValue, digits: 4)),
+      "name": .text(field.name),
+      "linux_name": JSONValue(field.linuxName),
+      "sdm_name": .text(field.sdmName),
+      "width": .text(field.encoding.width.name),
+      "type": .text(field.encoding.area.name),
+      "index": JSONValue(Int(field.encoding.index)),
+      "access": .text(field.encoding.isHigh ? "high" : "full"),
+      "group": .text(field.group),
+      "exists_if": .text(field.existsIf),
+      "description": .text(field.description),
+      "high_encoding": JSONValue(field.highEncoding.map { hex($0.rawValue, digits: 4) }),
+      "first_kernel": JSONValue(field.firstKernel),
+      "other_names": JSONValue(field.otherNames),
+      "value_without_vmread": JSONValue(field.valueWithoutVMREAD),
+      "confidence": .text(field.confidence.rawValue),
     ]
   }
 

@@ -1,6 +1,7 @@
 import Architecture
 import Report
 import VCPUState
+import Wording
 
 /// `vmctop controls --host`: the bits of vmcs_config beside what the processor allows; on SVM the intercepts that KVM gives every
 /// vCPU.
@@ -23,10 +24,10 @@ enum HostControlsPage {
         try jsonLines(
           bits.map { bit in
             [
-              "word": .string(bit.word.rawValue), "bit": CatalogueJSON(bit.bit), "name": .string(name(bit)),
-              "configured": CatalogueJSON(value(bit)), "allowed": CatalogueJSON(capabilities.allowed(bit)?.text),
-              "kvm_use": .string(bit.kvmUse.rawValue), "kvm_condition": .string(bit.kvmCondition),
-              "cpuinfo_flag": CatalogueJSON(bit.cpuinfoFlag),
+              "word": .text(bit.word.rawValue), "bit": JSONValue(bit.bit), "name": .text(name(bit)),
+              "configured": JSONValue(value(bit)), "allowed": JSONValue(capabilities.allowed(bit)?.text),
+              "kvm_use": .text(bit.kvmUse.rawValue), "kvm_condition": .text(bit.kvmCondition),
+              "cpuinfo_flag": JSONValue(bit.cpuinfoFlag),
             ]
           }))
     case .text:
@@ -66,8 +67,8 @@ enum HostControlsPage {
       return try jsonLines(
         rows.map { control, code, isSet, behind in
           [
-            "word": .string(control.word), "bit": CatalogueJSON(Int(code)), "name": .string(control.name),
-            "configured": .bool(isSet), "allowed": .null, "kvm_use": .null, "kvm_condition": CatalogueJSON(behind),
+            "word": .text(control.word), "bit": JSONValue(Int(code)), "name": .text(control.name),
+            "configured": .bool(isSet), "allowed": .null, "kvm_use": .null, "kvm_condition": JSONValue(behind),
             "cpuinfo_flag": .null,
           ]
         })

@@ -1,6 +1,7 @@
 import Architecture
 import ArgumentParser
 import Report
+import Wording
 
 /// `vmctop reasons`: the exit reasons of VMX and the exit codes of SVM.
 struct ReasonsCommand: ParsableCommand {
@@ -58,33 +59,33 @@ struct ReasonsCommand: ParsableCommand {
     return ControlID.all.filter { $0.reasons.contains(reason) }
   }
 
-  private func json(_ reason: ExitReason) -> CatalogueJSON {
+  private func json(_ reason: ExitReason) -> JSONValue {
     let information = reason.vmx?.information
     return [
-      "isa": .string(reason.isa.name),
-      "code": .number(UInt64(reason.code)),
-      "name": .string(reason.name),
-      "linux_name": CatalogueJSON(reason.linuxName),
-      "sdm_name": CatalogueJSON(reason.vmx?.sdmName),
+      "isa": .text(reason.isa.name),
+      "code": .integer(UInt64(reason.code)),
+      "name": .text(reason.name),
+      "linux_name": JSONValue(reason.linuxName),
+      "sdm_name": JSONValue(reason.vmx?.sdmName),
       "charged_to": .array(
-        charged(reason).map { ["word": .string($0.word), "bit": CatalogueJSON($0.bit), "name": .string($0.name)] }),
-      "governing_controls": CatalogueJSON(reason.governingControls),
-      "exit_when": CatalogueJSON(reason.vmx?.exitWhen),
-      "typical_cause": CatalogueJSON(reason.typicalCause),
-      "knobs": CatalogueJSON(reason.knobs),
-      "qualification_layout": CatalogueJSON(reason.vmx?.qualification?.rawValue),
-      "has_qualification": CatalogueJSON(information?.qualification.rawValue),
-      "has_instruction_information": CatalogueJSON(information?.instructionInformation.rawValue),
-      "has_guest_linear_address": CatalogueJSON(information?.linearAddress.rawValue),
-      "has_guest_physical_address": CatalogueJSON(information?.physicalAddress.rawValue),
-      "has_instruction_length": CatalogueJSON(information?.length.rawValue),
-      "exit_info_1": CatalogueJSON(reason.svm?.exitInfo1),
-      "exit_info_2": CatalogueJSON(reason.svm?.exitInfo2),
-      "kvm_use": CatalogueJSON(reason.svm?.kvmUse),
-      "kvm_handler": CatalogueJSON(reason.handler),
-      "fast_path": CatalogueJSON(reason.vmx?.hasFastPath),
-      "first_kernel": CatalogueJSON(reason.firstKernel),
-      "printed_first_kernel": CatalogueJSON(reason.printedFirstKernel),
+        charged(reason).map { ["word": .text($0.word), "bit": JSONValue($0.bit), "name": .text($0.name)] }),
+      "governing_controls": JSONValue(reason.governingControls),
+      "exit_when": JSONValue(reason.vmx?.exitWhen),
+      "typical_cause": JSONValue(reason.typicalCause),
+      "knobs": JSONValue(reason.knobs),
+      "qualification_layout": JSONValue(reason.vmx?.qualification?.rawValue),
+      "has_qualification": JSONValue(information?.qualification.rawValue),
+      "has_instruction_information": JSONValue(information?.instructionInformation.rawValue),
+      "has_guest_linear_address": JSONValue(information?.linearAddress.rawValue),
+      "has_guest_physical_address": JSONValue(information?.physicalAddress.rawValue),
+      "has_instruction_length": JSONValue(information?.length.rawValue),
+      "exit_info_1": JSONValue(reason.svm?.exitInfo1),
+      "exit_info_2": JSONValue(reason.svm?.exitInfo2),
+      "kvm_use": JSONValue(reason.svm?.kvmUse),
+      "kvm_handler": JSONValue(reason.handler),
+      "fast_path": JSONValue(reason.vmx?.hasFastPath),
+      "first_kernel": JSONValue(reason.firstKernel),
+      "printed_first_kernel": JSONValue(reason.printedFirstKernel),
     ]
   }
 

@@ -32,7 +32,7 @@ struct VMCSDumpCommand: ParsableCommand {
     guard !log.dumps.isEmpty else { throw nothing(log) }
     switch format {
     case .json:
-      let document: CatalogueJSON = [
+      let document: JSONValue = [
         "schema": "vmctop/vmcs-dump/1", "dumps": .array(log.dumps.map { json($0, VMEntryCheck($0)) }),
       ]
       Output.standard.write(try jsonLines([document]))
@@ -87,54 +87,54 @@ struct VMCSDumpCommand: ParsableCommand {
 
   // MARK: JSON
 
-  private func json(_ dump: VMCSDump, _ check: VMEntryCheck) -> CatalogueJSON {
+  private func json(_ dump: VMCSDump, _ check: VMEntryCheck) -> JSONValue {
     [
-      "kind": .string(dump.kind.rawValue),
-      "cpu": CatalogueJSON(dump.cpu),
-      "vcpu": CatalogueJSON(dump.vcpu),
-      "guest_type": CatalogueJSON(dump.guestType),
-      "line": CatalogueJSON(dump.line),
-      "last_line": CatalogueJSON(dump.lastLine),
-      "exit_reason": CatalogueJSON(dump.exit?.reason.summary),
-      "exit_qualification": CatalogueJSON(dump.exit?.qualification?.summary),
+      "kind": .text(dump.kind.rawValue),
+      "cpu": JSONValue(dump.cpu),
+      "vcpu": JSONValue(dump.vcpu),
+      "guest_type": JSONValue(dump.guestType),
+      "line": JSONValue(dump.line),
+      "last_line": JSONValue(dump.lastLine),
+      "exit_reason": JSONValue(dump.exit?.reason.summary),
+      "exit_qualification": JSONValue(dump.exit?.qualification?.summary),
       "fields": .array(dump.fields.map { json($0, in: dump) }),
       "msr_lists": .array(
         dump.msrLists.map { list in
           [
-            "name": .string(list.name), "line": CatalogueJSON(list.line),
+            "name": .text(list.name), "line": JSONValue(list.line),
             "entries": .array(
               list.entries.map {
                 [
-                  "index": CatalogueJSON($0.index), "msr": .string(hex($0.msr)), "value": .string(hex($0.value)),
-                  "line": CatalogueJSON($0.line),
+                  "index": JSONValue($0.index), "msr": .text(hex($0.msr)), "value": .text(hex($0.value)),
+                  "line": JSONValue($0.line),
                 ]
               }),
           ]
         }),
-      "damaged_lines": .array(dump.damagedLines.map { CatalogueJSON($0) }),
+      "damaged_lines": .array(dump.damagedLines.map { JSONValue($0) }),
       "remarks": .array(
-        dump.remarks.map { ["line": CatalogueJSON($0.line), "text": .string(VMCSDumpPage.words($0))] }),
+        dump.remarks.map { ["line": JSONValue($0.line), "text": .text(VMCSDumpPage.words($0))] }),
       "broken": .array(
         check.broken.map { rule in
           [
-            "rule": .string(rule.id), "section": .string(rule.section.rawValue), "text": .string(rule.statement),
-            "consequence": .string(rule.section.consequence),
+            "rule": .text(rule.id), "section": .text(rule.section.rawValue), "text": .text(rule.statement),
+            "consequence": .text(rule.section.consequence),
             "fields": .array(rule.fields.compactMap(dump.field).map { json($0, in: dump) }),
           ]
         }),
-      "checked": CatalogueJSON(check.checked),
+      "checked": JSONValue(check.checked),
       "unchecked": .array(
-        check.unchecked.map { ["rule": .string($0.rule.id), "missing": .string($0.missing)] }),
+        check.unchecked.map { ["rule": .text($0.rule.id), "missing": .text($0.missing)] }),
     ]
   }
 
-  private func json(_ field: VMCSDump.Field, in dump: VMCSDump) -> CatalogueJSON {
+  private func json(_ field: VMCSDump.Field, in dump: VMCSDump) -> JSONValue {
     [
-      "name": .string(field.id.name),
-      "encoding": CatalogueJSON(field.id.encoding.map { hex($0.rawValue, digits: 4) }),
-      "value": .string(VMCSDump.hexadecimal(field)),
-      "meaning": CatalogueJSON(dump.meaning(of: field)),
-      "line": CatalogueJSON(field.line),
+      "name": .text(field.id.name),
+      "encoding": JSONValue(field.id.encoding.map { hex($0.rawValue, digits: 4) }),
+      "value": .text(VMCSDump.hexadecimal(field)),
+      "meaning": JSONValue(dump.meaning(of: field)),
+      "line": JSONValue(field.line),
     ]
   }
 }
