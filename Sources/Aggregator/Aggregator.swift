@@ -467,7 +467,7 @@ public struct Aggregator: ~Copyable {
     if slot.pointee.openCharge >= 0, let charges = cell.pointee.charges.entries {
       charges[slot.pointee.openCharge].exits.handling &+= handling
     }
-    if slot.pointee.machine.wasAway {
+    if slot.pointee.machine.wasOffKernel {
       Self.countAway(handling, slot, cell, scale)
     } else {
       slot.pointee.time.kernel &+= handling
@@ -480,7 +480,7 @@ public struct Aggregator: ~Copyable {
     _ handling: UInt64, _ slot: UnsafeMutablePointer<VCPUSlot>, _ cell: UnsafeMutablePointer<ReasonCell>,
     _ scale: TimeScale
   ) {
-    let (user, halted) = slot.pointee.machine.takeAway(of: handling, scale)
+    let (user, halted) = slot.pointee.machine.takeOffKernel(of: handling, scale)
     slot.pointee.time.user &+= user
     slot.pointee.time.halted &+= halted
     slot.pointee.time.kernel &+= handling &- user &- halted

@@ -33,7 +33,7 @@ struct ExitMachine: Sendable, Equatable {
   /// Kind of the detail that a later event of this thread is to bring, for the open exit.
   var awaited: DetailKind?
   /// User space or a halt was seen inside the open exit, or is there now: the `open…` figures are not all zero.
-  var wasAway = false
+  var wasOffKernel = false
   var isInUserSpace = false
   /// In user space because of a HLT, without a local APIC in the kernel: that is the halt.
   var isHaltedInUserSpace = false
@@ -73,13 +73,13 @@ struct ExitMachine: Sendable, Equatable {
   /// Takes a kvm_entry.
   ///
   /// - Returns: how long the exit before it was handled; nil where there is none, or events were lost since. Where it
-  ///   `wasAway`, `takeAway` is to be asked next.
+  ///   `wasOffKernel`, `takeOffKernel` is to be asked next.
   @inline(__always)
   mutating func entry(at timestamp: UInt64, _ mark: LossMark, _ gaps: Gaps) -> UInt64? {
     var handling: UInt64?
     if activity == .handlingExit, timestamp >= since, gaps.isWhole(self.mark, mark) {
       handling = timestamp &- since
-    } else if wasAway {
+    } else if wasOffKernel {
       forgetAway()
     }
     activity = .inGuest
@@ -90,15 +90,15 @@ struct ExitMachine: Sendable, Equatable {
 
   /// What of the handling that the last kvm_entry ended was in user space, and what halted: both happened inside it, and
   /// a halt cannot be longer than what user space left. All in nanoseconds.
-  mutating func takeAway(of handling: UInt64, _ scale: TimeScale) -> (user: UInt64, halted: UInt64) {
-    let away = away(until: since, of: handling) { scale.nanoseconds($0) }
+  mutating func takeOffKernel(of handling: UInt64, _ scale: TimeScale) -> (user: UInt64, halted: UInt64) {
+    let offKernel = offKernel(until: since, of: handling) { scale.nanoseconds($0) }
     forgetAway()
-    return away
+    return offKernel
   }
 
   /// The same of an exit that is still open at a time.
   @inline(__always)
-  private func away(
+  private func offKernel(
     until timestamp: UInt64, of handling: UInt64, _ nanoseconds: (UInt64) -> UInt64
   ) -> (user: UInt64, halted: UInt64) {
     var end = self
@@ -118,7 +118,7 @@ struct ExitMachine: Sendable, Equatable {
     case .unknown: break
     case .inGuest: time.guest = open
     case .handlingExit:
-      (time.user, time.halted) = away(until: now, of: open, nanoseconds)
+      (time.user, time.halted) = offKernel(until: now, of: open, nanoseconds)
       if isHalt, !isInUserSpace, time.user | time.halted == 0 { time.halted = open }
       time.kernel = open - time.user - time.halted
     }
@@ -131,7 +131,7 @@ struct ExitMachine: Sendable, Equatable {
     /// The detail that was awaited.
     case detail(DetailKind, UInt64)
     /// The exit was elsewhere, from and to nanoseconds of the trace clock.
-    case away(TracedExit.Away)
+    case offKernel(TracedExit.OffKernel)
   }
 
   /// Takes what a rarer event says.
@@ -142,7 +142,7 @@ struct ExitMachine: Sendable, Equatable {
     case .nothing: return .nothing
     case .userSpace(let isHalt):
       if !isInUserSpace {
-        wasAway = true
+        wasOffKernel = true
         isInUserSpace = true
         isHaltedInUserSpace = isHalt
         userSince = timestamp
@@ -152,12 +152,12 @@ struct ExitMachine: Sendable, Equatable {
       guard isInUserSpace else { return .nothing }
       let stretch = userSpace(until: timestamp, scale)
       leaveUserSpace(at: timestamp) { scale.nanoseconds($0) }
-      return .away(stretch)
+      return .offKernel(stretch)
     case .wakeup(let nanoseconds):
-      wasAway = true
+      wasOffKernel = true
       openHalted &+= nanoseconds
       let end = scale.nanoseconds(timestamp)
-      return .away(TracedExit.Away(kind: .halted, start: end &- min(end, nanoseconds), end: end))
+      return .offKernel(TracedExit.OffKernel(kind: .halted, start: end &- min(end, nanoseconds), end: end))
     case .detail(let kind, let value):
       guard awaited == kind else { return .nothing }
       awaited = nil
@@ -174,8 +174,8 @@ struct ExitMachine: Sendable, Equatable {
   }
 
   /// The stretch in user space that the thread is in.
-  func userSpace(until timestamp: UInt64, _ scale: TimeScale) -> TracedExit.Away {
-    TracedExit.Away(
+  func userSpace(until timestamp: UInt64, _ scale: TimeScale) -> TracedExit.OffKernel {
+    TracedExit.OffKernel(
       kind: isHaltedInUserSpace ? .halted : .userSpace, start: scale.nanoseconds(userSince),
       end: scale.nanoseconds(timestamp))
   }
@@ -183,7 +183,7 @@ struct ExitMachine: Sendable, Equatable {
   /// Nothing is known of what the open exit did.
   @inline(__always)
   mutating func forgetAway() {
-    wasAway = false
+    wasOffKernel = false
     isInUserSpace = false
     isHaltedInUserSpace = false
     openUser = 0

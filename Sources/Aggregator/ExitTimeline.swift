@@ -5,7 +5,7 @@ import TraceFormat
 /// trace clock.
 public struct TracedExit: Sendable {
   /// Time inside an exit that was not spent in the kernel's handling.
-  public struct Away: Sendable, Hashable {
+  public struct OffKernel: Sendable, Hashable {
     public enum Kind: Sendable, Hashable {
       /// In the VMM: from kvm_userspace_exit until the thread is back in KVM_RUN.
       case userSpace
@@ -31,15 +31,15 @@ public struct TracedExit: Sendable {
   public var handling: UInt64?
   public var user: UInt64 = 0
   public var halted: UInt64 = 0
-  /// Stretches of it, in order of time, none touching another, at most `mostAway`. Empty where there is no `entry`.
-  public var away: [Away] = []
+  /// Stretches of it, in order of time, none touching another, at most `mostOffKernel`. Empty where there is no `entry`.
+  public var offKernel: [OffKernel] = []
   /// The fields of kvm_exit.
   public var exit: KVMExit
   /// The control that it is charged to.
   public var control: ControlID
   public var detail: (kind: DetailKind, value: UInt64)?
 
-  public static let mostAway = 256
+  public static let mostOffKernel = 256
 }
 
 /// Events lost on a CPU, as its pages tell.
@@ -76,13 +76,13 @@ public struct ExitTimeline: ~Copyable {
     var vcpuID: UInt32?
     var machine = ExitMachine()
     var open: TracedExit?
-    var away: [TracedExit.Away] = []
+    var offKernel: [TracedExit.OffKernel] = []
 
     /// Adds a stretch behind those before it, as far as it lies behind them.
-    mutating func add(_ stretch: TracedExit.Away) {
-      let start = max(stretch.start, away.last?.end ?? 0, open?.time ?? 0)
-      guard stretch.end > start, away.count < TracedExit.mostAway else { return }
-      away.append(TracedExit.Away(kind: stretch.kind, start: start, end: stretch.end))
+    mutating func add(_ stretch: TracedExit.OffKernel) {
+      let start = max(stretch.start, offKernel.last?.end ?? 0, open?.time ?? 0)
+      guard stretch.end > start, offKernel.count < TracedExit.mostOffKernel else { return }
+      offKernel.append(TracedExit.OffKernel(kind: stretch.kind, start: start, end: stretch.end))
     }
   }
 
@@ -213,7 +213,7 @@ public struct ExitTimeline: ~Copyable {
     exit.guestSince = guest.map { scale.nanoseconds(time &- $0) }
     exit.detail = source.kind.flatMap { kind in source.value(of: fields).map { (kind, $0) } }
     thread.open = exit
-    thread.away = []
+    thread.offKernel = []
     return unpaired
   }
 
@@ -224,12 +224,12 @@ public struct ExitTimeline: ~Copyable {
     if let span = thread.machine.entry(at: time, mark, gaps) {
       if thread.machine.isInUserSpace { thread.add(thread.machine.userSpace(until: time, scale)) }
       let handling = scale.nanoseconds(span)
-      let away = thread.machine.takeAway(of: handling, scale)
+      let offKernel = thread.machine.takeOffKernel(of: handling, scale)
       thread.open?.entry = scale.nanoseconds(time)
       thread.open?.handling = handling
-      thread.open?.user = away.user
-      thread.open?.halted = away.halted
-      thread.open?.away = thread.away
+      thread.open?.user = offKernel.user
+      thread.open?.halted = offKernel.halted
+      thread.open?.offKernel = thread.offKernel
     }
     defer { thread.open = nil }
     return thread.open
@@ -241,7 +241,7 @@ public struct ExitTimeline: ~Copyable {
     defer { threads[tid] = thread }
     switch thread.machine.take(note, at: time, scale) {
     case .nothing: break
-    case .away(let stretch): thread.add(stretch)
+    case .offKernel(let stretch): thread.add(stretch)
     case .detail(let kind, let value):
       thread.open?.detail = (kind, value)
       if kind == .msr {

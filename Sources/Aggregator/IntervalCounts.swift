@@ -60,8 +60,8 @@ public struct IntervalCounts: Sendable, Equatable {
   public var reasons: Set<ReasonCode> {
     var result: Set<ReasonCode> = []
     for thread in threads + (ended.map { [$0] } ?? []) {
-      for stay in thread.stays {
-        for reason in stay.reasons where reason.exits.count > 0 {
+      for residency in thread.residencies {
+        for reason in residency.reasons where reason.exits.count > 0 {
           result.insert(ReasonCode(isa: reason.isa, code: reason.code))
         }
       }
@@ -215,7 +215,7 @@ extension ThreadSum? {
     var sum = self ?? ThreadSum(tid: Aggregator.endedThread, vcpuID: nil, setting: VCPUSetting(rawValue: 0))
     self = nil
     sum.time.add(thread.time)
-    mergeAscending(&sum.stays, thread.stays)
+    mergeAscending(&sum.residencies, thread.residencies)
     self = sum
   }
 }
@@ -311,7 +311,7 @@ struct ThreadSum: Summand, Sendable, Equatable {
   var changes: [SettingChange] = []
   var time = TimeSplit()
   /// In order of the settings.
-  var stays: [StaySum] = []
+  var residencies: [ResidencyCounts] = []
 
   init(tid: Int32, vcpuID: UInt32?, setting: VCPUSetting) {
     self.tid = tid
@@ -322,34 +322,34 @@ struct ThreadSum: Summand, Sendable, Equatable {
   var key: Int32 { tid }
 
   var exits: UInt64 {
-    stays.reduce(0) { sum, stay in stay.reasons.reduce(sum) { $0 &+ $1.exits.count } }
+    residencies.reduce(0) { sum, residency in residency.reasons.reduce(sum) { $0 &+ $1.exits.count } }
   }
 
   mutating func rename(_ renaming: SettingRenaming) {
     guard renaming.from != renaming.to else { return }
     if setting == renaming.from { setting = renaming.to }
     for index in changes.indices { changes[index].rename(renaming) }
-    guard let place = stays.firstIndex(where: { $0.setting == renaming.from }) else { return }
-    var stay = stays.remove(at: place)
-    stay.setting = renaming.to
-    mergeAscending(&stays, [stay])
+    guard let place = residencies.firstIndex(where: { $0.setting == renaming.from }) else { return }
+    var residency = residencies.remove(at: place)
+    residency.setting = renaming.to
+    mergeAscending(&residencies, [residency])
   }
 
   /// Takes out what is part of it. What was counted before anybody had read the controls may be another setting's by now.
   mutating func subtract(_ part: ThreadSum) {
     time.subtract(part.time)
-    for stay in part.stays {
-      let own = stays.firstIndex { $0.setting == stay.setting } ?? stays.indices.first
+    for residency in part.residencies {
+      let own = residencies.firstIndex { $0.setting == residency.setting } ?? residencies.indices.first
       if let own {
-        stays[own].residence &-= stay.residence
-        stays[own].time.subtract(stay.time)
+        residencies[own].duration &-= residency.duration
+        residencies[own].time.subtract(residency.time)
       }
-      for reason in stay.reasons {
-        let candidates = (own.map { [$0] } ?? []) + Array(stays.indices)
+      for reason in residency.reasons {
+        let candidates = (own.map { [$0] } ?? []) + Array(residencies.indices)
         for index in candidates {
-          guard let place = stays[index].reasons.firstIndex(where: { $0.key == reason.key }) else { continue }
-          stays[index].reasons[place].subtract(reason)
-          if stays[index].reasons[place].isZero { stays[index].reasons.remove(at: place) }
+          guard let place = residencies[index].reasons.firstIndex(where: { $0.key == reason.key }) else { continue }
+          residencies[index].reasons[place].subtract(reason)
+          if residencies[index].reasons[place].isZero { residencies[index].reasons.remove(at: place) }
           break
         }
       }
@@ -365,7 +365,7 @@ struct ThreadSum: Summand, Sendable, Equatable {
     setting = later.setting
     if !later.changes.isEmpty { changes = Array((changes + later.changes).suffix(VCPUSlot.mostChanges)) }
     time.add(later.time)
-    mergeAscending(&stays, later.stays)
+    mergeAscending(&residencies, later.residencies)
   }
 
   func numbered(_ numbers: SettingNumbers) -> ThreadSum {
@@ -374,28 +374,28 @@ struct ThreadSum: Summand, Sendable, Equatable {
     sum.setting = numbers.number(setting)
     sum.renaming = renaming.map(numbers.number)
     sum.changes = changes.map(numbers.number)
-    sum.stays = []
-    for var stay in stays {
-      stay.setting = numbers.number(stay.setting)
-      mergeAscending(&sum.stays, [stay])
+    sum.residencies = []
+    for var residency in residencies {
+      residency.setting = numbers.number(residency.setting)
+      mergeAscending(&sum.residencies, [residency])
     }
     return sum
   }
 }
 
 /// What one vCPU thread counted in one setting.
-struct StaySum: Summand, Sendable, Equatable {
+struct ResidencyCounts: Summand, Sendable, Equatable {
   var setting: VCPUSetting
   /// On the trace clock. Wraps below 0 where an earlier interval counted time that a thread was not there any more.
-  var residence: UInt64 = 0
+  var duration: UInt64 = 0
   var time = TimeSplit()
   /// In order of ISA and code.
   var reasons: [ReasonCounts] = []
 
   var key: VCPUSetting { setting }
 
-  mutating func merge(_ other: StaySum) {
-    residence &+= other.residence
+  mutating func merge(_ other: ResidencyCounts) {
+    duration &+= other.duration
     time.add(other.time)
     mergeAscending(&reasons, other.reasons)
   }

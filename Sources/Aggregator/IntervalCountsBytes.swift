@@ -279,11 +279,11 @@ private struct IntervalWriter {
       $0.put($1.timestamp)
     }
     put(thread.time)
-    put(thread.stays) { writer, stay in
-      writer.put(stay.setting)
-      writer.put(difference: stay.residence)
-      writer.put(stay.time)
-      writer.put(stay.reasons) { $0.put($1) }
+    put(thread.residencies) { writer, residency in
+      writer.put(residency.setting)
+      writer.put(difference: residency.duration)
+      writer.put(residency.time)
+      writer.put(residency.reasons) { $0.put($1) }
     }
   }
 
@@ -387,7 +387,7 @@ private struct IntervalWriter {
     put(optional: machine.awaited.map { UInt64($0.rawValue) })
     put(
       UInt64(
-        (machine.wasAway ? 1 : 0) | (machine.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)
+        (machine.wasOffKernel ? 1 : 0) | (machine.isInUserSpace ? 2 : 0) | (thread.isSettingRead ? 4 : 0)
           | (machine.mark.hasLostOnStream ? 8 : 0) | (machine.mark.hasLostAnywhere ? 16 : 0)
           | (machine.isHaltedInUserSpace ? 32 : 0)))
     put(UInt64(machine.mark.stream))
@@ -599,34 +599,34 @@ private struct IntervalReader {
     }
     thread.time = try time()
     var last = 0
-    thread.stays = try list(limit: SettingRegistry.limit) { reader, _ throws(IntervalCountsError) in
-      var stay = StaySum(setting: try reader.settingNumber())
-      guard stay.setting.rawValue > last else { throw reader.error("settings that do not ascend") }
-      last = stay.setting.rawValue
-      stay.residence = try reader.difference()
-      stay.time = try reader.time()
+    thread.residencies = try list(limit: SettingRegistry.limit) { reader, _ throws(IntervalCountsError) in
+      var residency = ResidencyCounts(setting: try reader.settingNumber())
+      guard residency.setting.rawValue > last else { throw reader.error("settings that do not ascend") }
+      last = residency.setting.rawValue
+      residency.duration = try reader.difference()
+      residency.time = try reader.time()
       var key: UInt64?
-      stay.reasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(IntervalCountsError) in
+      residency.reasons = try reader.list(limit: ReasonIndex.capacity) { reader, _ throws(IntervalCountsError) in
         let reason = try reader.reason()
         guard key.map({ reason.key > $0 }) ?? true else { throw reader.error("exit reasons that do not ascend") }
         key = reason.key
         return reason
       }
-      reader.shareHalts(&stay)
-      return stay
+      reader.shareHalts(&residency)
+      return residency
     }
     return thread
   }
 
   /// Version 1 has the time halted of the vCPU: HLT had it, as far as its handling time reaches.
-  private mutating func shareHalts(_ stay: inout StaySum) {
-    guard version == 1, stay.time.halted > 0 else { return }
+  private mutating func shareHalts(_ residency: inout ResidencyCounts) {
+    guard version == 1, residency.time.halted > 0 else { return }
     isHaltShared = true
-    var left = stay.time.halted
-    for index in stay.reasons.indices
-    where ReasonCode(isa: stay.reasons[index].isa, code: stay.reasons[index].code).halts {
-      let part = min(left, stay.reasons[index].exits.handling)
-      stay.reasons[index].exits.halted = part
+    var left = residency.time.halted
+    for index in residency.reasons.indices
+    where ReasonCode(isa: residency.reasons[index].isa, code: residency.reasons[index].code).halts {
+      let part = min(left, residency.reasons[index].exits.handling)
+      residency.reasons[index].exits.halted = part
       left -= part
     }
   }
@@ -778,7 +778,7 @@ private struct IntervalReader {
     }
     let flags = try byte()
     guard flags < (version == 1 ? 8 : 64) else { throw error("unknown flags of a thread") }
-    thread.machine.wasAway = flags & 1 != 0
+    thread.machine.wasOffKernel = flags & 1 != 0
     thread.machine.isInUserSpace = flags & 2 != 0
     thread.isSettingRead = flags & 4 != 0
     thread.machine.isHaltedInUserSpace = flags & 32 != 0

@@ -11,34 +11,34 @@ struct RateHistory: Sendable {
 
   static let length = 240
 
-  private var courses: [Key: [Double]] = [:]
+  private var histories: [Key: [Double]] = [:]
   private var shown: Set<Key> = []
 
-  /// Adds the rate of the last interval, where it has one. Returns the course, oldest first.
+  /// Adds the rate of the last interval, where it has one. Returns the history, oldest first.
   mutating func add(_ rate: Double?, to key: Key) -> [Double] {
     shown.insert(key)
-    guard let rate else { return courses[key] ?? [] }
-    var values = courses.removeValue(forKey: key) ?? []
+    guard let rate else { return histories[key] ?? [] }
+    var values = histories.removeValue(forKey: key) ?? []
     if values.count >= Self.length { values.removeFirst(values.count - Self.length + 1) }
     values.append(rate)
-    courses[key] = values
+    histories[key] = values
     return values
   }
 
-  /// Drops the courses of what is not shown any more.
+  /// Drops the histories of what is not shown any more.
   mutating func forgetOthers() {
-    if courses.count > shown.count { courses = courses.filter { shown.contains($0.key) } }
+    if histories.count > shown.count { histories = histories.filter { shown.contains($0.key) } }
     shown.removeAll(keepingCapacity: true)
   }
 
-  /// Replaces all courses.
+  /// Replaces all histories.
   mutating func set(
     _ intervals: some Collection<(seconds: Double, exits: [Int32: Double])>, _ machines: MachineRegistry,
     _ members: [MachineRegistry.Member]
   ) {
-    courses = [:]
+    histories = [:]
     func add(_ key: Key, _ exits: Double, _ seconds: Double) {
-      courses[key, default: []].append(seconds > 0 ? exits / seconds : 0)
+      histories[key, default: []].append(seconds > 0 ? exits / seconds : 0)
     }
     let unknown = members.filter { machines.vmOfThread[$0.tid] == nil }
     let groups = MachineRegistry.inferredGroups(unknown).map { group in group.map { unknown[$0].tid } }

@@ -150,10 +150,10 @@ public struct RunningTotal: Sendable {
     let present = engine.present(at: now)
     let start = start ?? whole.sums.firstTimestamp
     sequence += 1
-    var courses = RateHistory()
-    swap(&courses, &rates)
-    var snapshot = show(whole, from: start, until: now, present, commandNames, &courses)
-    swap(&courses, &rates)
+    var histories = RateHistory()
+    swap(&histories, &rates)
+    var snapshot = show(whole, from: start, until: now, present, commandNames, &histories)
+    swap(&histories, &rates)
     if let (before, span) = comparison {
       // The course of the rates is that of the whole.
       var none = RateHistory()

@@ -83,7 +83,7 @@ public struct SettingStatistics: Sendable, ExitStatistics {
   /// vCPUs of the scope that are in it now.
   public var vcpus = 0
   /// How long vCPUs of the scope were in it, summed, in nanoseconds.
-  public var residence: UInt64 = 0
+  public var duration: UInt64 = 0
   public var figures = ExitFigures()
   /// Where the vCPUs' time went while they were in it.
   public var time = TimeSplit()
@@ -98,7 +98,7 @@ public struct SettingStatistics: Sendable, ExitStatistics {
   public var handling: UInt64 { figures.total.handling }
 
   /// Exits per second of a vCPU's time in it; nil for no time.
-  public var rate: Double? { residence == 0 ? nil : Double(count) * 1e9 / Double(residence) }
+  public var rate: Double? { duration == 0 ? nil : Double(count) * 1e9 / Double(duration) }
 }
 
 /// One exit reason in one setting.

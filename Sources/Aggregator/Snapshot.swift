@@ -402,7 +402,7 @@ public struct PlaybackState: Sendable, Hashable {
   /// 1 is the pace of the recording.
   public var speed: Double
   /// The course of the whole recording; nil before anything of it is known.
-  public var course: RecordingCourse?
+  public var rateTimeline: RateTimeline?
   /// The part of the recording that the figures are of, in nanoseconds since the first event; nil: from its start up to
   /// the position.
   public var range: Range<UInt64>?
@@ -455,7 +455,7 @@ public struct StreamState: Sendable, Hashable {
 }
 
 /// The course of a whole recording, for a time line.
-public struct RecordingCourse: Sendable, Hashable {
+public struct RateTimeline: Sendable, Hashable {
   /// What is worth a mark on the time line.
   public enum Mark: Sendable, Hashable {
     /// A vCPU thread went into another setting of its controls.

@@ -21,13 +21,13 @@ struct SnapshotBuilder {
     /// With what is still running.
     var time: TimeSplit
     var intervalTime: TimeSplit
-    var stays: [Residence]
+    var residencies: [Residency]
   }
 
   /// How long a thread was in a setting.
-  private struct Residence {
+  private struct Residency {
     var setting: VCPUSetting
-    var residence: UInt64
+    var duration: UInt64
     var time: TimeSplit
     /// It is in it now.
     var isPresent: Bool
@@ -81,24 +81,25 @@ struct SnapshotBuilder {
   ) {
     let first = cells.count
     var left = before
-    var stays: [Residence] = []
-    for stay in thread.stays {
+    var residencies: [Residency] = []
+    for residency in thread.residencies {
       // Of an interval alone, time that one before it counted too much may be more than its own.
-      var residence = Residence(
-        setting: stay.setting, residence: Int64(bitPattern: stay.residence) < 0 ? 0 : stay.residence, time: stay.time,
-        isPresent: stay.setting == thread.setting)
-      if residence.isPresent { residence.time.add(running) }
-      let time = residence.time
-      residence.time = time.since(left)
+      var shown = Residency(
+        setting: residency.setting, duration: Int64(bitPattern: residency.duration) < 0 ? 0 : residency.duration,
+        time: residency.time,
+        isPresent: residency.setting == thread.setting)
+      if shown.isPresent { shown.time.add(running) }
+      let time = shown.time
+      shown.time = time.since(left)
       left = left.since(time)
-      stays.append(residence)
-      let other = recent?.stays.firstIndex { $0.setting == stay.setting }
+      residencies.append(shown)
+      let other = recent?.residencies.firstIndex { $0.setting == residency.setting }
       var next = 0
-      for reason in stay.reasons {
-        var cell = Cell(setting: stay.setting, counts: reason, interval: ExitCounts(), intervalCharges: [])
+      for reason in residency.reasons {
+        var cell = Cell(setting: residency.setting, counts: reason, interval: ExitCounts(), intervalCharges: [])
         cell.counts.charges = ChargeCounts.settled(reason.charges)
         if let recent, let other {
-          let reasons = recent.stays[other].reasons
+          let reasons = recent.residencies[other].reasons
           while next < reasons.count, reasons[next].key < reason.key { next += 1 }
           if next < reasons.count, reasons[next].key == reason.key {
             cell.interval = reasons[next].exits
@@ -115,7 +116,7 @@ struct SnapshotBuilder {
     members.append(
       Counted(
         place: place, tid: thread.tid, vcpuID: thread.vcpuID, cells: first..<cells.count, time: time.since(before),
-        intervalTime: intervalTime.since(intervalBefore), stays: stays))
+        intervalTime: intervalTime.since(intervalBefore), residencies: residencies))
   }
 
   // MARK: - VMs and vCPUs
@@ -232,9 +233,9 @@ struct SnapshotBuilder {
     for member in group {
       scope.time.add(members[member].time)
       scope.intervalTime.add(members[member].intervalTime)
-      for stay in members[member].stays {
-        settings[stay.setting, default: SettingStatistics(setting: stay.setting)].add(
-          residence: present.scale.nanoseconds(stay.residence), stay.time, isPresent: stay.isPresent)
+      for residency in members[member].residencies {
+        settings[residency.setting, default: SettingStatistics(setting: residency.setting)].add(
+          duration: present.scale.nanoseconds(residency.duration), residency.time, isPresent: residency.isPresent)
       }
       for place in members[member].cells { all[cells[place].counts.key, default: []].append(place) }
     }
@@ -394,9 +395,9 @@ extension [ChargeStatistics] {
 }
 
 extension SettingStatistics {
-  fileprivate mutating func add(residence: UInt64, _ time: TimeSplit, isPresent: Bool) {
+  fileprivate mutating func add(duration: UInt64, _ time: TimeSplit, isPresent: Bool) {
     if isPresent { vcpus += 1 }
-    self.residence &+= residence
+    self.duration &+= duration
     self.time.add(time)
   }
 

@@ -346,7 +346,7 @@ extension Snapshot {
     snapshot.hostControls = nil
     snapshot.messages = []
     snapshot.sinceMark = nil
-    snapshot.playback?.course = nil
+    snapshot.playback?.rateTimeline = nil
     return snapshot
   }
 }

@@ -214,12 +214,12 @@ struct VCPUSlot {
   private(set) var settingSince: UInt64
   private var settingTime = TimeSplit()
   /// How long it was in it before, and what of the time since then earlier cuts took.
-  private var earlierResidence: UInt64 = 0
-  private var takenResidence: UInt64 = 0
+  private var earlierDuration: UInt64 = 0
+  private var takenDuration: UInt64 = 0
   /// The latest changes, oldest first.
   private(set) var changes: [SettingChange] = []
   /// The settings it was in before.
-  private var past: [VCPUSetting: Stay] = [:]
+  private var past: [VCPUSetting: Residency] = [:]
   /// An earlier cut has counts of it.
   var isContinued = false
   /// What `learn` made of a setting that an earlier cut has counts of.
@@ -229,10 +229,10 @@ struct VCPUSlot {
   private var awake: [UnsafeMutablePointer<ReasonCell>] = []
 
   /// What was counted in a setting.
-  private struct Stay {
+  private struct Residency {
     var cells: Cells
     /// How long it was in it, on the trace clock. Wraps below 0 where it takes back what an earlier cut had too much.
-    var residence: UInt64 = 0
+    var duration: UInt64 = 0
     var time = TimeSplit()
     /// It was not in it since the last cut.
     var isQuiet = false
@@ -297,9 +297,9 @@ struct VCPUSlot {
     cells = again?.cells ?? Self.makeCells()
     setting = new
     settingSince = timestamp
-    takenResidence = 0
+    takenDuration = 0
     // As if it had been here all along: what it was before, from now on it adds to.
-    earlierResidence = again?.residence ?? 0
+    earlierDuration = again?.duration ?? 0
     settingTime = time.since(again?.time ?? TimeSplit())
   }
 
@@ -319,18 +319,18 @@ struct VCPUSlot {
     for index in changes.indices { changes[index].rename(renaming) }
     if setting == renaming.from {
       setting = renaming.to
-    } else if let stay = past.removeValue(forKey: renaming.from) {
-      past[renaming.to] = stay
+    } else if let residency = past.removeValue(forKey: renaming.from) {
+      past[renaming.to] = residency
     } else {
       return
     }
     for cell in made where cell.pointee.setting == renaming.from { cell.pointee.setting = renaming.to }
   }
 
-  private func present(until timestamp: UInt64) -> Stay {
+  private func present(until timestamp: UInt64) -> Residency {
     let span = timestamp > settingSince ? timestamp - settingSince : 0
-    return Stay(
-      cells: cells, residence: earlierResidence &+ span &- takenResidence, time: time.since(settingTime))
+    return Residency(
+      cells: cells, duration: earlierDuration &+ span &- takenDuration, time: time.since(settingTime))
   }
 
   // MARK: - Cutting
@@ -341,20 +341,20 @@ struct VCPUSlot {
     sum.renaming = renaming
     sum.changes = changes
     sum.time = time
-    let stay = present(until: timestamp)
-    sum.stays.append(StaySum(setting: setting, residence: stay.residence, time: stay.time))
-    for (setting, stay) in past where !stay.isQuiet {
-      sum.stays.append(StaySum(setting: setting, residence: stay.residence, time: stay.time))
+    let residency = present(until: timestamp)
+    sum.residencies.append(ResidencyCounts(setting: setting, duration: residency.duration, time: residency.time))
+    for (setting, residency) in past where !residency.isQuiet {
+      sum.residencies.append(ResidencyCounts(setting: setting, duration: residency.duration, time: residency.time))
     }
     takeCells(into: &sum)
-    if sum.stays.count > 1 { sum.stays.sort { $0.setting < $1.setting } }
+    if sum.residencies.count > 1 { sum.residencies.sort { $0.setting < $1.setting } }
     for setting in past.keys {
-      past[setting]?.residence = 0
+      past[setting]?.duration = 0
       past[setting]?.time = TimeSplit()
       past[setting]?.isQuiet = true
     }
-    earlierResidence = 0
-    takenResidence = timestamp > settingSince ? timestamp - settingSince : 0
+    earlierDuration = 0
+    takenDuration = timestamp > settingSince ? timestamp - settingSince : 0
     time = TimeSplit()
     settingTime = TimeSplit()
     changes = []
@@ -364,22 +364,22 @@ struct VCPUSlot {
   }
 
   private mutating func takeCells(into sum: inout ThreadSum) {
-    if sum.stays.count == 1 { sum.stays[0].reasons.reserveCapacity(awake.count) }
+    if sum.residencies.count == 1 { sum.residencies[0].reasons.reserveCapacity(awake.count) }
     for cell in awake {
       cells(of: cell.pointee.setting)[cell.pointee.index] = nil
       let counts = cell.pointee.take()
       guard !counts.isEmpty else { continue }
       let index: Int
-      if let known = sum.stays.firstIndex(where: { $0.setting == cell.pointee.setting }) {
+      if let known = sum.residencies.firstIndex(where: { $0.setting == cell.pointee.setting }) {
         index = known
       } else {
-        index = sum.stays.count
-        sum.stays.append(StaySum(setting: cell.pointee.setting))
+        index = sum.residencies.count
+        sum.residencies.append(ResidencyCounts(setting: cell.pointee.setting))
       }
-      sum.stays[index].reasons.append(counts)
+      sum.residencies[index].reasons.append(counts)
     }
     awake.removeAll(keepingCapacity: true)
-    for index in sum.stays.indices { sum.stays[index].reasons.sort { $0.key < $1.key } }
+    for index in sum.residencies.indices { sum.residencies[index].reasons.sort { $0.key < $1.key } }
     // What the open exit still costs is counted without looking for its cell.
     if machine.activity == .handlingExit, let openCell {
       _ = wake(openCell.pointee.index, in: openCell.pointee.setting)
@@ -398,22 +398,22 @@ struct VCPUSlot {
   private mutating func cells(of other: VCPUSetting) -> Cells {
     if other == setting { return cells }
     if let known = past[other] { return known.cells }
-    let stay = Stay(cells: Self.makeCells(), isQuiet: true)
-    past[other] = stay
-    return stay.cells
+    let residency = Residency(cells: Self.makeCells(), isQuiet: true)
+    past[other] = residency
+    return residency.cells
   }
 
   /// Goes on in a setting that it is in since then, up to `end` counted already.
   mutating func resume(in setting: VCPUSetting, since: UInt64, countedUntil end: UInt64) {
-    earlierResidence = 0
-    takenResidence = 0
+    earlierDuration = 0
+    takenDuration = 0
     if setting != self.setting {
       let before = self.setting
       enter(setting, at: settingSince)
       past[before]?.isQuiet = true
     }
     settingSince = since
-    takenResidence = end > since ? end - since : 0
+    takenDuration = end > since ? end - since : 0
     isContinued = true
     renaming = nil
   }

@@ -94,11 +94,11 @@ private struct PerfettoWriter {
     let name = "\"name\":\(jsonString(reason)),\"cat\":\"exit\""
     if let entry = exit.entry {
       try event("\"ph\":\"X\",\(name),\(span(exit.time, entry)),\(track),\"args\":{\(arguments)}")
-      for away in exit.away {
-        let end = min(away.end, entry)
-        guard end > away.start else { continue }
-        let title = away.kind == .userSpace ? "user space" : "halted"
-        try event("\"ph\":\"X\",\"name\":\"\(title)\",\"cat\":\"away\",\(span(away.start, end)),\(track)")
+      for stretch in exit.offKernel {
+        let end = min(stretch.end, entry)
+        guard end > stretch.start else { continue }
+        let title = stretch.kind == .userSpace ? "user space" : "halted"
+        try event("\"ph\":\"X\",\"name\":\"\(title)\",\"cat\":\"off-kernel\",\(span(stretch.start, end)),\(track)")
       }
     } else {
       // How long it took is not known.

@@ -82,7 +82,7 @@ extension Painter {
       .controls, table, columns: columns, ids: ids, sortedBy: by, count: rows.count, cursor: cursor,
       cell: { row, column, width in
         let control = rows[row]
-        let isStruck = model.struck.contains(control.control)
+        let isWhatIfOff = model.whatIfOff.contains(control.control)
         let isCause = interval ? control.intervalCount > 0 : control.count > 0
         let span: Span =
           switch ids[column] {
@@ -93,7 +93,7 @@ extension Painter {
           case "bit": Span(control.name.bit.map(String.init) ?? "", .dim)
           case "state":
             switch control.state {
-            case _ where isStruck: Span("[-]", .struck)
+            case _ where isWhatIfOff: Span("[-]", .whatIfOff)
             case .on: Span("[x]", .value)
             case .off: Span("[ ]")
             case .mixed: Span("[~]", .value)
@@ -117,10 +117,10 @@ extension Painter {
           default:
             why(control).isReason ? Span(why(control).text, .changed) : Span(why(control).text, .dim)
           }
-        if isStruck { return Span(span.text, .struck) }
+        if isWhatIfOff { return Span(span.text, .whatIfOff) }
         return Span(span.text, span.text == "·" || span.text == "0" ? .dim : span.role)
       },
-      marker: { row in model.struck.contains(rows[row].control) ? Span("-", .struck) : Span(" ") })
+      marker: { row in model.whatIfOff.contains(rows[row].control) ? Span("-", .whatIfOff) : Span(" ") })
     if rows.isEmpty {
       let why =
         !model.filter.isEmpty
@@ -141,10 +141,10 @@ extension Painter {
       }
       let legend =
         !hasWords
-        ? "[x] on: an exit proves it  [?] no exit tells  [-] struck (x key)"
+        ? "[x] on: an exit proves it  [?] no exit tells  [-] off (what-if)"
         : hasAllowed && hasConfiguration
           ? "NOW: kernel memory  CFG: vmcs_config  ALLOW: the processor  ~ vCPUs differ"
-          : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] struck (x key)"
+          : "[x] on  [ ] off  [~] on for some: read from kernel memory  [-] off (what-if)"
       text(area, y: area.height - 1, legend, .dim)
     }
   }
@@ -165,7 +165,7 @@ extension FigureContext {
   /// A setting of the controls is counted over all of its time.
   fileprivate init(_ setting: SettingStatistics) {
     self.init()
-    windowNanoseconds = setting.residence
+    windowNanoseconds = setting.duration
     figures.total = setting.figures.total
   }
 }

@@ -54,13 +54,13 @@ extension Painter {
           case "reason": .normal
           default: text == "·" || text == "-" ? .dim : shown[column].id == sorted ? .value : .normal
           }
-        return Span(text, rows[row].struck == .wholly ? .struck : role)
+        return Span(text, rows[row].whatIfOff == .wholly ? .whatIfOff : role)
       },
       marker: { row in
-        switch rows[row].struck {
+        switch rows[row].whatIfOff {
         case .no: Span(" ")
-        case .partly: Span("~", .struck)
-        case .wholly: Span("-", .struck)
+        case .partly: Span("~", .whatIfOff)
+        case .wholly: Span("-", .whatIfOff)
         }
       })
     if rows.isEmpty {

@@ -186,7 +186,7 @@ extension Painter {
       add("exit code", Format.hex(UInt64(code)))
       add("KVM's default", id.interceptReason?.svm?.kvmUse)
     }
-    if let since = model.snapshot?.standing(id, on: threads).since, let snapshot = model.snapshot {
+    if let since = model.snapshot?.status(id, on: threads).since, let snapshot = model.snapshot {
       add(
         "changed", "\(Format.duration(snapshot.age(of: since))) ago, as far as reading ten times a second can tell",
         .changed)

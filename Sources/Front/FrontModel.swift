@@ -2,7 +2,7 @@ import Aggregator
 import Architecture
 import Screen
 
-/// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, struck. A plain value: keys
+/// Everything the front knows besides the snapshot: which pane, what is looked at, sorted, off in the what-if. A plain value: keys
 /// change it, the renderer draws it.
 public struct FrontModel {
   /// What a pane is sorted by.
@@ -37,7 +37,7 @@ public struct FrontModel {
   public private(set) var isPaused = false
   /// Seconds.
   public private(set) var interval: Double
-  public private(set) var struck: Set<ControlID> = []
+  public private(set) var whatIfOff: Set<ControlID> = []
   /// The setting that the controls pane shows; nil for all.
   public private(set) var setting: VCPUSetting?
   public private(set) var prompt: Prompt?
@@ -139,7 +139,7 @@ public struct FrontModel {
     }
     if awaitsMark, let playback = next.playback, playback.position != position {
       awaitsMark = false
-      let mark = playback.course?.marks.last { $0.position == playback.position }
+      let mark = playback.rateTimeline?.marks.last { $0.position == playback.position }
       if let mark, message == nil, prompt == nil { message = text(of: mark) }
     }
     for tid in Array(histories.keys) where next.states[tid] == nil && !pins.contains(tid) { histories[tid] = nil }
@@ -308,7 +308,7 @@ public struct FrontModel {
     case .back: return goBack()
     case .markBefore: return markBefore()
     case .whatIf: toggleWhatIf()
-    case .clearWhatIf: struck = []
+    case .clearWhatIf: whatIfOff = []
     case .nextVCPU: nextVCPU(by: 1)
     case .previousVCPU: nextVCPU(by: -1)
     case .pin: pin()
@@ -608,10 +608,10 @@ public struct FrontModel {
       message = controls.isEmpty ? "no control under the cursor" : "nothing can suppress these exits"
       return
     }
-    if switches.allSatisfy(struck.contains) {
-      struck.subtract(switches)
+    if switches.allSatisfy(whatIfOff.contains) {
+      whatIfOff.subtract(switches)
     } else {
-      struck.formUnion(switches)
+      whatIfOff.formUnion(switches)
       let cost = scopeStatistics?.controls.first { $0.control == first }
       if cost == nil { message = "\(names.control(first).short): no exit is charged to it" }
     }

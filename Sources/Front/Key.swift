@@ -202,7 +202,7 @@ public enum Keymap {
     Binding(
       [.character("x")], .whatIf, "what if this control were off (exits: what the reason is charged to)",
       hint: "what-if", order: 2),
-    Binding([.character("X")], .clearWhatIf, "what-if: nothing struck any more"),
+    Binding([.character("X")], .clearWhatIf, "what-if: every control on again"),
     Binding([.character("r")], .record, "record into a file, the last seconds before it included; again: end that"),
     Binding(
       [.character("s")], .nextSetting, "controls: what was counted in the next setting of the controls, or in all"),

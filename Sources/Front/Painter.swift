@@ -274,7 +274,7 @@ struct Painter {
   }
 
   private mutating func paint(_ whatIf: WhatIf, y: Int) {
-    let names = model.struck.sorted().map { model.names.control($0).short }
+    let names = model.whatIfOff.sorted().map { model.names.control($0).short }
     var tail = Line(" off → ")
     tail.append("\(Format.count(whatIf.remainingRate)) exits/s", .value)
     tail.append(" (−\(Format.percent(whatIf.less)) %)")
@@ -292,7 +292,7 @@ struct Painter {
       shown = (names.first ?? "").truncated(to: max(4, room - more.displayWidth)) + more
     }
     frame.screen.put(
-      Line(head.spans + [Span(shown.truncated(to: room), .struck)] + tail.spans), x: 0, y: y)
+      Line(head.spans + [Span(shown.truncated(to: room), .whatIfOff)] + tail.spans), x: 0, y: y)
   }
 
   private mutating func paintTabs(y: Int) {
@@ -442,7 +442,7 @@ struct Painter {
     }
   }
 
-  func role(_ row: ReasonRow, _ otherwise: Role) -> Role { row.struck == .wholly ? .struck : otherwise }
+  func role(_ row: ReasonRow, _ otherwise: Role) -> Role { row.whatIfOff == .wholly ? .whatIfOff : otherwise }
 
   // MARK: Pieces
 
@@ -552,14 +552,14 @@ struct Painter {
       ("halted", "blocked or polling after HLT: idle, and in no TIME%; MEAN to MAX are all of the time to kvm_entry"),
       ("lost", "events the ring buffers dropped; +? where a buffer did not say how many"),
       ("[x]", "the control is on: read from kernel memory, or an exit proves it"), ("[ ]", "off"),
-      ("[~]", "on for some of the vCPUs"), ("[?]", "not read, and no exit tells"), ("[-]", "struck by the what-if"),
+      ("[~]", "on for some of the vCPUs"), ("[?]", "not read, and no exit tells"), ("[-]", "off in the what-if"),
       ("NOW CFG", "a control as it is in force and as KVM configures every vCPU (vmcs_config)"),
       ("ALLOW", "what the processor takes: 0/1 either, 1 or 0 only that; ?/1 where only /proc/cpuinfo tells"),
       ("~", "behind a value: stale, KVM has not read the register again since the guest ran"),
       ("=", "behind a value: derived from values that were read"), ("c", "behind a value: configured"),
       ("?", "in a value's place: unavailable, only VMREAD could tell"), ("*", "before a name: it changed just now"),
       ("VMM", "what the VMM said when asked (R), where it is something else"),
-      ("what-if", "the exits charged to the struck controls are taken off; nothing is changed on the host"),
+      ("what-if", "the exits charged to the controls that are off are taken off; nothing is changed on the host"),
       (
         "time line",
         "exits a second over the whole recording, its highest rate full; blank: no exit; ░ or ?: not read yet"

@@ -22,9 +22,9 @@ public enum RowKey: Sendable, Hashable {
 
 /// A row of the exits pane.
 struct ReasonRow {
-  enum Struck { case no, partly, wholly }
+  enum WhatIfEffect { case no, partly, wholly }
   var reason: ReasonStatistics
-  var struck: Struck
+  var whatIfOff: WhatIfEffect
 }
 
 /// A row of the controls pane: a control with what is charged to it, over all settings.
@@ -83,9 +83,9 @@ enum MachineName {
   }
 }
 
-/// The sum of what is struck by the what-if, and of what is left.
+/// The sum of what the what-if takes off, and of what is left.
 public struct WhatIf: Sendable, Hashable {
-  /// Exits per second now and without what is struck.
+  /// Exits per second now and without it.
   public var rate: Double
   public var remainingRate: Double
   /// How many percent less.
@@ -94,10 +94,10 @@ public struct WhatIf: Sendable, Hashable {
   public var time: Double?
   public var remainingTime: Double?
 
-  init(scope: ScopeStatistics, struck: Set<ControlID>, context: FigureContext) {
-    var struckFigures = ExitFigures()
-    for control in scope.controls where struck.contains(control.control) { struckFigures.add(control.figures) }
-    let (exits, handling) = (context.basic(struckFigures).count, context.basic(struckFigures).busy)
+  init(scope: ScopeStatistics, whatIfOff: Set<ControlID>, context: FigureContext) {
+    var whatIfOffFigures = ExitFigures()
+    for control in scope.controls where whatIfOff.contains(control.control) { whatIfOffFigures.add(control.figures) }
+    let (exits, handling) = (context.basic(whatIfOffFigures).count, context.basic(whatIfOffFigures).busy)
     let interval = context.basis == .interval
     let all = interval ? scope.intervalExits : scope.exits
     let nanoseconds = Double(interval ? context.intervalNanoseconds : context.windowNanoseconds)
@@ -193,8 +193,8 @@ extension FrontModel {
   }
 
   public var whatIf: WhatIf? {
-    guard !struck.isEmpty, snapshot != nil, let statistics = scopeStatistics else { return nil }
-    return WhatIf(scope: statistics, struck: struck, context: context(statistics))
+    guard !whatIfOff.isEmpty, snapshot != nil, let statistics = scopeStatistics else { return nil }
+    return WhatIf(scope: statistics, whatIfOff: whatIfOff, context: context(statistics))
   }
 
   func passes(_ texts: String...) -> Bool { passes(texts) }
@@ -222,12 +222,12 @@ extension FrontModel {
       }
     return ReasonFigures.sorted(
       shown, by: exitSortColumn, descending: sort(.exits).descending, context: context
-    ).map { ReasonRow(reason: $0, struck: struckShare($0)) }
+    ).map { ReasonRow(reason: $0, whatIfOff: whatIfEffect($0)) }
   }
 
-  func struckShare(_ reason: ReasonStatistics) -> ReasonRow.Struck {
-    if struck.isEmpty { return .no }
-    let hit = reason.charges.count { struck.contains($0.control) }
+  func whatIfEffect(_ reason: ReasonStatistics) -> ReasonRow.WhatIfEffect {
+    if whatIfOff.isEmpty { return .no }
+    let hit = reason.charges.count { whatIfOff.contains($0.control) }
     return hit == 0 ? .no : hit == reason.charges.count ? .wholly : .partly
   }
 

@@ -17,7 +17,7 @@ extension FrontModel {
   /// In words: how many vCPUs, how long, how many exits, and in what it differs from the setting before it.
   func text(of row: SettingStatistics) -> String {
     var text = "\(label(row.setting)): \(row.vcpus) vCPU\(row.vcpus == 1 ? "" : "s") now"
-    text += ", \(Format.exact(row.count)) exits in \(Format.duration(row.residence))"
+    text += ", \(Format.exact(row.count)) exits in \(Format.duration(row.duration))"
     if let rate = row.rate { text += " (\(Format.count(rate))/s)" }
     let changes = changes(of: row.setting)
     if !changes.isEmpty { text += "; \(changes)" }
@@ -63,7 +63,7 @@ extension Painter {
     for row in settings {
       let cost = row.controls.first { $0.control == id }
       let value = snapshot.description(row.setting)?.words?.value(of: id).map { $0 ? "1" : "0" } ?? "·"
-      let rate = row.residence == 0 ? nil : Double(cost?.count ?? 0) * 1e9 / Double(row.residence)
+      let rate = row.duration == 0 ? nil : Double(cost?.count ?? 0) * 1e9 / Double(row.duration)
       var line = Line("  " + model.label(row.setting).padded(to: 20), row.vcpus > 0 ? .value : .normal)
       line.append(value.padded(to: 6, alignRight: true))
       line.append(Format.exact(cost?.count ?? 0).padded(to: 14, alignRight: true), .value)

@@ -234,7 +234,7 @@ private struct Style {
 
   static func of(_ role: Role, isSelected: Bool, hasColours: Bool) -> Style {
     // The row under the cursor is one bar: colours of its own would make a patchwork of it.
-    if isSelected { return Style(attributes: role == .struck ? reverse | dim : reverse) }
+    if isSelected { return Style(attributes: role == .whatIfOff ? reverse | dim : reverse) }
     let (attributes, colour): (UInt32, Int32) =
       switch role {
       case .normal: (0, -1)
@@ -248,7 +248,7 @@ private struct Style {
       case .error: (hasColours ? bold : bold | reverse, 1)
       case .charged: (0, 2)
       case .stale: (dim, 3)
-      case .struck: (dim, -1)
+      case .whatIfOff: (dim, -1)
       case .tab: (bold | reverse, -1)
       case .key: (bold, 6)
       case .guest: (0, 2)

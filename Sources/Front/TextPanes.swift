@@ -66,12 +66,12 @@ extension Painter {
     lines.append(Line(" CHARGED TO", .heading))
     for charge in reason.charges {
       let name = model.names.control(charge.control)
-      let isStruck = model.struck.contains(charge.control)
-      var line = Line(" \(isStruck ? "-" : " ")", .struck)
+      let isWhatIfOff = model.whatIfOff.contains(charge.control)
+      var line = Line(" \(isWhatIfOff ? "-" : " ")", .whatIfOff)
       line.append(Painter.text(.integer(charge.count), width: 11).padded(to: 11, alignRight: true), .value)
       line.append(" " + shareText(charge.count, reason.count))
       line.append("  \(name.word) \(name.bit.map { "bit \($0) " } ?? "")", .dim)
-      line.append(name.name, isStruck ? .struck : .charged)
+      line.append(name.name, isWhatIfOff ? .whatIfOff : .charged)
       line.append("  \(name.title)", .dim)
       lines.append(line)
     }

@@ -46,7 +46,7 @@ struct TimeLine {
   }
 }
 
-extension RecordingCourse.Mark {
+extension RateTimeline.Mark {
   /// Its sign on the time line: letters and signs that every terminal has.
   var sign: Character {
     switch self {
@@ -85,7 +85,7 @@ extension FrontModel {
     if rows < 14 { return 1 }
     if rows < 30 { return 2 }
     // A legend is worth a row where there is something to explain; a higher graph where there is plenty of room.
-    return 2 + (playback.course?.marks.isEmpty == false ? 1 : 0) + (rows >= 50 ? 1 : 0)
+    return 2 + (playback.rateTimeline?.marks.isEmpty == false ? 1 : 0) + (rows >= 50 ? 1 : 0)
   }
 
   /// A time of day, or a place in the recording where it does not tell.
@@ -113,7 +113,7 @@ extension FrontModel {
       + Format.position(range.upperBound, decimals: decimals)
   }
 
-  func text(of mark: RecordingCourse.PlacedMark) -> String {
+  func text(of mark: RateTimeline.PlacedMark) -> String {
     let what =
       switch mark.mark {
       case .settingChanged(let thread): "\(vcpuName(thread)): setting changed"
@@ -142,14 +142,14 @@ extension FrontModel {
   }
 
   /// The marks before and behind the position, as far as there are any; the first may be right at it.
-  var nearMarks: (before: RecordingCourse.PlacedMark?, after: RecordingCourse.PlacedMark?) {
-    guard let playback = snapshot?.playback, let marks = playback.course?.marks else { return (nil, nil) }
+  var nearMarks: (before: RateTimeline.PlacedMark?, after: RateTimeline.PlacedMark?) {
+    guard let playback = snapshot?.playback, let marks = playback.rateTimeline?.marks else { return (nil, nil) }
     return (marks.last { $0.position <= playback.position }, marks.first { $0.position > playback.position })
   }
 
   /// The nearest mark on one side of the position.
-  func mark(forward: Bool) -> RecordingCourse.PlacedMark? {
-    guard let playback = snapshot?.playback, let marks = playback.course?.marks else { return nil }
+  func mark(forward: Bool) -> RateTimeline.PlacedMark? {
+    guard let playback = snapshot?.playback, let marks = playback.rateTimeline?.marks else { return nil }
     return forward
       ? marks.first { $0.position > playback.position } : marks.last { $0.position < playback.position }
   }
@@ -159,7 +159,7 @@ extension Painter {
   /// The course of the recording, where one is in it, and what was marked: above the line at the foot.
   mutating func paintTimeLine(_ area: Rectangle) {
     guard let playback = model.snapshot?.playback, area.height > 0, area.width > 0 else { return }
-    let legend = playback.course?.marks.isEmpty == false && area.height >= 3 ? 1 : 0
+    let legend = playback.rateTimeline?.marks.isEmpty == false && area.height >= 3 ? 1 : 0
     let facts = timeLineFacts(playback, rows: area.height - legend)
     let side = min(area.width / 2, facts.reduce(0) { max($0, $1.width) } + 2)
     let x = area.x + side
@@ -171,7 +171,7 @@ extension Painter {
     let ruler = area.height - legend >= 2 ? 1 : 0
     let graph = Rectangle(x: x, y: area.y + ruler, width: width, height: area.height - legend - ruler)
     if ruler > 0 { paintRuler(line, playback, x: x, y: area.y) }
-    paintCourse(line, playback, graph)
+    paintRates(line, playback, graph)
     frame.regions.append(
       .init(area: Rectangle(x: x, y: area.y, width: width, height: ruler + graph.height), target: .timeLine))
     if legend > 0 { paintTimeLegend(playback, Rectangle(x: area.x, y: area.bottom - 1, width: area.width, height: 1)) }
@@ -195,18 +195,18 @@ extension Painter {
     first.append("x\(Format.count(playback.speed))", playback.speed == 1 ? .dim : .value)
     var second = Line(place, .value)
     second.append("/\(length)", .dim)
-    let top = playback.course.map { $0.rates.reduce(0) { max($0, $1.map { $0.isFinite ? $0 : 0 } ?? 0) } } ?? 0
+    let top = playback.rateTimeline.map { $0.rates.reduce(0) { max($0, $1.map { $0.isFinite ? $0 : 0 } ?? 0) } } ?? 0
     return rows < 3 ? [first, second] : [first, second, Line("peak \(Format.count(top)) exits/s", .dim)]
   }
 
   /// The marks, the range and the place.
   private mutating func paintRuler(_ line: TimeLine, _ playback: PlaybackState, x: Int, y: Int) {
-    let known = playback.course.map { line.column($0.known) } ?? -1
+    let known = playback.rateTimeline.map { line.column($0.known) } ?? -1
     for column in 0..<line.width {
       frame.screen.put(column <= known ? "─" : " ", x: x + column, y: y, role: .dim)
     }
-    var shown: [Int: RecordingCourse.Mark] = [:]
-    for placed in playback.course?.marks ?? [] {
+    var shown: [Int: RateTimeline.Mark] = [:]
+    for placed in playback.rateTimeline?.marks ?? [] {
       let column = line.column(placed.position)
       if shown[column].map({ $0.rank < placed.mark.rank }) ?? true { shown[column] = placed.mark }
     }
@@ -239,8 +239,8 @@ extension Painter {
   }
 
   /// How many exits a second, part by part. What is not read yet is no zero, and looks otherwise.
-  private mutating func paintCourse(_ line: TimeLine, _ playback: PlaybackState, _ area: Rectangle) {
-    let rates = TimeLine.resampled(playback.course?.rates ?? [], width: line.width)
+  private mutating func paintRates(_ line: TimeLine, _ playback: PlaybackState, _ area: Rectangle) {
+    let rates = TimeLine.resampled(playback.rateTimeline?.rates ?? [], width: line.width)
     let top = rates.reduce(0) { max($0, $1 ?? 0) }
     let range = model.shownRange?.positions
     let inside = range.map { line.column($0.lowerBound)...line.column($0.upperBound) }
@@ -266,7 +266,7 @@ extension Painter {
   private mutating func paintTimeLegend(_ playback: PlaybackState, _ area: Rectangle) {
     var signs = Line()
     var kinds: Set<Character> = []
-    for placed in playback.course?.marks ?? [] where kinds.insert(placed.mark.sign).inserted {
+    for placed in playback.rateTimeline?.marks ?? [] where kinds.insert(placed.mark.sign).inserted {
       signs.append("  \(placed.mark.sign)", placed.mark == .lost ? .warning : .value)
       signs.append(" \(placed.mark.meaning)", .dim)
     }

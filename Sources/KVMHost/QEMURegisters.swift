@@ -41,7 +41,7 @@ public enum QEMURegisters {
       for (part, field) in segment(name == "LDT" ? "LDTR" : name) { names["\(name) \(part)"] = field }
     }
     var result = own
-    for field in StateField.kept + StateField.guestView
+    for field in StateField.softwareState + StateField.guestView
     where field.name.hasPrefix("R") || field.name.hasPrefix("CR") || field.name.hasPrefix("DR") || field.name == "EFER"
     {
       if field.name != "REQUESTS", field.name != "CR8" { result[field.name] = field }

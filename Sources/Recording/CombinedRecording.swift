@@ -236,8 +236,8 @@ public final class CombinedRecording: RecordingSource {
     (notes, streams, cpuStatistics, places) = (other.notes, other.streams, other.cpuStatistics, other.places)
   }
 
-  public func another() -> (any RecordingSource)? {
-    let others = files.compactMap { $0.another() }
+  public func reopen() -> (any RecordingSource)? {
+    let others = files.compactMap { $0.reopen() }
     return others.count == files.count ? CombinedRecording(self, others) : nil
   }
 

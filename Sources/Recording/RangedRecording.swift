@@ -38,7 +38,7 @@ public final class RangedRecording: RecordingSource {
     if isEnded.indices.contains(stream) { isEnded[stream] = false }
   }
 
-  public func another() -> (any RecordingSource)? { base.another().map { RangedRecording($0, range: range) } }
+  public func reopen() -> (any RecordingSource)? { base.reopen().map { RangedRecording($0, range: range) } }
 
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
     guard let bounds = base.timeBounds() else { return nil }

@@ -104,7 +104,7 @@ public final class RecordedEvents: RecordingSource {
   public func nextPage(stream: Int) -> UnsafeRawBufferPointer? { pages.nextPage(stream: stream) }
   public func rewind() { pages.rewind() }
   public func seek(stream: Int, to time: UInt64?) { pages.seek(stream: stream, to: time) }
-  public func another() -> (any RecordingSource)? { RecordedEvents(self) }
+  public func reopen() -> (any RecordingSource)? { RecordedEvents(self) }
 
   public func timeBounds() -> (first: UInt64, last: UInt64)? {
     rewind()

@@ -226,11 +226,11 @@ private struct Document: Encodable {
     }
     let threads = snapshot.vms.flatMap(\.vcpus).map(\.tid)
     controls = report.controls.map { control in
-      let standing = snapshot.standing(control.control, on: threads)
+      let status = snapshot.status(control.control, on: threads)
       // A trace proves that a control was on for those exits; what it is set to now it cannot tell. One value for all vCPUs, or
       // none.
       let value: Int? =
-        switch standing.now {
+        switch status.now {
         case .on: 1
         case .off: 0
         case .mixed, nil: nil
@@ -239,9 +239,9 @@ private struct Document: Encodable {
         control, report, context,
         [
           "value": JSONValue(optional: value), "provenance": .text(value == nil ? "inferred" : "measured"),
-          "configured": JSONValue(optional: standing.configured.map { $0 ? 1 : 0 }),
-          "allowed": JSONValue(optional: standing.allowed?.text),
-          "changed_ns_ago": JSONValue(optional: standing.since.map { snapshot.age(of: $0) }),
+          "configured": JSONValue(optional: status.configured.map { $0 ? 1 : 0 }),
+          "allowed": JSONValue(optional: status.allowed?.text),
+          "changed_ns_ago": JSONValue(optional: status.since.map { snapshot.age(of: $0) }),
         ])
     }
     settings = total.settings.map { Self.setting($0, report, context) }
@@ -258,7 +258,7 @@ private struct Document: Encodable {
       report.reasons.map { (UInt64($0.isa) << 32 | UInt64($0.code), $0.name) },
       uniquingKeysWith: { first, _ in first })
     return Setting(
-      label: description.label, words: Words(description.words), vcpus: row.vcpus, residenceNs: row.residence,
+      label: description.label, words: Words(description.words), vcpus: row.vcpus, residenceNs: row.duration,
       exits: row.count, rate: row.rate.map(rounded), time: TimeDocument(row.time),
       reasons: row.reasons.map { reason in
         SettingReason(

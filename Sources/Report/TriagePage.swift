@@ -187,10 +187,10 @@ extension TriageReport {
       let meaning = control.control == .unconditional ? "  (no control suppresses them)" : place
       var row = figures.map { figureText($0.value(control.figures, context)) }
       if isRead {
-        let standing = snapshot.standing(control.control, on: threads)
+        let status = snapshot.status(control.control, on: threads)
         row += [
-          Self.text(standing.now), standing.configured.map { $0 ? "1" : "0" } ?? "-",
-          standing.allowed.map(Self.compact) ?? "-",
+          Self.text(status.now), status.configured.map { $0 ? "1" : "0" } ?? "-",
+          status.allowed.map(Self.compact) ?? "-",
         ]
       }
       rows.append(row + [name.name + meaning])
@@ -245,7 +245,7 @@ extension TriageReport {
     for row in settings.prefix(Self.shownSettings) {
       guard let description = snapshot.description(row.setting) else { continue }
       var text = "\(row.vcpus == 0 ? "no vCPU" : Figures.plural(UInt64(row.vcpus), "vCPU")) now, "
-      text += "\(seconds(row.residence)) of vCPU time, \(Figures.plural(row.count, "exit"))"
+      text += "\(seconds(row.duration)) of vCPU time, \(Figures.plural(row.count, "exit"))"
       if let rate = row.rate { text += " (\(Figures.short(rate))/s)" }
       if let before {
         let changes = description.difference(from: before)

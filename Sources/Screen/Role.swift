@@ -21,7 +21,7 @@ public enum Role: UInt8, Sendable, CaseIterable {
   /// An old reading.
   case stale
   /// Struck by the what-if.
-  case struck
+  case whatIfOff
   /// The pane that is on.
   case tab
   /// A key to press.
@@ -46,7 +46,7 @@ public enum Role: UInt8, Sendable, CaseIterable {
     case .error: "E"
     case .charged: "C"
     case .stale: "s"
-    case .struck: "-"
+    case .whatIfOff: "-"
     case .tab: "t"
     case .key: "k"
     case .guest: "g"

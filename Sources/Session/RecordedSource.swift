@@ -18,7 +18,7 @@ final class RecordedSource: SeekablePageSource {
   private let own: RecordedEvents?
   private let timed: [TimelineNote]
   private let selection: SessionOptions
-  private var standing: (state: Int?, words: Int?, states: [Int32: VCPUReading], controls: HostControls?) =
+  private var cached: (state: Int?, words: Int?, states: [Int32: VCPUReading], controls: HostControls?) =
     (nil, nil, [:], nil)
   /// Why sums of a summary are not counted: there is nothing else that could be.
   private var damageOfSums: [String] = []
@@ -92,7 +92,7 @@ final class RecordedSource: SeekablePageSource {
   func nextPage(stream: Int) -> UnsafeRawBufferPointer? { recording.nextPage(stream: stream) }
   func seek(stream: Int, to time: UInt64?) { recording.seek(stream: stream, to: time) }
   /// A second reader of the same recording; nil where that cannot be had.
-  func another() -> RecordedSource? { recording.another().map { RecordedSource($0, like: self) } }
+  func reopen() -> RecordedSource? { recording.reopen().map { RecordedSource($0, like: self) } }
 
   // MARK: - What a recording of ours knows besides
 
@@ -138,18 +138,18 @@ final class RecordedSource: SeekablePageSource {
   }
 
   /// What was known of the vCPUs at a moment of the trace clock, raw; nil where the recording has nothing of the kind.
-  func standing(at moment: UInt64) -> RecordedStanding? {
+  func recorded(at moment: UInt64) -> RecordedMoment? {
     guard let file = own?.file else { return nil }
-    var result = RecordedStanding()
+    var result = RecordedMoment()
     // The same chunk as before says the same as before.
     let state = file.lastIndex(of: .state, at: moment)
-    if state != standing.state {
-      standing.state = state
-      standing.states = file.states(at: moment)?.byThread ?? [:]
-      standing.controls = file.latest(ControlsRecord.self, at: moment)?.record.controls
+    if state != cached.state {
+      cached.state = state
+      cached.states = file.states(at: moment)?.byThread ?? [:]
+      cached.controls = file.latest(ControlsRecord.self, at: moment)?.record.controls
     }
-    result.states = standing.states
-    result.hostControls = standing.controls
+    result.states = cached.states
+    result.hostControls = cached.controls
     for note in timed[..<timed.partitioningIndex(where: { $0.time > moment })].reversed() {
       guard case .words(let words) = note.content else { continue }
       result.words = words

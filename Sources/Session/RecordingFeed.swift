@@ -11,8 +11,8 @@ final class RecordingFeed: Feed {
   private let source: RecordedSource
   private let options: AggregatorOptions
   private lazy var timeline = Timeline(source, bounds: source.timeBounds() ?? (0, 0), options)
-  private lazy var head = try? Playhead(source, timeline, options)
-  private lazy var search = source.another().flatMap { ExitSearch($0, timeline, options) }
+  private lazy var head = try? ReplayCursor(source, timeline, options)
+  private lazy var search = source.reopen().flatMap { ExitSearch($0, timeline, options) }
   private var isReadWhole = false
   /// Nanoseconds from the first event to the playing position.
   private(set) var position: UInt64 = 0
@@ -33,7 +33,7 @@ final class RecordingFeed: Feed {
   /// What is compared with what comes after it.
   private var before: Snapshot?
   private var sequence: UInt64 = 0
-  private var course: (version: Int, course: RecordingCourse)?
+  private var rateTimeline: (version: Int, timeline: RateTimeline)?
 
   /// What is counted of the recording, raw; nil for all of it.
   private let part: ClosedRange<UInt64>?
@@ -329,7 +329,7 @@ final class RecordingFeed: Feed {
   /// What came after one moment of the trace clock and up to another.
   private func count(after start: UInt64, through end: UInt64) -> Snapshot? {
     // The playing position keeps its source.
-    guard let own = source.another(), let head = try? Playhead(own, timeline, options) else { return nil }
+    guard let own = source.reopen(), let head = try? ReplayCursor(own, timeline, options) else { return nil }
     let isFromStart = start < timeline.bounds.first
     let isToEnd = end >= timeline.bounds.last
     if !isFromStart { head.begin(at: start) }
@@ -370,7 +370,7 @@ final class RecordingFeed: Feed {
     if range != nil { describe(&snapshot, at: present, isCountedUpTo: false) }
     var playback = playback(at: position)
     playback.range = range?.positions
-    playback.course = presentCourse()
+    playback.rateTimeline = presentRateTimeline()
     snapshot.playback = playback
     return snapshot
   }
@@ -424,16 +424,16 @@ final class RecordingFeed: Feed {
   }
 
   /// A front draws it narrower than this.
-  private static let courseBuckets = 480
+  private static let rateBuckets = 480
 
-  private func presentCourse() -> RecordingCourse? {
+  private func presentRateTimeline() -> RateTimeline? {
     let version = timeline.version
-    if course?.version != version { course = (version, timeline.course(buckets: Self.courseBuckets)) }
-    return version == 0 ? nil : course?.course
+    if rateTimeline?.version != version { rateTimeline = (version, timeline.rateTimeline(buckets: Self.rateBuckets)) }
+    return version == 0 ? nil : rateTimeline?.timeline
   }
 
   /// More of the recording is known than was shown.
-  var hasNews: Bool { course.map { $0.version != timeline.version } ?? true }
+  var hasNews: Bool { rateTimeline.map { $0.version != timeline.version } ?? true }
 
   /// Adds what is not counted: the source, and what the recording knows of the vCPUs at that moment.
   ///
@@ -444,12 +444,12 @@ final class RecordingFeed: Feed {
       let isa = snapshot.source.isa
       snapshot.source.backend = isa == "vmx" ? "kvm_intel" : isa == "svm" ? "kvm_amd" : nil
     }
-    guard let standing = source.standing(at: moment) else { return }
-    snapshot.controlWords = standing.words
+    guard let recorded = source.recorded(at: moment) else { return }
+    snapshot.controlWords = recorded.words
     snapshot.states =
-      standing.isClockMonotonic && isCountedUpTo ? snapshot.freshened(standing.states) : standing.states
-    snapshot.hostControls = standing.hostControls
-    snapshot.monotonic = standing.monotonic
+      recorded.isClockMonotonic && isCountedUpTo ? snapshot.freshened(recorded.states) : recorded.states
+    snapshot.hostControls = recorded.hostControls
+    snapshot.monotonic = recorded.monotonic
     snapshot.stateFailure =
       snapshot.states.isEmpty ? "Up to this moment no state was recorded but what the last exit told." : nil
   }

@@ -61,7 +61,7 @@ final class Timeline: Sendable {
     var changes: [Change] = []
     var settings: [SettingDescription] = []
     /// VMs that came and went, in order of time.
-    var hostMarks: [RecordingCourse.PlacedMark] = []
+    var hostMarks: [RateTimeline.PlacedMark] = []
     /// Up to where all is summed up.
     var known: UInt64 = 0
     var isComplete = false
@@ -185,7 +185,7 @@ final class Timeline: Sendable {
   /// last sixteen of each thread and interval.
   var changes: (all: [Change], settings: [SettingDescription]) { state.withLock { ($0.changes, $0.settings) } }
 
-  var hostMarks: [RecordingCourse.PlacedMark] { state.withLock(\.hostMarks) }
+  var hostMarks: [RateTimeline.PlacedMark] { state.withLock(\.hostMarks) }
 
   /// Nanoseconds from the first event to a moment of the trace clock.
   func position(of moment: UInt64) -> UInt64 {
@@ -213,7 +213,7 @@ final class Timeline: Sendable {
       defer { state.isStarted = true }
       return !state.isStarted
     }
-    guard isFirst, let own = source.another() else { return }
+    guard isFirst, let own = source.reopen() else { return }
     // Nobody else has it.
     nonisolated(unsafe) let another = own
     _ = worker.start { [self] in build(another) }

@@ -3,7 +3,7 @@ import Architecture
 import TraceFormat
 
 /// What a recording knows of the vCPUs at a moment, as it would have been on the screen then.
-struct RecordedStanding: Sendable {
+struct RecordedMoment: Sendable {
   /// By thread.
   var words: [Int32: ControlSetting] = [:]
   var states: [Int32: VCPUReading] = [:]

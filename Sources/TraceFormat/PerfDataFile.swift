@@ -97,7 +97,7 @@ public final class PerfDataFile: RecordingSource {
 
   deinit { page.deallocate() }
 
-  public func another() -> (any RecordingSource)? { PerfDataFile(self) }
+  public func reopen() -> (any RecordingSource)? { PerfDataFile(self) }
 
   public func rewind() {
     states = streams.map { _ in StreamState(writer: SubBufferWriter(layout: metadata.page)) }

@@ -25,7 +25,7 @@ public protocol RecordingSource: SeekablePageSource {
   /// page.
   func timeBounds() -> (first: UInt64, last: UInt64)?
   /// A second reader of the same recording, for another thread; nil where that cannot be had.
-  func another() -> (any RecordingSource)?
+  func reopen() -> (any RecordingSource)?
 }
 
 extension RecordingSource {

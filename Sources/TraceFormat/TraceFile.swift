@@ -165,7 +165,7 @@ public final class TraceFile: RecordingSource {
   }
 
   /// A second reader of the same file, for another thread: the bytes are shared, the places in them are not.
-  public func another() -> (any RecordingSource)? { try? TraceFile(storage: storage) }
+  public func reopen() -> (any RecordingSource)? { try? TraceFile(storage: storage) }
 
   /// Starts again from the first page of every stream. Pages handed out before are no longer valid.
   public func rewind() {

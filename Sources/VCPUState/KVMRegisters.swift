@@ -77,7 +77,7 @@ struct KVMRegisters: Sendable {
     func readings(hidden: String?) -> [FieldReading] {
       var result: [FieldReading] = []
       func put(_ name: String, _ value: UInt64?, _ how: String, isKVMs: Bool = true) {
-        guard let field = StateField.kept(name) else { return }
+        guard let field = StateField.softwareState(name) else { return }
         if let hidden {
           result.append(FieldReading(field, nil, .unavailable, hidden))
         } else if let value {

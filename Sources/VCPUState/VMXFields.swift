@@ -161,7 +161,7 @@ struct VMXFields {
       tid: nil, cpu: cpu,
       isNested: isNested, readAt: readAt, fields: fields, words: words,
       differences: differences(nested), msrBitmap: msrBitmap)
-    result.others = kept()
+    result.others = softwareState()
     result.vmcs12 = nested
     return result
   }

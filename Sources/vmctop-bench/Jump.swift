@@ -55,7 +55,7 @@ struct Jump: ParsableCommand {
     // What is not summed up yet is counted from where it is: of these, the last place is the farthest.
     let early = jump(to: duration / 2)
     print("a jump to the middle, at once             \(fixed(early)) ms")
-    _ = wait { $0.playback?.course?.known == $0.playback?.duration }
+    _ = wait { $0.playback?.rateTimeline?.known == $0.playback?.duration }
     print("summed up after                           \(milliseconds(now() &- began)) ms")
     report("jumps", places.map { jump(to: $0) })
     report(

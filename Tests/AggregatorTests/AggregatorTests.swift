@@ -648,7 +648,7 @@ struct SettingTests {
     #expect(snapshot.total.settings.map(\.count) == [1, 150, 150])
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 0, 1])
     // From the first event to the first flip; then ten nanoseconds each time.
-    #expect(snapshot.total.settings.map(\.residence) == [1000, 1500, 1495])
+    #expect(snapshot.total.settings.map(\.duration) == [1000, 1500, 1495])
     #expect(snapshot.vms[0].vcpus[0].settingChanges.count == 16)
     expectSumsToHold(snapshot)
   }
@@ -689,15 +689,15 @@ struct ReadWordsTests {
     #expect(labels(snapshot) == ["#1", "#2"])
     #expect(snapshot.total.settings.map(\.count) == [60, 40], "what was counted before the first look is of the first")
     #expect(snapshot.total.settings.map(\.vcpus) == [0, 1])
-    #expect(snapshot.total.settings.map(\.residence) == [599, 396])
+    #expect(snapshot.total.settings.map(\.duration) == [599, 396])
     #expect(snapshot.reason("HLT")?.count == 100)
     let hlt = try #require(ControlID(word: .primary, bit: 7))
     var shown = snapshot
     shown.controlWords = [100: Self.off]
-    #expect(shown.standing(hlt, on: [100]).now == .off)
-    #expect(shown.standing(hlt, on: [100]).since == 1599)
+    #expect(shown.status(hlt, on: [100]).now == .off)
+    #expect(shown.status(hlt, on: [100]).since == 1599)
     let mwait = try #require(ControlID(word: .primary, bit: 10))
-    #expect(shown.standing(mwait, on: [100]).since == nil)
+    #expect(shown.status(mwait, on: [100]).since == nil)
     let second = try #require(snapshot.description(snapshot.total.settings[1].setting))
     let first = try #require(snapshot.description(snapshot.total.settings[0].setting))
     #expect(second.difference(from: first).map(\.control) == [hlt])
@@ -716,7 +716,7 @@ struct ReadWordsTests {
     let snapshot = counter.snapshot()
     expectSumsToHold(snapshot)
     #expect(snapshot.total.settings.map(\.count) == [60, 30])
-    #expect(snapshot.total.settings.map(\.residence) == [299 + 296, 300])
+    #expect(snapshot.total.settings.map(\.duration) == [299 + 296, 300])
     #expect(snapshot.total.settings.map(\.time.total).reduce(0, +) == snapshot.total.time.total)
   }
 

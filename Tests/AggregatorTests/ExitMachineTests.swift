@@ -25,7 +25,7 @@ struct ExitMachineTests {
   private func figures(_ sums: IntervalCounts) -> [Reason: Figures] {
     var all: [Reason: Figures] = [:]
     for thread in sums.threads {
-      for counts in thread.stays.flatMap(\.reasons) {
+      for counts in thread.residencies.flatMap(\.reasons) {
         let reason = Reason(tid: thread.tid, code: ReasonCode(isa: counts.isa, code: counts.code))
         var own = all[reason] ?? Figures()
         own.count += counts.exits.count

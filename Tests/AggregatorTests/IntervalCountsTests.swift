@@ -417,7 +417,7 @@ struct IntervalCountsTests {
     }
     for scope in snapshot.scopes.indices {
       snapshot.scopes[scope].reasons.removeAll { $0.count | $0.handling.paired == 0 }
-      snapshot.scopes[scope].settings.removeAll { $0.count | $0.residence == 0 }
+      snapshot.scopes[scope].settings.removeAll { $0.count | $0.duration == 0 }
       for setting in snapshot.scopes[scope].settings.indices {
         snapshot.scopes[scope].settings[setting].reasons.removeAll { $0.count | $0.figures.total.handling == 0 }
       }
@@ -564,7 +564,7 @@ struct IntervalCountsTests {
     ]
     let sums = try IntervalCounts(bytes: bytes + thread + [0])
     #expect(sums.isHaltShared)
-    let reasons = try #require(sums.threads.first?.stays.first?.reasons)
+    let reasons = try #require(sums.threads.first?.residencies.first?.reasons)
     #expect(reasons.map(\.code) == [12, 40])
     #expect(
       reasons.map(\.exits) == [

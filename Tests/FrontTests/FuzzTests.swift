@@ -72,10 +72,10 @@ import Testing
         snapshot.playback?.range = ends[0]..<ends[1]
       }
       if maybe() {
-        let marks: [RecordingCourse.Mark] = [
+        let marks: [RateTimeline.Mark] = [
           .lost, .settingChanged(thread: 3), .vmStarted(pid: -1, name: name()), .vmEnded(pid: 1, name: nil),
         ]
-        snapshot.playback?.course = RecordingCourse(
+        snapshot.playback?.rateTimeline = RateTimeline(
           rates: (0..<Int.random(in: 0...600, using: &generator)).map { _ in maybe() ? double() : nil },
           marks: marks.map { .init(position: number(), mark: $0) }, known: number())
       }

@@ -482,13 +482,13 @@ import Testing
   @Test func severalControlsAreStruckAtOnceAndXClearsAll() {
     var model = modelAfter(3)
     press(&model, "xjxjx")
-    #expect(model.struck.count == 3)
-    #expect(model.exitRows().filter { $0.struck == .wholly }.count == 3)
+    #expect(model.whatIfOff.count == 3)
+    #expect(model.exitRows().filter { $0.whatIfOff == .wholly }.count == 3)
     let screen = render(model)
-    let struck = screen.text.split(separator: "\n").filter { $0.dropFirst().hasPrefix("-") }
-    #expect(struck.count == 3)
+    let whatIfOff = screen.text.split(separator: "\n").filter { $0.dropFirst().hasPrefix("-") }
+    #expect(whatIfOff.count == 3)
     press(&model, "X")
-    #expect(model.struck.isEmpty)
+    #expect(model.whatIfOff.isEmpty)
   }
 
   @Test func strikingEveryControlLeavesTheUnconditionalExits() throws {
@@ -505,7 +505,7 @@ import Testing
     press(&model, "/cpuid")
     _ = model.handle(.enter)
     press(&model, "x")
-    #expect(model.struck.isEmpty)
+    #expect(model.whatIfOff.isEmpty)
     #expect(model.message == "nothing can suppress these exits")
   }
 }

@@ -581,7 +581,7 @@ struct SettingPaneTests {
     let io = try #require(ControlID(word: .primary, bit: 24))
     var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
     first.count = 3000
-    first.residence = 2_000_000_000
+    first.duration = 2_000_000_000
     first.time.halted = 500
     first.controls = [
       ChargeStatistics(control: hlt, figures: ExitFigures(total: ExitCounts(count: 2000, handling: 700, halted: 500))),
@@ -590,7 +590,7 @@ struct SettingPaneTests {
     var second = SettingStatistics(setting: VCPUSetting(rawValue: 3))
     second.count = 500
     second.vcpus = 1
-    second.residence = 1_000_000_000
+    second.duration = 1_000_000_000
     second.controls = [
       ChargeStatistics(
         control: io,

@@ -9,7 +9,7 @@ import TraceFormat
 
 /// A held recording at a place, by UTC.
 private func recording(
-  at seconds: Double = 21, known: Double = 1, marks: [RecordingCourse.PlacedMark] = SyntheticCourse.marks,
+  at seconds: Double = 21, known: Double = 1, marks: [RateTimeline.PlacedMark] = SyntheticRateTimeline.marks,
   range: Range<UInt64>? = nil
 ) -> FrontModel {
   var host = SyntheticHost()
@@ -17,7 +17,7 @@ private func recording(
   model.localTime = .utc
   for _ in 0..<3 { model.observe(host.next()) }
   model.observe(
-    SyntheticCourse.at(UInt64(seconds * 1e9), host.next(), known: known, marks: marks, range: range))
+    SyntheticRateTimeline.at(UInt64(seconds * 1e9), host.next(), known: known, marks: marks, range: range))
   return model
 }
 
@@ -85,12 +85,12 @@ struct TimeLineScreenTests {
     #expect(text[21].contains("14:02:12"))
     #expect(text[22].contains("0:12.412345/1:00.000"))
     var model = recording()
-    var end = SyntheticCourse.at(0, SyntheticHost().snapshot)
+    var end = SyntheticRateTimeline.at(0, SyntheticHost().snapshot)
     end.playback?.position = 790_931_400
     end.playback?.duration = 790_931_400
     model.observe(end)
     #expect(lines(model, 80, 24)[22].contains("0:00.790931/0:00.791"), "no place is behind the end")
-    var playing = SyntheticCourse.at(12_412_345_678, SyntheticHost().snapshot)
+    var playing = SyntheticRateTimeline.at(12_412_345_678, SyntheticHost().snapshot)
     playing.playback?.isPaused = false
     playing.playback?.speed = 0.1
     playing.playback?.wallClock = nil
@@ -120,12 +120,12 @@ struct TimeLineScreenTests {
     for (rates, position) in zip(odd, places + places) {
       for duration in places {
         var model = recording()
-        var snapshot = SyntheticCourse.at(1, SyntheticHost().snapshot)
+        var snapshot = SyntheticRateTimeline.at(1, SyntheticHost().snapshot)
         snapshot.playback?.position = position
         snapshot.playback?.duration = duration
         snapshot.playback?.wallClock = position
         snapshot.playback?.range = min(position, duration)..<max(position, duration)
-        snapshot.playback?.course = RecordingCourse(
+        snapshot.playback?.rateTimeline = RateTimeline(
           rates: rates, marks: places.map { .init(position: $0, mark: .vmStarted(pid: -1, name: "\u{1b}[2J")) },
           known: .max)
         model.observe(snapshot)
@@ -147,14 +147,15 @@ struct TimeLineScreenTests {
     let region = try #require(frame.regions.last { $0.target == .timeLine })
     #expect(region.area.bottom == 23 && region.area.height == 2)
     #expect(model.handle(.click(x: region.area.x, y: 22)) == [.seekTo(0)])
-    #expect(model.handle(.click(x: region.area.right - 1, y: 21)) == [.seekTo(SyntheticCourse.duration)])
+    #expect(model.handle(.click(x: region.area.right - 1, y: 21)) == [.seekTo(SyntheticRateTimeline.duration)])
     let middle = region.area.x + region.area.width / 2
     guard case .seekTo(let position) = model.handle(.click(x: middle, y: 22)).last else {
       Issue.record("no place")
       return
     }
     #expect(
-      TimeLine(width: region.area.width, duration: SyntheticCourse.duration).column(position) == middle - region.area.x)
+      TimeLine(width: region.area.width, duration: SyntheticRateTimeline.duration).column(position) == middle
+        - region.area.x)
   }
 }
 
@@ -238,7 +239,7 @@ struct TimeTravelTests {
     throws
   {
     var host = SyntheticHost()
-    var snapshot = SyntheticCourse.at(5_000_000_000, host.next())
+    var snapshot = SyntheticRateTimeline.at(5_000_000_000, host.next())
     SyntheticState.fill(&snapshot, watched: Set(snapshot.vms.flatMap(\.vcpus).map(\.tid)), tick: 3)
     var model = FrontModel(names: FixedNames())
     model.observe(snapshot)
@@ -280,11 +281,11 @@ struct TimeTravelTests {
     #expect(model.handle(.character("m")) == [])
     #expect(model.rangeStart == 10_000_000_000)
     let host = SyntheticHost().snapshot
-    model.observe(SyntheticCourse.at(4_000_000_000, host))
+    model.observe(SyntheticRateTimeline.at(4_000_000_000, host))
     #expect(lines(model, 80, 24)[21].contains("═"))
     #expect(model.handle(.character("m")) == [.setRange(from: 4_000_000_000, to: 10_000_000_000)])
     #expect(model.rangeStart == nil)
-    model.observe(SyntheticCourse.at(4_000_000_000, host, range: 4_000_000_000..<10_000_000_000))
+    model.observe(SyntheticRateTimeline.at(4_000_000_000, host, range: 4_000_000_000..<10_000_000_000))
     #expect(model.showsWindow)
     #expect(model.handle(.character("m")) == [.clearRange])
     #expect(model.handle(.escape) == [.clearRange])
@@ -297,7 +298,7 @@ struct TimeTravelTests {
   @Test("go from mark to mark of the time line and say what it is") func marks() {
     var model = recording(at: 21)
     #expect(model.handle(.character("}")) == [.setPaused(true), .seekTo(33_500_000_000)])
-    model.observe(SyntheticCourse.at(33_500_000_000, SyntheticHost().snapshot))
+    model.observe(SyntheticRateTimeline.at(33_500_000_000, SyntheticHost().snapshot))
     #expect(model.message == "14:02:33 events lost")
     #expect(model.handle(.character("{")) == [.setPaused(true), .seekTo(21_000_000_000)])
     var first = recording(at: 2)
@@ -307,7 +308,7 @@ struct TimeTravelTests {
 
   @Test("change the speed from 0.1 to 100") func speed() {
     var model = recording()
-    var snapshot = SyntheticCourse.at(0, SyntheticHost().snapshot)
+    var snapshot = SyntheticRateTimeline.at(0, SyntheticHost().snapshot)
     var speeds: [Double] = []
     for key in [","] + [",", ","] + Array(repeating: ".", count: 12) {
       for action in model.handle(.character(Unicode.Scalar(key) ?? " ")) {
@@ -405,7 +406,7 @@ struct TimeTravelTests {
   @Test("what a recording answers is told, also twice the same")
   func answers() {
     var model = recording()
-    var snapshot = SyntheticCourse.at(21_000_000_000, SyntheticHost().snapshot)
+    var snapshot = SyntheticRateTimeline.at(21_000_000_000, SyntheticHost().snapshot)
     snapshot.messages = [LogMessage(level: .info, seconds: 1, text: "no exit after this")]
     model.observe(snapshot)
     #expect(model.message == "no exit after this")
@@ -418,9 +419,9 @@ struct TimeTravelTests {
 
   @Test("a time of day is told with its day where the recording is long")
   func days() {
-    #expect(LocalTime.utc.text(SyntheticCourse.wallClock) == "14:02:00")
-    #expect(LocalTime.utc.text(SyntheticCourse.wallClock, withDay: true) == "11-27 14:02:00")
-    #expect(LocalTime.utc.sinceMidnight(SyntheticCourse.wallClock + 5) == 50_520_000_000_005)
+    #expect(LocalTime.utc.text(SyntheticRateTimeline.wallClock) == "14:02:00")
+    #expect(LocalTime.utc.text(SyntheticRateTimeline.wallClock, withDay: true) == "11-27 14:02:00")
+    #expect(LocalTime.utc.sinceMidnight(SyntheticRateTimeline.wallClock + 5) == 50_520_000_000_005)
     for time in [0, 1, UInt64.max] {
       _ = LocalTime.system.text(time)
       _ = LocalTime.system.sinceMidnight(time)

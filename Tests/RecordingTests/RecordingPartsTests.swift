@@ -37,7 +37,7 @@ private final class MemoryRecording: RecordingSource {
 
   func seek(stream: Int, to time: UInt64?) { isRead[stream] = false }
 
-  func another() -> (any RecordingSource)? { nil }
+  func reopen() -> (any RecordingSource)? { nil }
 
   func timeBounds() -> (first: UInt64, last: UInt64)? {
     rewind()

@@ -59,7 +59,7 @@ struct RecordingSeekingTests {
   func seeking(name: String) throws {
     let source = try open(name)
     try check(source, step: 40)
-    let another = try #require(source.another())
+    let another = try #require(source.reopen())
     try check(another, step: 7)
   }
 
@@ -69,6 +69,6 @@ struct RecordingSeekingTests {
     let third = (bounds.last - bounds.first) / 3
     let part = RangedRecording(demo, range: bounds.first + third...bounds.last - third)
     try check(part, step: 20)
-    try check(try #require(part.another()), step: 5)
+    try check(try #require(part.reopen()), step: 5)
   }
 }

@@ -151,7 +151,7 @@ private func expectKeys(_ object: [String: Any], _ keys: Set<String>, mayBeNull:
     ]
     var first = SettingStatistics(setting: VCPUSetting(rawValue: 2))
     first.count = 60
-    first.residence = 2_000_000_000
+    first.duration = 2_000_000_000
     first.controls = [
       ChargeStatistics(control: hltExiting, figures: ExitFigures(total: ExitCounts(count: 60, handling: 900)))
     ]

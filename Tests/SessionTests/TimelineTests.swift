@@ -92,9 +92,9 @@ struct TimelineTests {
   private func expectSameAsPlayed(
     _ source: RecordedSource, _ timeline: Timeline, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    let played = try #require(source.another())
+    let played = try #require(source.reopen())
     var counter = try Counter(metadata: source.metadata, options: Self.options)
-    let head = try Playhead(try #require(source.another()), timeline, Self.options)
+    let head = try ReplayCursor(try #require(source.reopen()), timeline, Self.options)
     let (first, last) = timeline.bounds
     let length = (last - first) / 40
     var before: UInt64 = 0
@@ -145,9 +145,9 @@ struct TimelineTests {
     let source = try source()
     let bounds = try #require(source.timeBounds())
     let timeline = Timeline(source, bounds: bounds, Self.options)
-    let own = try #require(source.another())
+    let own = try #require(source.reopen())
     timeline.start(own)
-    let head = try Playhead(source, timeline, Self.options)
+    let head = try ReplayCursor(source, timeline, Self.options)
     let expected = try exits()
     // Whatever is there when it is asked.
     for part in [9, 3, 7, 1, 8] as [UInt64] {
@@ -201,7 +201,7 @@ struct TimelineTests {
     try expectSameAsPlayed(source, Timeline(source, bounds: bounds, Self.options))
     // Malformed records are a figure like any other: here they tell which sums were taken.
     let marked = try stored { $1.malformed += $0 == 0 ? 1 : 1000 }.opened()
-    let head = try Playhead(marked, Timeline(marked, bounds: bounds, Self.options), Self.options)
+    let head = try ReplayCursor(marked, Timeline(marked, bounds: bounds, Self.options), Self.options)
     head.move(to: bounds.last - 1000)
     let taken = head.snapshot(now: bounds.last - 1000, start: bounds.first).malformedRecords
     #expect(taken / 1000 == 3, "48 of the 59 intervals")
@@ -369,21 +369,21 @@ struct TimelineTests {
   }
 
   @Test("its course has every exit, and says what is not read yet")
-  func course() throws {
+  func rateTimeline() throws {
     let source = try source()
     let bounds = try #require(source.timeBounds())
     let timeline = Timeline(source, bounds: bounds, Self.options)
-    #expect(timeline.course(buckets: 10).rates == [Double?](repeating: nil, count: 10))
+    #expect(timeline.rateTimeline(buckets: 10).rates == [Double?](repeating: nil, count: 10))
     timeline.build(source)
-    let course = timeline.course(buckets: 50)
-    #expect(course.rates.count == 50)
-    #expect(course.known == timeline.duration)
+    let rateTimeline = timeline.rateTimeline(buckets: 50)
+    #expect(rateTimeline.rates.count == 50)
+    #expect(rateTimeline.known == timeline.duration)
     let width = Double(timeline.duration) / 1e9 / 50
-    let sum = course.rates.reduce(0) { $0 + ($1 ?? .nan) * width }
+    let sum = rateTimeline.rates.reduce(0) { $0 + ($1 ?? .nan) * width }
     #expect(abs(sum - 109_437) < 1)
     // Each bucket within what its edges may have been shared out wrongly.
     let times = try exits().map { Double($0.time - bounds.first) / 1e9 }
-    for (index, rate) in course.rates.enumerated() {
+    for (index, rate) in rateTimeline.rates.enumerated() {
       let real = times.count { $0 > Double(index) * width && $0 <= Double(index + 1) * width }
       #expect(abs((rate ?? 0) * width - Double(real)) < 400)
     }
@@ -467,7 +467,7 @@ struct TimelineTests {
       #expect(timeline.change(of: hlt, from: first + 300_000_000, forward: true) == first + 500_000_000)
       #expect(timeline.change(of: nil, from: first + 500_000_000, forward: false) == first + 300_000_000)
       #expect(timeline.change(of: mwait, from: first, forward: true) == nil)
-      let marks = timeline.course(buckets: 100).marks
+      let marks = timeline.rateTimeline(buckets: 100).marks
       #expect(
         marks == [
           .init(position: 300_000_000, mark: .settingChanged(thread: 117)),
@@ -527,7 +527,7 @@ struct TimelineTests {
     running.perform(.seekToChange(nil, forward: true))
     #expect(next { $0.messages.contains { $0.text.hasPrefix("no such change after this") } } != nil)
     // Held, and yet it tells how the time line grows.
-    let course = next { $0.playback?.course?.known == $0.playback?.duration }
-    #expect(course?.playback?.course?.rates.contains(nil) == false)
+    let rateTimeline = next { $0.playback?.rateTimeline?.known == $0.playback?.duration }
+    #expect(rateTimeline?.playback?.rateTimeline?.rates.contains(nil) == false)
   }
 }

@@ -201,7 +201,7 @@ struct VMXKeptTests {
   @Test("every field of the list has a value or a reason, in its order")
   func all() throws {
     let reading = try read(FakeHost(vcpus: 1))
-    #expect(reading.others.map(\.field) == StateField.kept)
+    #expect(reading.others.map(\.field) == StateField.softwareState)
     for field in reading.others {
       #expect((field.value == nil) == (field.provenance == .unavailable) && !field.how.isEmpty, "\(field.field.name)")
     }

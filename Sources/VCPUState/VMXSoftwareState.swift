@@ -36,17 +36,17 @@ struct VirtualAPICPage {
 
 /// What KVM keeps beside the VMCS.
 extension VMXFields {
-  func kept() -> [FieldReading] {
+  func softwareState() -> [FieldReading] {
     var found: [String: FieldReading] = [:]
     func put(_ name: String, _ value: UInt64?, _ provenance: Provenance, _ how: String) {
-      guard let field = StateField.kept(name) else { return }
+      guard let field = StateField.softwareState(name) else { return }
       found[name] =
         value.map { FieldReading(field, $0 & field.mask, provenance, how) }
         ?? FieldReading(field, nil, .unavailable, "\(how): not in this kernel's structures")
     }
     func missing(_ names: [String], _ why: String) {
       for name in names {
-        if let field = StateField.kept(name) { found[name] = FieldReading(field, nil, .unavailable, why) }
+        if let field = StateField.softwareState(name) { found[name] = FieldReading(field, nil, .unavailable, why) }
       }
     }
     /// A register that is in the guest's hands while it runs.
@@ -95,7 +95,7 @@ extension VMXFields {
       put("APICV_ACTIVE", isAPICvActive.map { $0 ? 1 : 0 }, .measured, apicvActivePath)
     }
     postedInterrupts(put, missing)
-    return StateField.kept.map {
+    return StateField.softwareState.map {
       found[$0.name] ?? FieldReading($0, nil, .unavailable, "not in this kernel's structures")
     }
   }

@@ -6,11 +6,11 @@ extension Timeline {
   /// The rate of exits over the whole recording, and what is worth a mark.
   ///
   /// - Parameter count: of the buckets.
-  func course(buckets count: Int) -> RecordingCourse {
+  func rateTimeline(buckets count: Int) -> RateTimeline {
     let summaries = summaries()
     let known = progress.isComplete ? bounds.last : progress.known
     let total = bounds.last > bounds.first ? bounds.last - bounds.first : 0
-    guard count > 0, total > 0 else { return RecordingCourse(rates: [], known: position(of: known)) }
+    guard count > 0, total > 0 else { return RateTimeline(rates: [], known: position(of: known)) }
     let width = Double(total) / Double(count)
     var exits = [Double](repeating: 0, count: count)
     func place(_ moment: UInt64) -> Double {
@@ -22,7 +22,7 @@ extension Timeline {
     let seconds = Double(duration) / 1e9 / Double(count)
     let complete = known >= bounds.last ? count : Int(place(known))
     let rates = exits.enumerated().map { $0.offset < complete && seconds > 0 ? $0.element / seconds : nil }
-    return RecordingCourse(rates: rates, marks: marks(summaries), known: position(of: min(known, bounds.last)))
+    return RateTimeline(rates: rates, marks: marks(summaries), known: position(of: min(known, bounds.last)))
   }
 
   /// Shares an amount out over buckets, by how much of each lies between two places.
@@ -41,20 +41,20 @@ extension Timeline {
 
   private static let mostMarks = 1000
 
-  private func marks(_ summaries: [Summary]) -> [RecordingCourse.PlacedMark] {
+  private func marks(_ summaries: [Summary]) -> [RateTimeline.PlacedMark] {
     var marks = hostMarks
     for summary in summaries where summary.lost {
-      marks.append(RecordingCourse.PlacedMark(position: position(of: summary.end), mark: .lost))
+      marks.append(RateTimeline.PlacedMark(position: position(of: summary.end), mark: .lost))
     }
     for change in changes.all {
       marks.append(
-        RecordingCourse.PlacedMark(
+        RateTimeline.PlacedMark(
           position: position(of: change.change.timestamp), mark: .settingChanged(thread: change.thread)))
     }
     marks.sort { $0.position < $1.position }
     guard marks.count > Self.mostMarks else { return marks }
     // Of each part of the recording, one mark of a kind.
-    var kept: [RecordingCourse.PlacedMark] = []
+    var kept: [RateTimeline.PlacedMark] = []
     var seen: Set<String> = []
     for mark in marks {
       let part = Double(mark.position) / Double(max(1, duration)) * Double(Self.mostMarks / 4)
@@ -72,12 +72,12 @@ extension Timeline {
 
   /// VMs that were not there in the note before, and those that are not there any more. Those of the first note were
   /// there when the recording began.
-  func hostMarks(_ notes: [TimelineNote]) -> [RecordingCourse.PlacedMark] {
+  func hostMarks(_ notes: [TimelineNote]) -> [RateTimeline.PlacedMark] {
     struct Key: Hashable {
       var pid: Int32
       var fd: Int32?
     }
-    var marks: [RecordingCourse.PlacedMark] = []
+    var marks: [RateTimeline.PlacedMark] = []
     var before: [Key: HostVM]?
     for note in notes {
       guard case .host(let host) = note.content else { continue }
@@ -86,10 +86,10 @@ extension Timeline {
       guard let before else { continue }
       let position = position(of: note.time)
       for (key, vm) in now.sorted(by: { $0.key.pid < $1.key.pid }) where before[key] == nil {
-        marks.append(RecordingCourse.PlacedMark(position: position, mark: .vmStarted(pid: vm.pid, name: vm.name)))
+        marks.append(RateTimeline.PlacedMark(position: position, mark: .vmStarted(pid: vm.pid, name: vm.name)))
       }
       for (key, vm) in before.sorted(by: { $0.key.pid < $1.key.pid }) where now[key] == nil {
-        marks.append(RecordingCourse.PlacedMark(position: position, mark: .vmEnded(pid: vm.pid, name: vm.name)))
+        marks.append(RateTimeline.PlacedMark(position: position, mark: .vmEnded(pid: vm.pid, name: vm.name)))
       }
     }
     return marks

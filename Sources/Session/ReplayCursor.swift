@@ -2,7 +2,7 @@ import Aggregator
 import TraceFormat
 
 /// A place in a recording with everything counted up to it: sums where the time line has them, events for the rest.
-final class Playhead {
+final class ReplayCursor {
   private let source: RecordedSource
   private let timeline: Timeline
   private let options: AggregatorOptions

@@ -2,7 +2,7 @@
 /// call the same thing the same. In the order in which they are shown.
 extension StateField {
   /// Every field of the kind `kvm`.
-  public static let kept: [StateField] = {
+  public static let softwareState: [StateField] = {
     var result: [StateField] = []
     func add(_ name: String, _ width: Int, _ area: Area, _ description: String) {
       result.append(StateField(kind: .kvm, name: name, width: width, area: area, description: description))
@@ -63,7 +63,8 @@ extension StateField {
   ].map { StateField(kind: .kvm, name: $0.0, width: 64, area: .guest, description: $0.1) }
 
   /// The field of the kind `kvm` of that name.
-  public static func kept(_ name: String) -> StateField? { keptByName[name] }
+  public static func softwareState(_ name: String) -> StateField? { softwareStateByName[name] }
 
-  private static let keptByName = Dictionary(uniqueKeysWithValues: (kept + guestView).map { ($0.name, $0) })
+  private static let softwareStateByName = Dictionary(
+    uniqueKeysWithValues: (softwareState + guestView).map { ($0.name, $0) })
 }

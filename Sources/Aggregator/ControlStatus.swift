@@ -2,7 +2,7 @@ import Architecture
 
 /// What is known of a control beside its exits: what it is now, what KVM configured, what the processor allows, and since
 /// when it is so.
-public struct ControlStanding: Sendable, Hashable {
+public struct ControlStatus: Sendable, Hashable {
   /// As read from kernel memory of the vCPUs looked at; nil where it was not read.
   public var now: MeasuredControl?
   /// What `vmcs_config` has; nil where it could not be read, and for what is no bit of a control word.
@@ -15,17 +15,17 @@ public struct ControlStanding: Sendable, Hashable {
 
 extension Snapshot {
   /// What is known of a control on these vCPU threads.
-  public func standing(_ control: ControlID, on threads: some Sequence<Int32>) -> ControlStanding {
-    var standing = ControlStanding()
-    standing.now = measured(control, on: threads)
-    standing.configured = hostControls?.configuration.words.value(of: control)
-    standing.allowed = control.controlBit.flatMap { hostControls?.capabilities.allowed($0) }
+  public func status(_ control: ControlID, on threads: some Sequence<Int32>) -> ControlStatus {
+    var status = ControlStatus()
+    status.now = measured(control, on: threads)
+    status.configured = hostControls?.configuration.words.value(of: control)
+    status.allowed = control.controlBit.flatMap { hostControls?.capabilities.allowed($0) }
     let threads = Set(threads)
     for vcpu in vms.lazy.flatMap(\.vcpus) where threads.contains(vcpu.tid) {
       guard let changed = lastChange(of: control, vcpu) else { continue }
-      standing.since = max(standing.since ?? 0, changed)
+      status.since = max(status.since ?? 0, changed)
     }
-    return standing
+    return status
   }
 
   /// When a vCPU was last seen to have another value of the control than before.

@@ -3,11 +3,11 @@ import Architecture
 import Foundation
 
 /// A made-up minute of a recording from 2026-11-27 14:02:00 UTC on: a busy half, a quiet part, and marks of every kind.
-public enum SyntheticCourse {
+public enum SyntheticRateTimeline {
   public static let duration: UInt64 = 60_000_000_000
   public static let wallClock: UInt64 = 1_795_788_120_000_000_000
 
-  public static let marks: [RecordingCourse.PlacedMark] = [
+  public static let marks: [RateTimeline.PlacedMark] = [
     .init(position: 6_000_000_000, mark: .vmStarted(pid: 4200, name: "build")),
     .init(position: 21_000_000_000, mark: .settingChanged(thread: 4012)),
     .init(position: 33_500_000_000, mark: .lost),
@@ -27,7 +27,7 @@ public enum SyntheticCourse {
 
   /// The snapshot as it is at a place of that recording.
   public static func at(
-    _ position: UInt64, _ snapshot: Snapshot, known: Double = 1, marks: [RecordingCourse.PlacedMark] = marks,
+    _ position: UInt64, _ snapshot: Snapshot, known: Double = 1, marks: [RateTimeline.PlacedMark] = marks,
     range: Range<UInt64>? = nil
   ) -> Snapshot {
     var snapshot = SyntheticHost.asRecording(snapshot, position: position, duration: duration)
@@ -36,7 +36,7 @@ public enum SyntheticCourse {
     snapshot.playback?.isPaused = true
     snapshot.playback?.wallClock = wallClock
     snapshot.playback?.range = range
-    snapshot.playback?.course = RecordingCourse(
+    snapshot.playback?.rateTimeline = RateTimeline(
       rates: rates(known: known), marks: marks.filter { Double($0.position) <= known * Double(duration) },
       known: UInt64(known * Double(duration)))
     return snapshot
