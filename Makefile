@@ -1,6 +1,8 @@
 # make run      build, and open the screen: live where that is possible, else on the bundled recording
 # make test     all tests that need no KVM host
-# make lab      tests on real KVM hosts, emulated
+# make lab      tests on real KVM hosts, emulated: kvm_amd and kvm_intel on one kernel, for every change
+# make lab-all  the same on every kernel
+# make fuzz     a minute of libFuzzer for each format that is read: FUZZ_SECONDS=60
 # make bench    the benchmarks of docs/performance.md
 # make install  PREFIX=/usr/local DESTDIR=
 
@@ -13,7 +15,7 @@ ARGS ?=
 binary := .build/release/vmctop
 sources := $(shell find Package.swift Sources CNcurses -type f 2>/dev/null)
 
-.PHONY: run test lab bench install clean format lint packages-build packages-test packages-lab packages-bench swift
+.PHONY: run test fuzz lab lab-all bench install clean format lint packages-build packages-test packages-lab packages-bench swift
 
 .DEFAULT_GOAL := $(binary)
 
@@ -25,7 +27,19 @@ test: packages-test swift
 	lab/tests/selftest
 	.ci/tests $(SWIFT) test --skip-build
 
+# All of it is compiled to be watched by libFuzzer; a trap stays a trap.
+fuzz: packages-build swift
+	VMCTOP_FUZZ=1 $(SWIFT) build -c release --build-path .build/fuzz --product vmctop-fuzz -Xswiftc -sanitize=fuzzer \
+	  -Xswiftc -use-ld=lld
+	Tests/Fuzz/run .build/fuzz/release/vmctop-fuzz
+
+# kvm_amd by itself: what it counts while a control changes is held to the clock.
 lab: packages-lab $(binary)
+	lab/tests/run $(binary) --only amd-6.12
+	lab/tests/run $(binary) --only intel-6.12
+	lab/tests/paused.py $(binary) --only intel-6.12
+
+lab-all: packages-lab $(binary)
 	lab/tests/run $(binary)
 	lab/tests/paused.py $(binary)
 

@@ -129,3 +129,12 @@ let package = Package(
     .target(name: "CInstructionCount", path: "Tests/Support/CInstructionCount"),
   ]
 )
+
+// Built by `make fuzz` alone, with the flags that libFuzzer needs: every ordinary build would fail to link it.
+if Context.environment["VMCTOP_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "vmctop-fuzz",
+      dependencies: ["Aggregator", "Architecture", "Recording", "Report", "TraceFormat", "CDemo", "CRecording"],
+      path: "Tests/Fuzz", swiftSettings: strict))
+}
