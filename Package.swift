@@ -111,7 +111,7 @@ let package = Package(
       [
         "Report", "VCPUState", "KVMHost", "Architecture", "Aggregator", "FakeKernel", "vmctop", "Recording",
         "TraceFormat", "HostFiles", "Errors", "CTinyGuest",
-      ]),
+      ], exclude: ["Snapshots"]),
     // Helpers of the tests and benchmarks, in no product: a process that holds a trace instance, kernel memory made of
     // bytes, a VMM's monitor whose words are the test's, snapshots as text, random numbers that a seed repeats, a guest of a few
     // instructions, the processor's instruction counter.

@@ -25,9 +25,13 @@ enum StandardOutput {
   case brokenPipe
 }
 
-/// - Parameter input: a file as standard input; nothing without.
-func vmctop(_ arguments: [String], output: StandardOutput = .kept, input: String? = nil) throws -> Run {
-  try run(program, arguments, output: output, input: input)
+/// - Parameters:
+///   - input: a file as standard input; nothing without.
+///   - environment: all of it; nil for that of the tests.
+func vmctop(
+  _ arguments: [String], output: StandardOutput = .kept, input: String? = nil, environment: [String: String]? = nil
+) throws -> Run {
+  try run(program, arguments, output: output, input: input, environment: environment)
 }
 
 /// Runs the program as the user `nobody`, without home, in a folder that it may not read. Needs root and setpriv(1).
